@@ -1,0 +1,45 @@
+# make setup | demo [FOR=60] [LOG=access.log HOST=name] | test | chaos [SEEDS=3] | lint | clean
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+CLI := node bin/web-traffic.js
+
+.PHONY: help setup demo test chaos lint format clean
+
+help:
+	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   the whole pipeline, live or on a log of yours'
+	@echo 'make test                                                  lint, types and all tests, on real servers'
+	@echo 'make chaos [SEEDS=20]                                      faults of every kind on real servers, and an exact count after them'
+	@echo 'make setup                                                 install and build'
+
+setup: dist/.built
+
+# npm writes this file last, so it is as new as the last install that went through.
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --no-audit --no-fund
+	@touch $@
+
+dist/.built: node_modules/.package-lock.json $(shell find src -name '*.ts') tsconfig.json tsconfig.build.json
+	rm -rf dist
+	npm run --silent build
+	@touch $@
+
+demo: setup
+	@$(CLI) demo $(if $(FOR),--for $(FOR)) $(if $(LOG),--log '$(LOG)') $(if $(HOST),--host $(HOST)) $(if $(RATE),--rate $(RATE))
+
+lint: setup
+	npm run --silent lint
+	npm run --silent format:check
+	npm run --silent types
+
+test: lint
+	npx jest
+
+# FIRST=7 begins with seed 7; SHORT=1 takes a few faults a seed; JSON=1 prints JSON.
+chaos: setup
+	@node dist/chaos/main.js $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(SHORT),--short) $(if $(JSON),--json)
+
+format: setup
+	npm run --silent format
+
+clean:
+	rm -rf dist node_modules coverage

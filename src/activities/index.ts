@@ -1,0 +1,61 @@
+import { heartbeat } from '@temporalio/activity'
+import type { Config } from '../config'
+import type { PipelineSettings } from '../core/settings'
+import type { LocateCountry } from '../geo/country'
+import type { Db } from '../postgres/database'
+import { findWindow } from '../postgres/open-window'
+import { checkOwner } from '../postgres/owner'
+import { publishWindow } from '../postgres/publish-window'
+import { recordClosed, recordExceptions } from '../postgres/record-exceptions'
+import { stagePiece } from '../postgres/staged-pieces'
+import { pollKafka } from './poll-kafka'
+import type { Activities } from './types'
+
+const HEARTBEAT_EVERY = 2_000
+
+export interface Connections {
+  config: Pick<Config, 'brokers'>
+  db: Db
+  locate: LocateCountry
+  namespace: string
+}
+
+/** The activities, over the connections of one worker process. */
+export function createActivities({ config, db, locate, namespace }: Connections): Activities {
+  const asOwner = <T>({ group, topic }: PipelineSettings, use: () => Promise<T>) =>
+    beating(async () => {
+      await checkOwner(db, { group, topic, namespace })
+      return use()
+    })
+  return {
+    openWindow: ({ settings, start }) => asOwner(settings, async () => (await findWindow(db, start)) ?? null),
+    writeWindow: ({ settings, start, ...result }) => {
+      const { windowSize, maxGroups } = settings
+      return asOwner(settings, () =>
+        publishWindow(db, { start, end: start + windowSize, maxGroups, ...result }),
+      )
+    },
+    stagePiece: ({ settings, number, counts, ...key }) =>
+      asOwner(settings, () => stagePiece(db, key, number, counts)),
+    recordClosed: ({ settings, ...closed }) =>
+      asOwner(settings, () => recordClosed(db, { windowSize: settings.windowSize, ...closed })),
+    recordExceptions: ({ settings, ranges }) =>
+      asOwner(settings, async () => {
+        let recorded = 0
+        for (const range of ranges)
+          if (await recordExceptions(db, settings.topic, settings.windowSize, range)) recorded++
+        return recorded
+      }),
+    pollKafka: input => pollKafka(input, config.brokers, locate),
+  }
+}
+
+/** However long a write may take, a worker that was killed at it is noticed within the heartbeat timeout. */
+async function beating<T>(run: () => Promise<T>): Promise<T> {
+  const beat = setInterval(() => heartbeat(), HEARTBEAT_EVERY)
+  try {
+    return await run()
+  } finally {
+    clearInterval(beat)
+  }
+}

@@ -1,0 +1,46 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ApplicationFailure, WorkflowNotFoundError, type UpdateDefinition } from '@temporalio/common'
+import { WorkflowUpdateFailedError, isGrpcServiceError, type WorkflowHandle } from '@temporalio/client'
+
+/** gRPC status codes after which the same call cannot succeed (grpc.io, "Status codes"). */
+const HOPELESS = new Set([
+  3 /* INVALID_ARGUMENT */, 5 /* NOT_FOUND */, 7 /* PERMISSION_DENIED */, 16 /* UNAUTHENTICATED */,
+])
+
+const FIRST_WAIT = 50
+const LONGEST_WAIT = 3_000
+
+/**
+ * Repeats a call to Temporal until it succeeds, however long Temporal is away; what it is called with must be
+ * safe to repeat. Ends early only when it cannot succeed, or when `signal` aborts.
+ */
+export async function untilAnswered<T>(call: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
+    signal.throwIfAborted()
+    try {
+      return await call()
+    } catch (error) {
+      if (isHopeless(error)) throw error
+      await sleep(wait, undefined, { signal })
+    }
+  }
+}
+
+function isHopeless(error: unknown): boolean {
+  if (error instanceof WorkflowUpdateFailedError || error instanceof WorkflowNotFoundError) return true
+  if (error instanceof ApplicationFailure || error instanceof TypeError) return true
+  const cause = error instanceof Error && isGrpcServiceError(error.cause) ? error.cause : error
+  return isGrpcServiceError(cause) && HOPELESS.has(cause.code)
+}
+
+/** Sends an update until it is answered, always under one id, so that the run that took it in answers it once. */
+export function updateUntilAnswered<Ret, Arg>(
+  handle: WorkflowHandle,
+  update: UpdateDefinition<Ret, [Arg]>,
+  arg: Arg,
+  signal: AbortSignal,
+): Promise<Ret> {
+  const updateId = randomUUID()
+  return untilAnswered(() => handle.executeUpdate(update, { args: [arg], updateId }), signal)
+}

@@ -1,0 +1,369 @@
+import { setTimeout as sleep, setImmediate as yieldToOthers } from 'node:timers/promises'
+import type { PipelineSettings } from '../core/settings'
+import { PollerState, type IdleClaim } from '../core/poller-state'
+import type { ReaderRules } from '../core/partition-reader'
+import { watermark } from '../core/watermark'
+import type { Fetch } from '../kafka/group-reader'
+import type { PartitionOffsets } from '../kafka/client'
+import type { Logger } from '../log'
+import type { PipelinePort } from './pipeline-port'
+
+/** What the poller needs of Kafka; see {@link GroupReader}. */
+export interface LogPort {
+  begin(positions: { partition: number; position: number }[]): void
+  pause(partitions: number[]): void
+  offsets(): Promise<PartitionOffsets[]>
+  commit(positions: { partition: number; position: number }[]): Promise<void>
+}
+
+export interface PollerProgress {
+  partitions: { partition: number; position: number; lag: number; watermark: string | null }[]
+  records: number
+  perSecond: number
+}
+
+/** Records held unannounced at most; a fetch waits until they are cut. */
+const MAX_PENDING_RECORDS = 200_000
+/** Records counted in one go before others, such as heartbeats, have their turn. */
+const SLICE = 2_000
+/** How long a partition is left alone that the ledger refused, or that was fetched with a gap, before it is claimed again. */
+const RECLAIM_AFTER = 5_000
+
+interface PartitionActivity {
+  /** Since when it may be called silent: its last record, its assignment, or the broker's return. */
+  quietSince: number
+  /** The offset that the next record will get, as last heard. */
+  high: number
+}
+
+/**
+ * Drives one {@link PollerState}: feeds it from Kafka, and holds every conversation with the ledger, one after the
+ * other, in a single loop. While a flush is under way the next range is being read.
+ */
+export class Poller {
+  private readonly state: PollerState
+  private readonly activity = new Map<number, PartitionActivity>()
+  private assigned: number[] = []
+  private assignments = 0
+  private claimedAssignment = 0
+  private partitionCount = 0
+  private brokerAway = false
+  private reclaimAt = Infinity
+  private lastFlush = 0
+  private flushNow = false
+  private lastTick = 0
+  private draining = false
+  private failure: Error | undefined
+  private wake: () => void = () => undefined
+  private cutWaiters: (() => void)[] = []
+  private recordsTaken = 0
+
+  constructor(
+    private readonly settings: PipelineSettings,
+    poller: number,
+    rules: ReaderRules,
+    private readonly log: LogPort,
+    private readonly pipeline: PipelinePort,
+    private readonly logger: Logger,
+    private readonly onProgress: (progress: PollerProgress) => void,
+  ) {
+    this.state = new PollerState(poller, rules)
+  }
+
+  onAssigned(partitions: number[]): void {
+    this.assigned = partitions
+    this.assignments++
+    this.logger.info({ partitions }, 'Kafka assigned partitions')
+    this.wake()
+  }
+
+  onError(error: Error): void {
+    this.failure ??= error
+    this.wake()
+    this.releaseCutWaiters()
+  }
+
+  /** Flushes what is held and ends {@link run}. */
+  drain(): void {
+    this.draining = true
+    this.wake()
+    this.releaseCutWaiters()
+  }
+
+  async onRecords(fetch: Fetch, heartbeat: () => Promise<void>): Promise<void> {
+    const { partition } = fetch
+    const partitionActivity = this.activity.get(partition)
+    if (partitionActivity) {
+      partitionActivity.high = Math.max(partitionActivity.high, fetch.high)
+      if (fetch.length > 0) partitionActivity.quietSince = Date.now()
+    }
+    let index = 0
+    while (!this.draining && !this.failure) {
+      const reader = this.state.reader(partition)
+      // Not claimed, or read already: the claim seeks to where reading has to begin.
+      if (!reader || fetch.next <= reader.position) return
+      if (fetch.fetchedFrom > reader.position) return this.reclaimSoon()
+      if (!reader.rereading && this.pendingRecords() >= MAX_PENDING_RECORDS) {
+        await this.untilCut(heartbeat)
+        continue
+      }
+      const end = Math.min(index + SLICE, fetch.length)
+      const records = Array.from({ length: end - index }, (_, i) => fetch.record(index + i))
+      const next = end === fetch.length ? fetch.next : records[records.length - 1]!.offset + 1
+      const before = reader.basis
+      const taken = reader.take(records, 0, next)
+      this.recordsTaken += taken
+      index += taken
+      if (this.passesWindowEnd(before, reader.basis) && this.caughtUp()) this.flushSoon()
+      if (taken < records.length) await this.untilCut(heartbeat)
+      else if (index >= fetch.length) return
+      else await Promise.all([yieldToOthers(), heartbeat()])
+    }
+  }
+
+  /** The fetch left a gap: kafkajs went elsewhere, as it does where retention has removed the position. */
+  private reclaimSoon(): void {
+    this.reclaimAt = Math.min(this.reclaimAt, Date.now() + RECLAIM_AFTER)
+  }
+
+  private pendingRecords(): number {
+    return this.state.partitions.reduce((sum, reader) => sum + reader.pendingRecords, 0)
+  }
+
+  /** Whether a watermark that moved between two bases has passed the end of a window. */
+  private passesWindowEnd(before: number | null, after: number | null): boolean {
+    const { windowSize, watermarkDelay } = this.settings
+    const windows = (basis: number | null) => Math.floor(watermark(basis, watermarkDelay) / windowSize)
+    return before !== after && windows(before) !== windows(after)
+  }
+
+  /** Whether everything that Kafka was heard to have is read: live traffic, not a backlog. */
+  private caughtUp(): boolean {
+    return this.state.partitions.every(({ partition, position }) => {
+      const high = this.activity.get(partition)?.high ?? 0
+      return high - position < SLICE
+    })
+  }
+
+  private flushSoon(): void {
+    this.flushNow = true
+    this.wake()
+  }
+
+  /** Waits until the range is cut, and keeps the group's session alive meanwhile. */
+  private async untilCut(heartbeat: () => Promise<void>): Promise<void> {
+    const cut = new Promise<void>(resolve => this.cutWaiters.push(resolve))
+    this.flushSoon()
+    let waiting = true
+    const done = cut.then(() => {
+      waiting = false
+    })
+    while (waiting && !this.draining && !this.failure) {
+      await Promise.race([done, sleep(1_000)])
+      await heartbeat()
+    }
+  }
+
+  private releaseCutWaiters(): void {
+    for (const release of this.cutWaiters.splice(0)) release()
+  }
+
+  /** Runs until drained; rejects when the poller cannot go on. */
+  async run(): Promise<number> {
+    while (!this.draining) {
+      if (this.failure) throw this.failure
+      if (this.assignments !== this.claimedAssignment || Date.now() >= this.reclaimAt) await this.claim()
+      else if (this.flushDue()) await this.flush()
+      else if (Date.now() - this.lastTick >= this.tickInterval) await this.tick()
+      else await this.untilWoken()
+    }
+    this.log.pause(this.assigned)
+    while (this.state.pending) await this.flush()
+    await this.commit(this.state.partitions.map(({ partition, position }) => ({ partition, position })))
+    return this.recordsTaken
+  }
+
+  private get tickInterval(): number {
+    return Math.min(1_000, this.settings.idleTimeout / 4)
+  }
+
+  private flushDue(): boolean {
+    if (!this.state.pending) return false
+    return this.flushNow || Date.now() - this.lastFlush >= this.settings.flushInterval
+  }
+
+  private async untilWoken(): Promise<void> {
+    const flushIn = this.state.pending ? this.lastFlush + this.settings.flushInterval - Date.now() : Infinity
+    const tickIn = this.lastTick + this.tickInterval - Date.now()
+    const timer = new AbortController()
+    const woken = new Promise<void>(resolve => {
+      this.wake = resolve
+    })
+    await Promise.race([
+      woken,
+      sleep(Math.max(1, Math.min(flushIn, tickIn)), undefined, timer).catch(() => undefined),
+    ])
+    timer.abort()
+  }
+
+  /**
+   * Claims what Kafka assigned. What is held is flushed first: whoever has been given those partitions meanwhile
+   * has raised their epoch, so that this is refused; otherwise it need not be read again.
+   */
+  private async claim(): Promise<void> {
+    while (this.state.pending) await this.flush()
+    const assignment = this.assignments
+    const partitions = this.assigned
+    const offsets = await this.log.offsets()
+    this.partitionCount = offsets.length
+    const earliest = new Map(offsets.map(({ partition, low }) => [partition, low]))
+    const { partitions: claims } = await this.pipeline.claim({
+      poller: this.state.poller,
+      partitionCount: this.partitionCount,
+      partitions: partitions.map(partition => ({ partition, earliest: earliest.get(partition) ?? 0 })),
+    })
+    this.refuseRecreated(claims, offsets)
+    for (const { partition, position } of claims) {
+      const { low = 0, high = 0 } = offsets[partition] ?? {}
+      if (position < low)
+        this.logger.warn(
+          { partition, from: position, to: low },
+          'retention removed records before they were read',
+        )
+      this.activity.set(partition, { quietSince: Date.now(), high })
+    }
+    this.state.assign(claims, earliest)
+    this.claimedAssignment = assignment
+    this.reclaimAt = Infinity
+    this.lastFlush = Date.now()
+    if (assignment !== this.assignments) return
+    this.log.begin(this.state.partitions.map(({ partition, position }) => ({ partition, position })))
+    this.logger.info({ claims }, 'claimed partitions')
+  }
+
+  /**
+   * A topic that ends before what is done is another one of the same name. kafkajs would read it from its start and
+   * pass over what has an offset below the position.
+   */
+  private refuseRecreated(
+    positions: { partition: number; position: number }[],
+    offsets: PartitionOffsets[],
+  ): void {
+    for (const { partition, position } of positions) {
+      const high = offsets[partition]?.high ?? 0
+      if (position <= high) continue
+      throw new Error(
+        `Partition ${partition} of "${this.settings.topic}" ends at offset ${high}, but ${position} records of it are ` +
+          'accounted for: the topic was deleted and made anew. Start a new pipeline for it, with a KAFKA_GROUP and ' +
+          'database of its own.',
+      )
+    }
+  }
+
+  private async flush(idle: IdleClaim[] = []): Promise<void> {
+    this.flushNow = false
+    this.lastFlush = Date.now()
+    const request = this.state.plan(this.partitionCount, idle)
+    this.releaseCutWaiters()
+    if (!request) return
+    // 1. Announced: from here on the ledger knows the ranges and their windows, and none of them can close.
+    const answer = await this.pipeline.flush(request)
+    const announced = Date.now()
+    const outgoing = this.state.accepted(answer)
+    this.dropRefused(answer.refused)
+    // 2. Sent: only ranges that were accepted, so that whoever reads them again cuts them exactly alike.
+    await this.pipeline.send(outgoing)
+    // 3. Done, said with the next flush: only now, since the ledger closes windows on that word.
+    this.state.signalled()
+    this.logger.debug(
+      {
+        announcing: announced - this.lastFlush,
+        sending: Date.now() - announced,
+        windows: outgoing.deltas.size,
+      },
+      'flushed',
+    )
+    const done = this.state.doneRanges
+    if (this.caughtUp() && done.some(range => this.passesWindowEnd(range.fromBasis, range.toBasis)))
+      this.flushNow = true
+    void this.commit(done.map(({ partition, to }) => ({ partition, position: to })))
+  }
+
+  private dropRefused(refused: number[]): void {
+    if (refused.length === 0) return
+    this.logger.warn({ refused }, 'the ledger refused partitions that were claimed elsewhere')
+    this.log.pause(refused)
+    this.reclaimSoon()
+  }
+
+  private async commit(positions: { partition: number; position: number }[]): Promise<void> {
+    if (positions.length === 0) return
+    await this.log
+      .commit(positions)
+      .catch((error: unknown) => this.logger.debug({ error }, 'offsets not committed'))
+  }
+
+  /** Every second or so: looks up the end of the log, reports progress, and claims idle partitions that are awaited. */
+  private async tick(): Promise<void> {
+    const now = Date.now()
+    const seconds = (now - this.lastTick) / 1_000
+    this.lastTick = now
+    this.reportProgress(seconds)
+    const positions = this.state.partitions.map(({ partition, position }) => ({ partition, position }))
+    let offsets: PartitionOffsets[]
+    try {
+      offsets = await this.log.offsets()
+    } catch (error) {
+      if (!this.brokerAway) this.logger.warn({ error }, 'Kafka does not answer')
+      this.brokerAway = true
+      return
+    }
+    // What was sent to a broker that was away arrives a while after it is back.
+    if (this.brokerAway) for (const entry of this.activity.values()) entry.quietSince = Date.now()
+    this.brokerAway = false
+    this.partitionCount = offsets.length
+    for (const { partition, high } of offsets) {
+      const entry = this.activity.get(partition)
+      if (entry) entry.high = high
+    }
+    this.refuseRecreated(positions, offsets)
+    const idle = offsets.filter(({ partition, high }) => this.isIdle(partition, high, now))
+    if (idle.length === 0) return
+    // The time at which the ends were asked for, not that of reporting: a record may have come since.
+    const awaited = await this.pipeline.awaited(
+      idle.map(({ partition }) => partition),
+      now,
+    )
+    const claims = awaited.map(partition => ({
+      partition,
+      position: this.state.reader(partition)?.position ?? -1,
+      at: now,
+    }))
+    if (claims.length > 0) await this.flush(claims)
+  }
+
+  private isIdle(partition: number, high: number, now: number): boolean {
+    const reader = this.state.reader(partition)
+    const quietSince = this.activity.get(partition)?.quietSince ?? now
+    return (
+      reader?.position === high &&
+      this.state.isSettled(partition) &&
+      now - quietSince >= this.settings.idleTimeout
+    )
+  }
+
+  private reported = 0
+
+  private reportProgress(seconds: number): void {
+    const partitions = this.state.partitions.map(({ partition, position, basis }) => ({
+      partition,
+      position,
+      lag: Math.max(0, (this.activity.get(partition)?.high ?? position) - position),
+      watermark:
+        basis === null ? null : new Date(watermark(basis, this.settings.watermarkDelay)).toISOString(),
+    }))
+    const perSecond = Math.round((this.recordsTaken - this.reported) / seconds)
+    this.reported = this.recordsTaken
+    this.onProgress({ partitions, records: this.recordsTaken, perSecond })
+  }
+}

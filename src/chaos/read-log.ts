@@ -1,0 +1,26 @@
+import { randomUUID } from 'node:crypto'
+import type { Kafka, KafkaMessage } from 'kafkajs'
+
+/** Reads a whole topic with kafkajs alone, partition by partition in order. */
+export async function readLog(kafka: Kafka, topic: string): Promise<KafkaMessage[][]> {
+  const admin = kafka.admin()
+  await admin.connect()
+  const offsets = await admin.fetchTopicOffsets(topic)
+  await admin.disconnect()
+  const log: KafkaMessage[][] = offsets.map(() => [])
+  let remaining = offsets.reduce((sum, { low, high }) => sum + Number(high) - Number(low), 0)
+  const consumer = kafka.consumer({ groupId: `${topic}-reference-${randomUUID()}`, maxBytes: 32 << 20 })
+  await consumer.connect()
+  await consumer.subscribe({ topics: [topic], fromBeginning: true })
+  await new Promise<void>((resolve, reject) => {
+    const eachBatch = ({ batch }: { batch: { partition: number; messages: KafkaMessage[] } }) => {
+      for (const message of batch.messages) log[batch.partition]!.push(message)
+      remaining -= batch.messages.length
+      if (remaining === 0) resolve()
+      return Promise.resolve()
+    }
+    consumer.run({ autoCommit: false, eachBatch }).catch(reject)
+  })
+  await consumer.disconnect()
+  return log
+}

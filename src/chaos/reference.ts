@@ -1,0 +1,102 @@
+import type { KafkaMessage } from 'kafkajs'
+import type { LocateCountry } from '../geo/country'
+
+export interface Reference {
+  hits: Map<string, number>
+  late: Map<string, number>
+  rejected: number
+}
+
+/**
+ * Counts a topic as read by kafkajs alone, by the rules as written down and nothing of the product but the
+ * country look-up. Keys are `start|host|referrer|country`, start in ISO 8601.
+ */
+export function countLog(
+  log: KafkaMessage[][],
+  locate: LocateCountry,
+  windowSize: number,
+  delay: number,
+): Reference {
+  const result: Reference = { hits: new Map(), late: new Map(), rejected: 0 }
+  for (const partition of log) {
+    let newest = -Infinity
+    for (const { value, timestamp } of partition) {
+      const event = parse(value)
+      const time = event ? Date.parse(event.event_time) : NaN
+      if (!event || Number.isNaN(time) || time > Number(timestamp) + 60_000) {
+        result.rejected++
+        continue
+      }
+      const start = time - (time % windowSize)
+      const key = [
+        new Date(start).toISOString(),
+        event.host,
+        event.referrer.replace(/^-$/, ''),
+        locate(event.ip),
+      ].join('|')
+      const into = start + windowSize <= newest - delay ? result.late : result.hits
+      into.set(key, (into.get(key) ?? 0) + 1)
+      newest = Math.max(newest, Math.min(time, Number(timestamp)))
+    }
+  }
+  return result
+}
+
+interface Event {
+  event_time: string
+  host: string
+  referrer: string
+  ip: string
+}
+
+function parse(value: Buffer | null): Event | undefined {
+  try {
+    const event = JSON.parse(value?.toString() ?? '') as Partial<Event> | null
+    return event?.event_time && event.host && event.host.length <= 255 ? (event as Event) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+interface CountedRow {
+  window_start: Date
+  host?: string
+  referrer?: string
+  country?: string
+  num_hits: number | string
+}
+
+/** `num_hits` of a table by the same keys, as far as it has their columns; rows of one key are added up. */
+export function byGroup(rows: CountedRow[]): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const { window_start, host, referrer, country, num_hits } of rows) {
+    const key = [window_start.toISOString(), host, referrer, country]
+      .filter(part => part !== undefined)
+      .join('|')
+    counts.set(key, (counts.get(key) ?? 0) + Number(num_hits))
+  }
+  return counts
+}
+
+/** Adds counts up by the first so many parts of their keys. */
+export function fold(counts: Map<string, number>[], parts = 4): Map<string, number> {
+  const folded = new Map<string, number>()
+  for (const [key, count] of counts.flatMap(map => [...map])) {
+    const short = key.split('|').slice(0, parts).join('|')
+    folded.set(short, (folded.get(short) ?? 0) + count)
+  }
+  return folded
+}
+
+export function totalOf(counts: Map<string, number>): number {
+  return [...counts.values()].reduce((sum, count) => sum + count, 0)
+}
+
+/** The first few keys whose counts differ: a whole diff of a hundred thousand rows helps nobody. */
+export function differences(actual: Map<string, number>, expected: Map<string, number>): string[] {
+  const keys = new Set([...actual.keys(), ...expected.keys()])
+  return [...keys]
+    .filter(key => actual.get(key) !== expected.get(key))
+    .slice(0, 5)
+    .map(key => `${key}: ${actual.get(key)} instead of ${expected.get(key)}`)
+}

@@ -1,0 +1,44 @@
+import { Command } from 'commander'
+import { clusterEnvironment } from '../cluster'
+import { completeEnvironment } from '../config'
+import { clusterCommand } from './cluster'
+import { demoCommand } from './demo'
+import { UserError } from './errors'
+import { migrateCommand } from './migrate'
+import { produceCommand } from './produce'
+import { startCommand, stopCommand } from './start'
+import { statusCommand } from './status'
+import { windowsCommand } from './windows'
+import { workerCommand } from './worker'
+
+/** These start servers themselves; an address in the environment would mean a server to use instead. */
+const WITHOUT_SURROUNDINGS = new Set(['cluster', 'demo'])
+
+if (!WITHOUT_SURROUNDINGS.has(process.argv[2] ?? ''))
+  completeEnvironment(() => clusterEnvironment(process.env.WEB_TRAFFIC_CLUSTER_DIR ?? '.cluster'))
+
+const program = new Command('web-traffic')
+  .description(
+    'Web events from Kafka, counted per event-time window by Temporal workflows, written once to Postgres',
+  )
+  .showHelpAfterError('(add --help for the options)')
+
+for (const command of [
+  clusterCommand(),
+  migrateCommand(),
+  workerCommand(),
+  startCommand(),
+  stopCommand(),
+  statusCommand(),
+  windowsCommand(),
+  produceCommand(),
+  demoCommand(),
+])
+  program.addCommand(command)
+
+program.parseAsync().catch((error: unknown) => {
+  // What a person can mend is one line; anything else is a defect and shows where it came from.
+  console.error(error instanceof UserError ? error.message : error)
+  // At once: an activity that was given up on may still be trying.
+  process.exit(1)
+})

@@ -1,0 +1,103 @@
+import { isGrpcServiceError, type Client, type WorkflowHandle } from '@temporalio/client'
+import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/common'
+import type { Config } from '../config'
+import { formatDuration } from '../core/duration'
+import { ingestId, pollerId } from '../core/names'
+import type { PipelineSettings } from '../core/settings'
+import type { ingest } from '../workflows/ingest'
+import { ingestStatus, scale, type IngestStatus } from '../workflows/messages'
+import { UserError } from './errors'
+
+/** The pipeline as the client sees it: its ingest workflow. */
+export class Pipeline {
+  private readonly handle: WorkflowHandle
+
+  constructor(
+    private readonly client: Client,
+    private readonly config: Config,
+  ) {
+    this.handle = client.workflow.getHandle(ingestId(config.settings.group))
+  }
+
+  /**
+   * Undefined where the pipeline was never started, or was terminated.
+   *
+   * @throws UserError where no worker runs that could answer
+   */
+  async status(): Promise<IngestStatus | undefined> {
+    try {
+      if ((await this.handle.describe()).status.name !== 'RUNNING') return undefined
+      return await this.client.withDeadline(Date.now() + ANSWER_WITHIN, () => this.handle.query(ingestStatus))
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return undefined
+      throw isUnanswered(error) ? new UserError(noWorker(this.config.taskQueue)) : error
+    }
+  }
+
+  /** Starts the ledger; false where it runs already, or ran and kept its settings. */
+  async create(pollers: number, startPositions: Record<number, number>): Promise<boolean> {
+    const { settings, taskQueue } = this.config
+    try {
+      await this.client.workflow.start<typeof ingest>('ingest', {
+        workflowId: ingestId(settings.group),
+        taskQueue,
+        // A task that was with a worker when it was killed is given to another after so long.
+        workflowTaskTimeout: '7s',
+        args: [{ settings, taskQueue, pollers, startPositions }],
+        staticSummary: `the ledger of ${settings.topic}`,
+      })
+      return true
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) return false
+      throw error
+    }
+  }
+
+  async scale(pollers: number): Promise<void> {
+    await this.handle.executeUpdate(scale, { args: [pollers] })
+  }
+
+  /** Tells every poller to drain, and waits until they have. */
+  async stop(): Promise<void> {
+    const running = (await this.status())?.running ?? []
+    await this.scale(0)
+    await Promise.all(
+      running.map(n =>
+        this.client.workflow
+          .getHandle(pollerId(this.config.settings.group, n))
+          .result()
+          .catch(() => undefined),
+      ),
+    )
+  }
+}
+
+/** Whether a query failed because nobody runs the workflow: no worker polls, or none answers in time. */
+function isUnanswered(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined
+  return isGrpcServiceError(cause) && UNANSWERED.has(cause.code)
+}
+
+/** A worker that is alive answers a query in milliseconds, and one that is busy in a second or two. */
+const ANSWER_WITHIN = 6_000
+
+/** gRPC status codes (grpc.io, "Status codes"). */
+const UNANSWERED = new Set([1 /* CANCELLED */, 4 /* DEADLINE_EXCEEDED */, 9 /* FAILED_PRECONDITION */])
+
+function noWorker(taskQueue: string): string {
+  return `No worker answers on the task queue "${taskQueue}": start one with "web-traffic worker".`
+}
+
+/** Refuses settings other than those the pipeline was started with, naming each. */
+export function checkSettings(running: PipelineSettings, wanted: PipelineSettings): void {
+  const differing = (Object.keys(wanted) as (keyof PipelineSettings)[]).filter(
+    key => running[key] !== wanted[key],
+  )
+  if (differing.length === 0) return
+  const show = (value: string | number) => (typeof value === 'number' ? formatDuration(value) : value)
+  const named = differing.map(key => `${key} is ${show(running[key])}, not ${show(wanted[key])}`)
+  throw new UserError(
+    `The pipeline "${running.group}" keeps the settings it was started with: ${named.join('; ')}. ` +
+      'Set them alike, or start another pipeline with a KAFKA_GROUP and POSTGRES_DB of its own.',
+  )
+}

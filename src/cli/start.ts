@@ -1,0 +1,100 @@
+import { Command, InvalidArgumentError } from 'commander'
+import { parseEventTime } from '../core/event-time'
+import { topicOffsets, withAdmin } from '../kafka/client'
+import { claimSchema, isClaimed, WrongOwnerError } from '../postgres/owner'
+import { temporalConfig, withTemporal } from '../temporal'
+import { loadConfig, type Config } from '../config'
+import { withDatabase } from './database'
+import { UserError } from './errors'
+import { checkSettings, Pipeline } from './pipeline'
+
+export function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,3}$/.test(text))
+    throw new InvalidArgumentError('It must be a whole number from 1 to 9999.')
+  return Number(text)
+}
+
+export function startCommand(): Command {
+  return new Command('start')
+    .description('start the pipeline, or let it go on after a stop')
+    .option('--pollers <n>', 'how many pollers read the topic (default: POLLERS, or 1)', wholeNumber)
+    .option(
+      '--from <position>',
+      'where a new pipeline begins: earliest, latest, or a time such as 2026-01-31T12:00:00Z',
+      'earliest',
+    )
+    .action(async (options: { pollers?: number; from: string }) => {
+      const config = loadConfig()
+      console.log(await startPipeline(config, options.pollers ?? config.pollers, options.from))
+    })
+}
+
+export function stopCommand(): Command {
+  return new Command('stop')
+    .description('drain the pollers and stop reading; open windows stay open and go on at the next start')
+    .action(async () => {
+      const config = loadConfig()
+      await withTemporal(async client => {
+        const pipeline = new Pipeline(client, config)
+        const status = await pipeline.status()
+        if (!status) throw new UserError(`There is no pipeline "${config.settings.group}" to stop.`)
+        await pipeline.stop()
+        const open = status.ledger.openWindows.length
+        console.log(
+          `Stopped "${config.settings.group}"; ${open} windows were open and go on at the next start.`,
+        )
+      })
+    })
+}
+
+/** Starts or resumes the configured pipeline, and says in one line what it did. */
+export async function startPipeline(config: Config, pollers: number, from: string): Promise<string> {
+  const { settings } = config
+  const startPositions = await findStartPositions(config, from)
+  return withTemporal(async client => {
+    const pipeline = new Pipeline(client, config)
+    const existing = await pipeline.status()
+    if (existing) checkSettings(existing.settings, settings)
+    await withDatabase(config, async db => {
+      const { namespace } = temporalConfig()
+      const owner = { group: settings.group, topic: settings.topic, namespace }
+      // A pipeline that exists has claimed its schema: one without an owner is another, and would get a part of it.
+      if (existing && !(await isClaimed(db))) throw new UserError(otherSchema(config))
+      await claimSchema(db, owner).catch((error: unknown) => {
+        throw error instanceof WrongOwnerError ? new UserError(error.message) : error
+      })
+    })
+    if (await pipeline.create(pollers, startPositions))
+      return `Started "${settings.group}" on topic "${settings.topic}" with ${count(pollers)}, from ${from}.`
+    await pipeline.scale(pollers)
+    return `"${settings.group}" goes on from where it was, with ${count(pollers)}.`
+  })
+}
+
+function otherSchema({ settings, postgres }: Config): string {
+  return (
+    `The pipeline "${settings.group}" runs already and writes to another database than "${postgres.database}": ` +
+    'set POSTGRES_URL and POSTGRES_DB as they were, or start another pipeline with a KAFKA_GROUP of its own.'
+  )
+}
+
+const count = (pollers: number) => `${pollers} poller${pollers === 1 ? '' : 's'}`
+
+/** Offsets where the partitions begin; empty for the earliest, which each partition has by itself. */
+async function findStartPositions(
+  { brokers, settings }: Config,
+  from: string,
+): Promise<Record<number, number>> {
+  const time = from === 'earliest' || from === 'latest' ? undefined : parseEventTime(from)
+  if (from !== 'earliest' && from !== 'latest' && time === undefined)
+    throw new UserError(
+      `--from: "${from}" is neither earliest, latest nor a time such as 2026-01-31T12:00:00Z.`,
+    )
+  return withAdmin(brokers, async admin => {
+    const offsets = await topicOffsets(admin, settings.topic)
+    if (from === 'latest') return Object.fromEntries(offsets.map(({ partition, high }) => [partition, high]))
+    if (time === undefined) return {}
+    const atTime = await admin.fetchTopicOffsetsByTimestamp(settings.topic, time)
+    return Object.fromEntries(atTime.map(({ partition, offset }) => [partition, Number(offset)]))
+  })
+}

@@ -1,0 +1,150 @@
+import type { Client } from '@temporalio/client'
+import { Command } from 'commander'
+import { loadConfig, type Config } from '../config'
+import { formatDuration } from '../core/duration'
+import { formatInstant } from '../core/tumbling-window'
+import { watermark } from '../core/watermark'
+import { topicOffsets, withAdmin } from '../kafka/client'
+import { withTemporal } from '../temporal'
+import type { IngestStatus } from '../workflows/messages'
+import { UserError } from './errors'
+import { Pipeline } from './pipeline'
+import { table } from './table'
+
+export interface PartitionStatus {
+  partition: number
+  poller: number | null
+  position: number | null
+  end: number
+  lag: number
+  /** ISO 8601; null before the first event. */
+  watermark: string | null
+  idle: boolean
+  records: number
+  hits: number
+  late: number
+  rejected: number
+}
+
+export interface PipelineStatus {
+  group: string
+  topic: string
+  state: 'running' | 'stopped' | 'draining'
+  pollers: { wanted: number; running: number[] }
+  lag: number
+  /** Up to here no event is awaited any more. */
+  frontier: string | null
+  windows: { open: number; oldestOpen: string | null; closed: number }
+  totals: { records: number; hits: number; late: number; rejected: number }
+  partitions: PartitionStatus[]
+  webUi: string | null
+}
+
+export function statusCommand(): Command {
+  return new Command('status')
+    .description('how far the pipeline is: pollers, partitions, lag, watermarks, open windows')
+    .option('--json', 'print as JSON')
+    .action(async ({ json }: { json?: true }) => {
+      const config = loadConfig()
+      const status = await withTemporal(client => pipelineStatus(client, config))
+      if (!status)
+        throw new UserError(
+          `There is no pipeline "${config.settings.group}" yet: start it with "web-traffic start".`,
+        )
+      console.log(json ? JSON.stringify(status, null, 2) : describe(status, config))
+    })
+}
+
+/** Undefined where the pipeline was never started. */
+export async function pipelineStatus(client: Client, config: Config): Promise<PipelineStatus | undefined> {
+  const found = await new Pipeline(client, config).status()
+  if (!found) return undefined
+  const offsets = await withAdmin(config.brokers, admin => topicOffsets(admin, config.settings.topic))
+  return summarise(found, offsets, config)
+}
+
+function summarise(
+  { ledger, pollers, running, settings, frontier }: IngestStatus,
+  offsets: { partition: number; low: number; high: number }[],
+  { settings: { group, topic } }: Config,
+): PipelineStatus {
+  const partitions = offsets.map(({ partition, low, high }): PartitionStatus => {
+    const entry = ledger.partitions[partition]
+    const at = watermark(entry?.basis ?? null, settings.watermarkDelay)
+    return {
+      partition,
+      poller: entry?.poller ?? null,
+      position: entry?.position ?? null,
+      end: high,
+      lag: Math.max(0, high - (entry?.position ?? low)),
+      watermark: Number.isFinite(at) ? formatInstant(at) : null,
+      idle: entry?.idleAt !== null && entry?.idleAt !== undefined,
+      ...(entry?.totals ?? { records: 0, hits: 0, late: 0, rejected: 0 }),
+    }
+  })
+  const sum = (pick: (partition: PartitionStatus) => number) =>
+    partitions.reduce((total, partition) => total + pick(partition), 0)
+  const [oldest] = ledger.openWindows
+  return {
+    group,
+    topic,
+    state: pollers > 0 ? 'running' : running.length > 0 ? 'draining' : 'stopped',
+    pollers: { wanted: pollers, running },
+    lag: sum(({ lag }) => lag),
+    frontier: frontier === null ? null : formatInstant(frontier),
+    windows: {
+      open: ledger.openWindows.length,
+      oldestOpen: oldest === undefined ? null : formatInstant(oldest),
+      closed: ledger.closed,
+    },
+    totals: {
+      records: sum(({ records }) => records),
+      hits: sum(({ hits }) => hits),
+      late: sum(({ late }) => late),
+      rejected: sum(({ rejected }) => rejected),
+    },
+    partitions,
+    webUi: process.env.TEMPORAL_UI_URL ?? null,
+  }
+}
+
+function describe(status: PipelineStatus, { settings }: Config): string {
+  const { windows, totals, pollers } = status
+  const open = windows.oldestOpen === null ? '' : `, the oldest from ${windows.oldestOpen}`
+  return [
+    `${status.group} on ${status.topic}: ${status.state}, ${pollers.running.length} of ${pollers.wanted} pollers, ` +
+      `lag ${status.lag.toLocaleString('en-US')}`,
+    `windows of ${formatDuration(settings.windowSize)}: ${windows.open} open${open}; ${windows.closed} told to close`,
+    `records ${totals.records} = hits ${totals.hits} + late ${totals.late} + rejected ${totals.rejected}`,
+    ...(status.webUi === null ? [] : [`Temporal Web UI: ${status.webUi}`]),
+    '',
+    table(
+      [
+        'partition',
+        'poller',
+        'position',
+        'end',
+        'lag',
+        'watermark',
+        'idle',
+        'records',
+        'hits',
+        'late',
+        'rejected',
+      ],
+      status.partitions.map(p => [
+        String(p.partition),
+        p.poller,
+        p.position,
+        p.end,
+        p.lag,
+        p.watermark,
+        p.idle ? 'yes' : '',
+        p.records,
+        p.hits,
+        p.late,
+        p.rejected,
+      ]),
+    ),
+  ].join('\n')
+}

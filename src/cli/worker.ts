@@ -1,0 +1,21 @@
+import { Command } from 'commander'
+import { loadConfig } from '../config'
+import { logger } from '../log'
+import { interruption } from './interruption'
+
+export function workerCommand(): Command {
+  return new Command('worker')
+    .description('run the workflows and activities of the pipeline until SIGTERM or Ctrl-C, then drain')
+    .action(async () => {
+      const config = loadConfig()
+      const { taskQueue } = config
+      const signal = interruption()
+      // Started by another program over IPC, it drains when that one ends, however it ended.
+      if (process.connected) process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
+      process.channel?.unref()
+      // Loaded only here: it takes longer than most commands run.
+      const { runWorker } = await import('../workers/worker.js')
+      await runWorker(config, signal, () => logger.info({ taskQueue }, 'the worker is ready'))
+      logger.info('the worker has stopped')
+    })
+}

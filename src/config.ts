@@ -1,0 +1,167 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { parse as parseEnvFile } from 'dotenv'
+import { z } from 'zod'
+import { UserError } from './cli/errors'
+import { parseDuration } from './core/duration'
+import type { PipelineSettings } from './core/settings'
+
+export interface PostgresConfig {
+  host: string
+  port: number
+  database: string
+  user: string
+  password?: string
+  ssl?: boolean
+}
+
+export interface Config {
+  brokers: string[]
+  settings: PipelineSettings
+  postgres: PostgresConfig
+  pollers: number
+  taskQueue: string
+  /** Of this worker's code, where its workers are versioned. */
+  buildId?: string
+  /** A MaxMind-format database; undefined for the one that comes with the project. */
+  geoDatabase?: string
+}
+
+type Environment = Record<string, string | undefined>
+
+const duration = (fallback: string, least = 0) =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text, context) => {
+      const milliseconds = parseDuration(text)
+      if (milliseconds !== undefined && milliseconds >= least) return milliseconds
+      const bound = least > 0 ? ` of at least ${least}ms` : ''
+      context.addIssue({
+        code: 'custom',
+        message: `"${text}" is not a duration${bound} (write 500ms, 10s, 5m or 1h)`,
+      })
+      return z.NEVER
+    })
+
+const postgresUrl = z.string().transform((text, context) => {
+  try {
+    // JDBC may name a database alone: jdbc:postgresql:web_traffic.
+    const url = new URL(
+      text.replace(/^jdbc:/, '').replace(/^(postgres(?:ql)?):(?!\/\/)\/?/, '$1://localhost/'),
+    )
+    for (const part of [url.username, url.password, url.pathname]) decodeURIComponent(part)
+    if (url.protocol === 'postgresql:' || url.protocol === 'postgres:') return url
+  } catch {
+    // falls through to the issue below: URL's own message does not name the form wanted
+  }
+  context.addIssue({
+    code: 'custom',
+    message: 'is not a URL such as postgresql://localhost:5432/web_traffic',
+  })
+  return z.NEVER
+})
+
+const count = (fallback: string, most: number) =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text, context) => {
+      if (/^[1-9]\d*$/.test(text) && Number(text) <= most) return Number(text)
+      context.addIssue({ code: 'custom', message: `"${text}" is not a whole number from 1 to ${most}` })
+      return z.NEVER
+    })
+
+const environmentSchema = z.object({
+  KAFKA_URL: z.string().default('localhost:9092'),
+  KAFKA_TOPIC: z.string().default('web_traffic_topic'),
+  KAFKA_GROUP: z
+    .string()
+    .regex(/^[\w.-]{1,200}$/, {
+      error: ({ input }) =>
+        `"${String(input)}" may hold letters, digits, ".", "_" and "-" only, 200 at most: it begins every workflow id`,
+    })
+    .default('web_traffic_group'),
+  POSTGRES_URL: postgresUrl.default(new URL('postgresql://localhost:5432/')),
+  POSTGRES_USER: z.string().optional(),
+  POSTGRES_PASSWORD: z.string().optional(),
+  POSTGRES_DB: z.string().optional(),
+  WINDOW_SIZE: duration('5m', 1_000),
+  WATERMARK_DELAY: duration('1m'),
+  ALLOWED_LATENESS: duration('0s'),
+  IDLE_TIMEOUT: duration('10s', 100),
+  MAX_FUTURE: duration('1m'),
+  MAX_GROUPS: count('250000', 1_000_000),
+  FLUSH_INTERVAL: duration('5s', 50),
+  POLLERS: count('1', 9_999),
+  REFERRER: z
+    .enum(['full', 'origin'], { error: ({ input }) => `"${String(input)}" is not full or origin` })
+    .default('full'),
+  GEO_DATABASE: z.string().optional(),
+  TEMPORAL_TASK_QUEUE: z.string().optional(),
+  WORKER_BUILD_ID: z.string().optional(),
+})
+
+/** Reads the configuration from the environment; every mistake in it is named in one line. */
+export function loadConfig(environment: Environment = process.env): Config {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
+  const result = environmentSchema.safeParse(given)
+  if (!result.success) {
+    const mistakes = result.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`)
+    throw new UserError(`The configuration is not usable: ${mistakes.join('; ')}.`)
+  }
+  const env = result.data
+  return {
+    brokers: env.KAFKA_URL.split(',').map(broker => broker.trim().replace(/^\w+:\/\//, '')),
+    settings: {
+      group: env.KAFKA_GROUP,
+      topic: env.KAFKA_TOPIC,
+      windowSize: env.WINDOW_SIZE,
+      watermarkDelay: env.WATERMARK_DELAY,
+      allowedLateness: env.ALLOWED_LATENESS,
+      idleTimeout: env.IDLE_TIMEOUT,
+      maxFuture: env.MAX_FUTURE,
+      maxGroups: env.MAX_GROUPS,
+      flushInterval: env.FLUSH_INTERVAL,
+      referrer: env.REFERRER,
+    },
+    postgres: postgresConfig(env),
+    pollers: env.POLLERS,
+    taskQueue: env.TEMPORAL_TASK_QUEUE ?? env.KAFKA_GROUP,
+    ...(env.WORKER_BUILD_ID !== undefined && { buildId: env.WORKER_BUILD_ID }),
+    ...(env.GEO_DATABASE !== undefined && { geoDatabase: env.GEO_DATABASE }),
+  }
+}
+
+function postgresConfig(env: z.infer<typeof environmentSchema>): PostgresConfig {
+  const url = env.POSTGRES_URL
+  // A JDBC URL carries its credentials as parameters.
+  const parameter = (name: string) => url.searchParams.get(name) ?? undefined
+  const password = env.POSTGRES_PASSWORD ?? (decodeURIComponent(url.password) || parameter('password'))
+  const sslmode = parameter('sslmode')
+  return {
+    host: url.hostname.replace(/^\[(.*)\]$/, '$1') || 'localhost',
+    port: Number(url.port || 5432),
+    database: env.POSTGRES_DB ?? (decodeURIComponent(url.pathname.slice(1)) || 'web_traffic'),
+    user: env.POSTGRES_USER ?? (decodeURIComponent(url.username) || parameter('user') || 'postgres'),
+    ...(password !== undefined && { password }),
+    ...(sslmode !== undefined && sslmode !== 'disable' && { ssl: true }),
+  }
+}
+
+/**
+ * Completes the process's environment with what it does not set itself: first the file `stream.env` of the
+ * current folder, then the addresses of a running development cluster.
+ */
+export function completeEnvironment(
+  clusterEnvironment: () => Environment | undefined,
+  file = 'stream.env',
+): void {
+  const fill = (values: Environment) => {
+    for (const [name, value] of Object.entries(values)) process.env[name] ||= value
+  }
+  if (existsSync(file)) fill(parseEnvFile(readFileSync(file)))
+  fill(clusterEnvironment() ?? {})
+  // Empty is unset, also for those who read the environment by themselves.
+  for (const [name, value] of Object.entries(process.env))
+    if (value === '' && /^(KAFKA|POSTGRES|TEMPORAL)_/.test(name)) delete process.env[name]
+}

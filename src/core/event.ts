@@ -1,0 +1,110 @@
+import { parseEventTime } from './event-time'
+
+export const MAX_HOST_LENGTH = 255
+export const MAX_REFERRER_LENGTH = 2_048
+
+/** Why a record is not counted in any window; each is a row of `rejected_counts`. */
+export type RejectionReason =
+  | 'null_value'
+  | 'invalid_json'
+  | 'not_an_object'
+  | 'missing_event_time'
+  | 'invalid_event_time'
+  | 'future_event_time'
+  | 'missing_host'
+  | 'host_too_long'
+
+export interface WebEvent {
+  /** Epoch milliseconds. */
+  eventTime: number
+  host: string
+  referrer: string
+  /** As it came: only the country look-up sees it. */
+  ip: string
+}
+
+export interface EventRules {
+  maxFuture: number
+  referrer: 'full' | 'origin'
+}
+
+/**
+ * Reads one record's value (UTF-8 text of a JSON object, or null) and checks all that does not depend on
+ * its place in the log.
+ *
+ * @param recordTimestamp the record's Kafka timestamp, epoch ms. An event is in the future by this clock, not
+ *   by the reader's: a second reading would judge differently.
+ */
+export function readEvent(
+  value: string | null,
+  recordTimestamp: number,
+  rules: EventRules,
+): WebEvent | RejectionReason {
+  if (value === null) return 'null_value'
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(value)
+  } catch {
+    return 'invalid_json'
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) return 'not_an_object'
+  const fields = parsed as Record<string, unknown>
+  if (fields.event_time === undefined || fields.event_time === null) return 'missing_event_time'
+  const eventTime = parseEventTime(fields.event_time)
+  if (eventTime === undefined) return 'invalid_event_time'
+  if (eventTime > recordTimestamp + rules.maxFuture) return 'future_event_time'
+  const host = hostOf(fields)
+  if (host === '') return 'missing_host'
+  if (host.length > MAX_HOST_LENGTH) return 'host_too_long'
+  return {
+    eventTime,
+    host,
+    referrer: referrerOf(fields.referrer, rules.referrer),
+    ip: typeof fields.ip === 'string' ? fields.ip.trim() : '',
+  }
+}
+
+function hostOf(fields: Record<string, unknown>): string {
+  const given = typeof fields.host === 'string' ? withoutPort(fields.host.trim()) : ''
+  return storable((given || hostOfUrl(fields.url)).toLowerCase())
+}
+
+function withoutPort(host: string): string {
+  if (!host.includes(':')) return host
+  const bracketed = /^(\[[^\]]*\])(?::\d*)?$/.exec(host)
+  if (bracketed) return bracketed[1]!
+  // More than one colon is an IPv6 address without brackets, which has no port.
+  return host.indexOf(':') === host.lastIndexOf(':') ? host.replace(/:\d*$/, '') : host
+}
+
+function hostOfUrl(url: unknown): string {
+  if (typeof url !== 'string') return ''
+  try {
+    return new URL(url).hostname
+  } catch {
+    return ''
+  }
+}
+
+function referrerOf(value: unknown, grouping: EventRules['referrer']): string {
+  if (typeof value !== 'string' || value === '-') return ''
+  const referrer = grouping === 'origin' ? originOf(value) : value
+  return storable(referrer.slice(0, MAX_REFERRER_LENGTH))
+}
+
+function originOf(referrer: string): string {
+  try {
+    const { origin, protocol, host } = new URL(referrer)
+    return origin === 'null' ? `${protocol}//${host}` : origin
+  } catch {
+    return referrer
+  }
+}
+
+/**
+ * Postgres text holds neither U+0000 nor half a surrogate pair. They are replaced here, before counting, so
+ * that two values that the sink could not tell apart are one group from the start.
+ */
+function storable(text: string): string {
+  return (text.includes('\0') ? text.replaceAll('\0', '\uFFFD') : text).toWellFormed()
+}

@@ -1,0 +1,224 @@
+import type {
+  ClaimAnswer,
+  ClaimRequest,
+  FlushAnswer,
+  FlushRequest,
+  PartitionFlush,
+  RangeTotals,
+} from './messages'
+import { watermark, type Basis } from './watermark'
+
+interface PartitionEntry {
+  /** Rises with every claim; whoever speaks with an older one is refused. */
+  epoch: number
+  /** Everything before this offset is done. */
+  position: number
+  basis: Basis
+  /** The range `[position, to)` that was announced and is not yet done. */
+  announcedTo: number | null
+  /** The partition's end was its position at `at` (epoch ms). Dies when the position moves on. */
+  idleAt: number | null
+  poller: number
+  totals: RangeTotals
+}
+
+/** The whole ledger as plain data: what continue-as-new carries over. */
+export interface LedgerState {
+  partitionCount: number
+  partitions: Record<number, PartitionEntry>
+  /** Starts of the windows that were announced and not yet told to close, epoch ms. */
+  openWindows: number[]
+  /** Those of them that were told to publish a first result, and wait for corrections. */
+  published: number[]
+  /** How many windows were told to close. */
+  closed: number
+}
+
+export interface LedgerRules {
+  windowSize: number
+  watermarkDelay: number
+  allowedLateness: number
+}
+
+/** Windows whose time has come, oldest first; starts, epoch ms. */
+export interface DueWindows {
+  publish: number[]
+  close: number[]
+}
+
+/**
+ * What is done, partition by partition, and which windows are open. The one place that decides: Kafka's group
+ * only distributes partitions, and pollers only say what they did under an epoch that is still theirs.
+ *
+ * Every operation may be repeated with the same request and changes nothing the second time, because an update
+ * whose answer was lost is sent again, and a run that continued as new does not know the ids of earlier updates.
+ */
+export class Ledger {
+  private readonly open: Set<number>
+  private readonly published: Set<number>
+
+  constructor(
+    private readonly rules: LedgerRules,
+    private readonly state: LedgerState = {
+      partitionCount: 0,
+      partitions: {},
+      openWindows: [],
+      published: [],
+      closed: 0,
+    },
+    /** Where a partition begins that the ledger does not know; the earliest record where it is not named here. */
+    private readonly startPositions: Record<number, number> = {},
+  ) {
+    this.open = new Set(state.openWindows)
+    this.published = new Set(state.published)
+  }
+
+  /**
+   * Gives partitions to a poller. The epoch rises even for the poller that has them already: its earlier
+   * attempt may still be on its way.
+   */
+  claim(request: ClaimRequest): ClaimAnswer {
+    this.heard(request.partitionCount)
+    const partitions = request.partitions.map(({ partition, earliest }) => {
+      const entry = (this.state.partitions[partition] ??= {
+        epoch: 0,
+        position: this.startPositions[partition] ?? earliest,
+        basis: null,
+        announcedTo: null,
+        idleAt: null,
+        poller: request.poller,
+        totals: { records: 0, hits: 0, late: 0, rejected: 0 },
+      })
+      entry.epoch++
+      entry.poller = request.poller
+      const { epoch, position, basis, announcedTo } = entry
+      return { partition, epoch, position, basis, announcedTo }
+    })
+    return { partitions }
+  }
+
+  /** Takes in what a poller says, partition by partition: all of a partition's part, or none of it. */
+  flush(request: FlushRequest): FlushAnswer {
+    this.heard(request.partitionCount)
+    const refused = request.partitions.filter(flush => !this.take(flush)).map(({ partition }) => partition)
+    return { refused }
+  }
+
+  private take({ partition, epoch, done, announce, idle }: PartitionFlush): boolean {
+    const entry = this.state.partitions[partition]
+    if (entry?.epoch !== epoch) return false
+    const position = done ? done.to : entry.position
+    const repeatedDone = done?.to === entry.position
+    if (done && !repeatedDone && done.to !== entry.announcedTo) return false
+    const announcedTo = done && !repeatedDone ? null : entry.announcedTo
+    // A range that was announced before may be announced again as it was, and in no other shape: deltas of it
+    // may have been sent, and only the same cut is recognised as their repeat.
+    if (announce && (announce.from !== position || (announcedTo !== null && announcedTo !== announce.to)))
+      return false
+    if (done && !repeatedDone) this.settle(entry, done)
+    if (announce) {
+      entry.announcedTo = announce.to
+      entry.idleAt = null
+      for (const start of announce.windows) this.open.add(start)
+    }
+    if (idle && entry.announcedTo === null && idle.position === entry.position)
+      entry.idleAt = Math.max(entry.idleAt ?? 0, idle.at)
+    return true
+  }
+
+  private settle(entry: PartitionEntry, done: NonNullable<PartitionFlush['done']>): void {
+    entry.position = done.to
+    entry.basis = done.basis
+    entry.announcedTo = null
+    entry.idleAt = null
+    for (const key of ['records', 'hits', 'late', 'rejected'] as const) entry.totals[key] += done.totals[key]
+  }
+
+  private heard(partitionCount: number): void {
+    this.state.partitionCount = Math.max(this.state.partitionCount, partitionCount)
+  }
+
+  /**
+   * Up to where (epoch ms) a partition lets windows close: its watermark, or what its idle claim stands for. A
+   * partition never heard of holds every window open.
+   */
+  private frontierOf(partition: number): number {
+    const entry = this.state.partitions[partition]
+    if (!entry) return -Infinity
+    const idle = entry.idleAt ?? -Infinity
+    return Math.max(watermark(entry.basis, this.rules.watermarkDelay), idle - this.rules.watermarkDelay)
+  }
+
+  /** No event before this time (epoch ms) is still awaited from any partition. */
+  get frontier(): number {
+    if (this.state.partitionCount === 0) return -Infinity
+    let frontier = Infinity
+    for (let p = 0; p < this.state.partitionCount; p++) frontier = Math.min(frontier, this.frontierOf(p))
+    return frontier
+  }
+
+  private publishableFrom(start: number): number {
+    return start + this.rules.windowSize
+  }
+
+  private closableFrom(start: number): number {
+    return this.publishableFrom(start) + this.rules.allowedLateness
+  }
+
+  /** Takes the windows that may close out of the open ones, and those that may publish, each once. */
+  takeDue(): DueWindows {
+    const { frontier } = this
+    const open = [...this.open].sort((a, b) => a - b)
+    const close = open.filter(start => this.closableFrom(start) <= frontier)
+    for (const start of close) {
+      this.open.delete(start)
+      this.published.delete(start)
+    }
+    this.state.closed += close.length
+    const publish = open.filter(start => this.mayPublish(start, frontier))
+    for (const start of publish) this.published.add(start)
+    return { publish, close }
+  }
+
+  hasDue(): boolean {
+    const { frontier } = this
+    for (const start of this.open)
+      if (this.closableFrom(start) <= frontier || this.mayPublish(start, frontier)) return true
+    return false
+  }
+
+  private mayPublish(start: number, frontier: number): boolean {
+    return this.open.has(start) && !this.published.has(start) && this.publishableFrom(start) <= frontier
+  }
+
+  /**
+   * Which of the partitions hold back a window that time alone would let publish or close: those that should claim
+   * to be idle if they are.
+   *
+   * @param now when the end of the partitions was asked for, epoch ms
+   */
+  awaited(partitions: number[], now: number): number[] {
+    let last = -Infinity
+    for (const start of this.open)
+      for (const due of [this.publishableFrom(start), this.closableFrom(start)])
+        if (due + this.rules.watermarkDelay <= now) last = Math.max(last, due)
+    return partitions.filter(partition => this.frontierOf(partition) < last)
+  }
+
+  /** How many windows are open, and how many were told to close. */
+  get windowCounts(): { open: number; closed: number } {
+    return { open: this.open.size, closed: this.state.closed }
+  }
+
+  get partitions(): Readonly<LedgerState['partitions']> {
+    return this.state.partitions
+  }
+
+  get openWindows(): number[] {
+    return [...this.open].sort((a, b) => a - b)
+  }
+
+  snapshot(): LedgerState {
+    return { ...this.state, openWindows: this.openWindows, published: [...this.published] }
+  }
+}

@@ -1,0 +1,86 @@
+import type { ColumnarCounts } from './columnar'
+import type { Basis } from './watermark'
+
+/** A poller that is given partitions by Kafka claims them from the ledger before it counts anything of them. */
+export interface ClaimRequest {
+  poller: number
+  /** How many partitions the topic has: one never heard of holds windows open. */
+  partitionCount: number
+  /** `earliest`: the first offset that Kafka still has, where a partition starts that the ledger does not know. */
+  partitions: { partition: number; earliest: number }[]
+}
+
+export interface Claimed {
+  partition: number
+  epoch: number
+  /** The next offset to read: everything before it is done. */
+  position: number
+  basis: Basis
+  /** End of a range that was announced and not yet said to be done; it is re-read first, and cut exactly there. */
+  announcedTo: number | null
+}
+
+export interface ClaimAnswer {
+  partitions: Claimed[]
+}
+
+/** What became of the records of a range. */
+export interface RangeTotals {
+  records: number
+  hits: number
+  late: number
+  rejected: number
+}
+
+export interface PartitionFlush {
+  partition: number
+  epoch: number
+  /** The announced range that ends at `to` is done: every delta of it was accepted. */
+  done?: { to: number; basis: Basis; totals: RangeTotals }
+  /** The next range, and the starts of the windows that its deltas will go to. */
+  announce?: { from: number; to: number; windows: number[] }
+  /** The partition's end was `position` when it was asked for at `at` (epoch ms), and it had been silent long enough. */
+  idle?: { position: number; at: number }
+}
+
+export interface FlushRequest {
+  poller: number
+  partitionCount: number
+  partitions: PartitionFlush[]
+}
+
+export interface FlushAnswer {
+  /** Partitions whose epoch is not the current one: the poller drops what it holds of them. */
+  refused: number[]
+}
+
+/** The counts of one range of one partition for one window. Never split over two messages. */
+export interface Delta extends ColumnarCounts {
+  partition: number
+  /** Start of the range, and the watermark's basis there: where a replay of the window has to begin. */
+  from: number
+  basis: Basis
+  /** Offsets of the first and the last event that is counted here. */
+  first: number
+  last: number
+  hits: number
+}
+
+/** Late and rejected records of one range. */
+export interface RangeExceptions {
+  partition: number
+  /** Start of the range: together with the partition it makes recording idempotent. */
+  from: number
+  late: ({ windowStart: number } & ColumnarCounts)[]
+  rejected: Record<string, number>
+  /** Offset and reason of rejected records, bounded. */
+  samples: [offset: number, reason: string][]
+}
+
+/** What a window is known to have applied of one partition. */
+export interface AppliedPartition {
+  partition: number
+  from: number
+  basis: Basis
+  last: number
+}

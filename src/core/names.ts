@@ -1,0 +1,13 @@
+import { formatInstant } from './tumbling-window'
+
+/** Workflow ids: everything of one pipeline starts with its Kafka group. */
+export const ingestId = (group: string) => `${group}/ingest`
+export const pollerId = (group: string, n: number) => `${group}/poller/${n}`
+export const windowId = (group: string, start: number) => `${group}/window/${formatInstant(start)}`
+/** `chain` is the id of the first of the window's runs that continue one another. */
+export const pieceId = (group: string, start: number, chain: string, number: number) =>
+  `${windowId(group, start)}/piece/${chain}/${number}`
+export const exceptionsId = (group: string, flushId: string) => `${group}/exceptions/${flushId}`
+
+/** Pollers have a task queue of their own, so that a worker process takes no more of them than it has cores for. */
+export const pollerTaskQueue = (taskQueue: string) => `${taskQueue}/pollers`

@@ -1,0 +1,131 @@
+import type { FlushAnswer, FlushRequest, Claimed, Delta, PartitionFlush, RangeExceptions } from './messages'
+import { PartitionReader, type Range, type ReaderRules } from './partition-reader'
+
+export interface IdleClaim {
+  partition: number
+  position: number
+  at: number
+}
+
+/** What an accepted flush allows to be sent. */
+export interface Outgoing {
+  /** By start of the window, with an upper bound of their size as JSON. */
+  deltas: Map<number, { delta: Delta; bytes: number }[]>
+  exceptions: RangeExceptions[]
+}
+
+/**
+ * The state of one poller: its partitions, and the ranges on their way through the one order that carries
+ * exactly-once:
+ *
+ * 1. {@link plan} announces the ranges to the ledger, so that it knows every window before its first delta.
+ * 2. {@link accepted} hands out their deltas, and nothing that was refused: a delta of a range that was not
+ *    announced could not be recognised when another poller reads the range again.
+ * 3. {@link signalled} is told when all of them have been accepted; only then does the next plan say that the
+ *    ranges are done, because the ledger closes windows on that word and forgets the ranges.
+ */
+export class PollerState {
+  private readers = new Map<number, PartitionReader>()
+  /** Announced and accepted; their deltas may be on their way. */
+  private announced = new Map<number, Range>()
+  /** Every delta accepted by its window; to be said with the next flush. */
+  private done = new Map<number, Range>()
+  private planned: Range[] = []
+
+  constructor(
+    readonly poller: number,
+    private readonly rules: ReaderRules,
+  ) {}
+
+  /**
+   * Takes the place of every earlier assignment: what was held of it belongs to whoever claims it next.
+   *
+   * @param earliest the first offset that Kafka still has, by partition
+   */
+  assign(claims: Claimed[], earliest: ReadonlyMap<number, number>): void {
+    this.readers.clear()
+    this.announced.clear()
+    this.done.clear()
+    this.planned = []
+    for (const claimed of claims) {
+      const { partition } = claimed
+      this.readers.set(partition, new PartitionReader(claimed, this.rules, earliest.get(partition)))
+    }
+  }
+
+  reader(partition: number): PartitionReader | undefined {
+    return this.readers.get(partition)
+  }
+
+  get partitions(): PartitionReader[] {
+    return [...this.readers.values()]
+  }
+
+  /** Whether the ledger has yet to be told of anything: ranges to announce or to say done. */
+  get pending(): boolean {
+    return this.done.size > 0 || this.partitions.some(reader => !reader.empty && !reader.rereading)
+  }
+
+  /** Whether everything that was read of a partition is done, and said so. */
+  isSettled(partition: number): boolean {
+    return (
+      this.readers.get(partition)?.empty === true &&
+      !this.announced.has(partition) &&
+      !this.done.has(partition)
+    )
+  }
+
+  /** The next flush, or undefined where there is nothing to say. Only one may be under way. */
+  plan(partitionCount: number, idle: IdleClaim[] = []): FlushRequest | undefined {
+    const partitions: PartitionFlush[] = []
+    this.planned = []
+    for (const reader of this.readers.values()) {
+      const { partition, epoch } = reader
+      const flush: PartitionFlush = { partition, epoch }
+      const done = this.done.get(partition)
+      if (done) flush.done = { to: done.to, basis: done.toBasis, totals: done.totals }
+      const range = this.announced.has(partition) ? undefined : reader.cut()
+      if (range) {
+        flush.announce = { from: range.from, to: range.to, windows: [...range.windows.keys()] }
+        this.planned.push(range)
+      }
+      const claim = idle.find(claim => claim.partition === partition)
+      if (claim && !range) flush.idle = { position: claim.position, at: claim.at }
+      if (flush.done || flush.announce || flush.idle) partitions.push(flush)
+    }
+    if (partitions.length === 0) return undefined
+    return { poller: this.poller, partitionCount, partitions }
+  }
+
+  /** The ledger's answer to the plan; what it refused is dropped. */
+  accepted(answer: FlushAnswer): Outgoing {
+    for (const partition of answer.refused) this.readers.delete(partition)
+    this.done.clear()
+    const outgoing: Outgoing = { deltas: new Map(), exceptions: [] }
+    for (const range of this.planned) {
+      if (answer.refused.includes(range.partition)) continue
+      this.announced.set(range.partition, range)
+      for (const start of range.windows.keys()) {
+        const sized = { delta: range.delta(start), bytes: range.encodedBytes(start, false) }
+        const deltas = outgoing.deltas.get(start)
+        if (deltas) deltas.push(sized)
+        else outgoing.deltas.set(start, [sized])
+      }
+      const exceptions = range.exceptions()
+      if (exceptions) outgoing.exceptions.push(exceptions)
+    }
+    this.planned = []
+    return outgoing
+  }
+
+  /** The ranges that the next flush will say are done. */
+  get doneRanges(): Range[] {
+    return [...this.done.values()]
+  }
+
+  /** Everything that the last accepted flush handed out has been accepted by its windows. */
+  signalled(): void {
+    for (const [partition, range] of this.announced) this.done.set(partition, range)
+    this.announced.clear()
+  }
+}

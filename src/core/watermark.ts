@@ -1,0 +1,30 @@
+/**
+ * Event time of one partition.
+ *
+ * The basis is the largest `min(event_time, record timestamp)` accepted so far, null before the first event; the
+ * watermark is the basis minus the watermark delay. The minimum keeps a producer with a wrong clock from pushing
+ * the watermark past the moment its record arrived. All times are epoch milliseconds.
+ */
+export type Basis = number | null
+
+export function advance(basis: Basis, eventTime: number, recordTimestamp: number): number {
+  const seen = Math.min(eventTime, recordTimestamp)
+  return basis === null || seen > basis ? seen : basis
+}
+
+/** The partition's watermark; before the first event it is behind every window. */
+export function watermark(basis: Basis, watermarkDelay: number): number {
+  return basis === null ? -Infinity : basis - watermarkDelay
+}
+
+/**
+ * An event is late if and only if, at its place in its partition, its window's end plus the allowed lateness is not
+ * after the watermark.
+ */
+export function isLate(
+  windowEnd: number,
+  basis: Basis,
+  rules: { watermarkDelay: number; allowedLateness: number },
+): boolean {
+  return windowEnd + rules.allowedLateness <= watermark(basis, rules.watermarkDelay)
+}

@@ -1,0 +1,90 @@
+import { BlockList } from 'node:net'
+import { open, validate, type CountryResponse, type Reader } from 'maxmind'
+import { UserError } from '../cli/errors'
+
+/** ISO 3166-1 alpha-2 code of an IPv4 or IPv6 address; `??` where it is unknown, private or no address. */
+export type LocateCountry = (ip: string) => string
+
+export const UNKNOWN_COUNTRY = '??'
+
+/** Ranges that belong to no country, whatever a database says (IANA special-purpose registries, RFC 6890). */
+const NOBODYS = new BlockList()
+for (const [network, prefix] of [
+  ['0.0.0.0', 8],
+  ['10.0.0.0', 8],
+  ['100.64.0.0', 10],
+  ['127.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.0.0.0', 24],
+  ['192.0.2.0', 24],
+  ['192.168.0.0', 16],
+  ['198.18.0.0', 15],
+  ['198.51.100.0', 24],
+  ['203.0.113.0', 24],
+  ['224.0.0.0', 3],
+] as const)
+  NOBODYS.addSubnet(network, prefix, 'ipv4')
+for (const [network, prefix] of [
+  ['::', 96],
+  ['100::', 64],
+  ['2001:db8::', 32],
+  ['3fff::', 20],
+  ['fc00::', 7],
+  ['fe80::', 10],
+  ['ff00::', 8],
+] as const)
+  NOBODYS.addSubnet(network, prefix, 'ipv6')
+
+function isNobodys(ip: string): boolean {
+  return NOBODYS.check(ip, ip.includes(':') ? 'ipv6' : 'ipv4')
+}
+
+/** `::ffff:8.8.8.8`, also written `::ffff:808:808`, is 8.8.8.8 (RFC 4291, 2.5.5.2). */
+function withoutMapping(ip: string): string {
+  const mapped = /^(?:0{0,4}:){2,5}ffff:(?:([\d.]+)|([\da-f]{1,4}):([\da-f]{1,4}))$/i.exec(ip)
+  if (!mapped) return ip
+  const [, dotted, high = '', low = ''] = mapped
+  if (dotted?.includes('.')) return dotted
+  return [high, low].flatMap(hex => [parseInt(hex, 16) >> 8, parseInt(hex, 16) & 255]).join('.')
+}
+
+/** The free CC0 database that comes with the project has a field of its own where MaxMind's have a nested one. */
+type CountryRecord = CountryResponse & { country_code?: string }
+
+/** Opens a MaxMind-format country or city database; the one that comes with the project unless another is named. */
+export async function openCountryDatabase(file?: string): Promise<LocateCountry> {
+  const path =
+    file ?? require.resolve('@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb')
+  let reader: Reader<CountryRecord>
+  try {
+    reader = await open<CountryRecord>(path)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new UserError(`GEO_DATABASE: ${path} cannot be read as a MaxMind database (${reason}).`)
+  }
+  const locate = (ip: string): string => {
+    if (!validate(ip)) return UNKNOWN_COUNTRY
+    const address = withoutMapping(ip)
+    if (isNobodys(address)) return UNKNOWN_COUNTRY
+    const found = reader.get(address)
+    return found?.country_code ?? found?.country?.iso_code ?? UNKNOWN_COUNTRY
+  }
+  return remembering(locate)
+}
+
+/** Addresses come again and again; what was found for the last so many is kept. */
+const REMEMBERED = 100_000
+
+function remembering(locate: LocateCountry): LocateCountry {
+  const known = new Map<string, string>()
+  return ip => {
+    let country = known.get(ip)
+    if (country === undefined) {
+      country = locate(ip)
+      if (known.size >= REMEMBERED) known.clear()
+      known.set(ip, country)
+    }
+    return country
+  }
+}

@@ -1,0 +1,87 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Kafka, KafkaJSProtocolError, logLevel, type Admin, type LogEntry } from 'kafkajs'
+import { UserError } from '../cli/errors'
+import { logger } from '../log'
+
+const LEVELS = {
+  [logLevel.NOTHING]: 'trace',
+  [logLevel.ERROR]: 'debug',
+  [logLevel.WARN]: 'debug',
+  [logLevel.INFO]: 'debug',
+  [logLevel.DEBUG]: 'trace',
+} as const
+
+/** kafkajs repeats what it recovers from as errors, so it is heard only at the level debug: what it does not recover from ends the activity, in sight. */
+const logCreator =
+  () =>
+  ({ namespace, level, log }: LogEntry) =>
+    logger[LEVELS[level]]({ kafka: namespace, error: log.error as string | undefined }, log.message)
+
+export function kafkaClient(brokers: string[], clientId: string): Kafka {
+  return new Kafka({
+    clientId,
+    brokers,
+    connectionTimeout: 3_000,
+    requestTimeout: 15_000,
+    retry: { initialRetryTime: 200, maxRetryTime: 2_000, retries: 5 },
+    logCreator,
+  })
+}
+
+/** Runs `use` with a connected admin client; an unreachable broker is named in one line. */
+export async function withAdmin<T>(brokers: string[], use: (admin: Admin) => Promise<T>): Promise<T> {
+  const admin = new Kafka({
+    clientId: 'web-traffic',
+    brokers,
+    connectionTimeout: 3_000,
+    retry: { retries: 2, initialRetryTime: 200 },
+    logCreator,
+  }).admin()
+  try {
+    await admin.connect()
+  } catch {
+    throw new UserError(
+      `No Kafka broker answers at ${brokers.join(',')}: start one with "web-traffic cluster up", or set KAFKA_URL.`,
+    )
+  }
+  try {
+    return await use(admin)
+  } finally {
+    await admin.disconnect()
+  }
+}
+
+/** A topic that was just created has no leaders yet, which kafkajs reports as retriable and does not retry. */
+async function onceLed<T>(ask: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!(error instanceof KafkaJSProtocolError && error.retriable) || tries === 50) throw error
+      await sleep(100)
+    }
+  }
+}
+
+export interface PartitionOffsets {
+  partition: number
+  /** The earliest offset that Kafka still has. */
+  low: number
+  /** The offset that the next record will get. */
+  high: number
+}
+
+/** The topic's partitions with their offsets, in order; a topic that does not exist is named in one line. */
+export async function topicOffsets(admin: Admin, topic: string): Promise<PartitionOffsets[]> {
+  const existing = await admin.listTopics()
+  if (!existing.includes(topic)) {
+    throw new UserError(
+      `The topic "${topic}" does not exist: create it, for instance with "web-traffic produce --partitions 4 …", ` +
+        'or set KAFKA_TOPIC.',
+    )
+  }
+  const offsets = await onceLed(() => admin.fetchTopicOffsets(topic))
+  return offsets
+    .map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }))
+    .sort((a, b) => a.partition - b.partition)
+}

@@ -1,0 +1,30 @@
+import { Migrator } from 'kysely'
+import { Pool } from 'pg'
+import { UserError } from '../cli/errors'
+import type { PostgresConfig } from '../config'
+import type { Db } from './database'
+import { migrations } from './migrations'
+
+/** Creates the database named in the configuration where the server does not have it; true where it did. */
+export async function createDatabase(postgres: PostgresConfig): Promise<boolean> {
+  const pool = new Pool({ ...postgres, database: 'postgres', max: 1, connectionTimeoutMillis: 5_000 })
+  try {
+    const { rowCount } = await pool.query('select 1 from pg_database where datname = $1', [postgres.database])
+    if (rowCount) return false
+    await pool.query(`create database "${postgres.database.replaceAll('"', '""')}"`)
+    return true
+  } finally {
+    await pool.end()
+  }
+}
+
+/** Brings the schema up to date; the names of the migrations that ran. */
+export async function migrate(db: Db): Promise<string[]> {
+  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } })
+  const { error, results } = await migrator.migrateToLatest()
+  if (error !== undefined) {
+    const failed = results?.find(result => result.status === 'Error')?.migrationName ?? 'the migration'
+    throw new UserError(`${failed} failed: ${error instanceof Error ? error.message : JSON.stringify(error)}`)
+  }
+  return (results ?? []).map(result => result.migrationName)
+}

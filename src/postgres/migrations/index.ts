@@ -1,0 +1,7 @@
+import type { Migration } from 'kysely'
+import * as initial from './0001-initial'
+
+/** In order; a migration that has landed is never changed, only followed by another. */
+export const migrations: Record<string, Migration> = {
+  '0001-initial': initial,
+}

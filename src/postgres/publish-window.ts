@@ -1,0 +1,176 @@
+import { sql } from 'kysely'
+import { GroupCounter, groups, OTHER, type ColumnarCounts } from '../core/columnar'
+import type { AppliedPartition } from '../core/messages'
+import { NamedGroups } from '../core/named-groups'
+import type { Db, Transaction } from './database'
+import { dropPieces, stagedPieces } from './staged-pieces'
+
+export interface WindowResult {
+  /** Epoch milliseconds. */
+  start: number
+  end: number
+  revision: number
+  /** Whether corrections may follow. */
+  status: 'published' | 'closed'
+  /** Of the pieces and counts together. */
+  hits: number
+  /** Pieces that were staged before. */
+  pieces?: { chain: string; count: number }
+  /** What is not in a piece. */
+  counts: ColumnarCounts
+  applied: AppliedPartition[]
+  /** Groups that keep their name. */
+  maxGroups: number
+}
+
+export interface Published {
+  /** False where this revision or a newer one was there already. */
+  written: boolean
+  groups: number
+  /** Hits of groups beyond the bound, counted under `(other)`. */
+  otherHits: number
+}
+
+/**
+ * Publishes a window's absolute totals in one transaction, so that readers see all of it or nothing.
+ *
+ * The revision is compared under the window's row lock: an old attempt that wakes late, after a newer one has
+ * committed, finds its revision taken and changes nothing. A revision that is there already can still be closed.
+ *
+ * @throws PiecesMissing where a piece has not arrived yet
+ */
+export async function publishWindow(db: Db, result: WindowResult): Promise<Published> {
+  return db.transaction().execute(async transaction => {
+    const known = await lockWindow(transaction, result)
+    const written = known.revision < result.revision
+    if (written) await replaceCounts(transaction, result)
+    const closes = result.status === 'closed' && (written || known.revision === result.revision)
+    if (closes && (written || known.status === 'published')) await closeRevision(transaction, result.start)
+    return { written, ...(await published(transaction, result)) }
+  })
+}
+
+async function replaceCounts(transaction: Transaction, result: WindowResult): Promise<void> {
+  const start = new Date(result.start)
+  const counter = await mergePieces(transaction, result)
+  await transaction.deleteFrom('aggregated_web_traffic').where('window_start', '=', start).execute()
+  await transaction
+    .deleteFrom('aggregated_web_traffic_by_country')
+    .where('window_start', '=', start)
+    .execute()
+  await insertCounts(transaction, result, counter.columns())
+  await transaction
+    .updateTable('window_results')
+    .set({
+      status: 'published',
+      num_hits: result.hits,
+      groups: counter.groups,
+      revision: result.revision,
+      closed_at: sql`clock_timestamp()`,
+      partitions: JSON.stringify(result.applied),
+    })
+    .where('window_start', '=', start)
+    .execute()
+}
+
+async function mergePieces(transaction: Transaction, result: WindowResult): Promise<GroupCounter> {
+  const { pieces, counts, hits, maxGroups } = result
+  const counter = new GroupCounter(new NamedGroups(maxGroups).admits)
+  for await (const piece of stagedPieces(transaction, result.start, pieces))
+    for (const columns of piece) counter.addAll(columns)
+  counter.addAll(counts)
+  if (counter.hits !== hits)
+    throw new Error(`The window's pieces hold ${counter.hits} hits instead of ${hits}.`)
+  return counter
+}
+
+async function closeRevision(transaction: Transaction, start: number): Promise<void> {
+  await transaction
+    .updateTable('window_results')
+    .set({ status: 'closed', closed_at: sql`clock_timestamp()` })
+    .where('window_start', '=', new Date(start))
+    .execute()
+  await dropPieces(transaction, start)
+}
+
+async function published(
+  transaction: Transaction,
+  { start, maxGroups }: WindowResult,
+): Promise<Omit<Published, 'written'>> {
+  const { groups } = await transaction
+    .selectFrom('window_results')
+    .select('groups')
+    .where('window_start', '=', new Date(start))
+    .executeTakeFirstOrThrow()
+  if (groups <= maxGroups) return { groups, otherHits: 0 }
+  const other = await transaction
+    .selectFrom('aggregated_web_traffic')
+    .select(({ fn }) => fn.sum<number>('num_hits').as('hits'))
+    .where('window_start', '=', new Date(start))
+    .where('referrer', '=', OTHER)
+    .executeTakeFirstOrThrow()
+  return { groups, otherHits: Number(other.hits) }
+}
+
+/** Locks the window's row, made now where there is none; its revision is 0 before the first result. */
+async function lockWindow(
+  transaction: Transaction,
+  { start, end }: WindowResult,
+): Promise<{ revision: number; status: 'published' | 'closed' }> {
+  await transaction
+    .insertInto('window_results')
+    .values({
+      window_start: new Date(start),
+      window_end: new Date(end),
+      status: 'published',
+      num_hits: 0,
+      groups: 0,
+      revision: 0,
+      closed_at: sql`clock_timestamp()`,
+      partitions: '[]',
+    })
+    .onConflict(conflict => conflict.doNothing())
+    .execute()
+  return transaction
+    .selectFrom('window_results')
+    .select(['revision', 'status'])
+    .where('window_start', '=', new Date(start))
+    .forUpdate()
+    .executeTakeFirstOrThrow()
+}
+
+async function insertCounts(
+  transaction: Transaction,
+  { start, end }: WindowResult,
+  counts: ColumnarCounts,
+): Promise<void> {
+  const [from, to] = [new Date(start), new Date(end)]
+  const columns = toColumns(counts)
+  await sql`
+    insert into aggregated_web_traffic_by_country (window_start, window_end, host, referrer, country, num_hits)
+    select ${from}, ${to}, host, referrer, country, num_hits
+    from unnest(${columns.hosts}::text[], ${columns.referrers}::text[], ${columns.countries}::text[],
+      ${columns.hits}::bigint[]) as delta (host, referrer, country, num_hits)`.execute(transaction)
+  await sql`
+    insert into aggregated_web_traffic (window_start, window_end, host, referrer, num_hits)
+    select window_start, window_end, host, referrer, sum(num_hits)
+    from aggregated_web_traffic_by_country where window_start = ${from}
+    group by window_start, window_end, host, referrer`.execute(transaction)
+}
+
+/** One array a column, for `unnest`: a statement of four parameters, however many rows. */
+export function toColumns(counts: ColumnarCounts) {
+  const columns = {
+    hosts: [] as string[],
+    referrers: [] as string[],
+    countries: [] as string[],
+    hits: [] as number[],
+  }
+  for (const { host, referrer, country, hits } of groups(counts)) {
+    columns.hosts.push(host)
+    columns.referrers.push(referrer)
+    columns.countries.push(country)
+    columns.hits.push(hits)
+  }
+  return columns
+}

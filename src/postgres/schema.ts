@@ -1,0 +1,98 @@
+import type { ColumnType, Generated } from 'kysely'
+import type { ColumnarCounts } from '../core/columnar'
+import type { AppliedPartition } from '../core/messages'
+
+/** int8 arrives as a string from pg; counts and offsets stay below 2^53 and are parsed to numbers (see database.ts). */
+export interface PipelineTable {
+  singleton: Generated<boolean>
+  kafka_group: string
+  topic: string
+  namespace: string
+  created_at: Generated<Date>
+}
+
+export interface AggregatedWebTrafficTable {
+  window_start: Date
+  window_end: Date
+  host: string
+  referrer: string
+  num_hits: number
+}
+
+export interface AggregatedWebTrafficByCountryTable extends AggregatedWebTrafficTable {
+  country: string
+}
+
+export interface WindowResultsTable {
+  window_start: Date
+  window_end: Date
+  status: 'published' | 'closed'
+  num_hits: number
+  groups: number
+  revision: number
+  closed_at: Date
+  partitions: ColumnType<AppliedPartition[], string, string>
+}
+
+export interface StagedPiecesTable {
+  window_start: Date
+  chain: string
+  number: number
+  counts: ColumnType<ColumnarCounts[], string, string>
+}
+
+export interface LateDeltasTable extends AggregatedWebTrafficByCountryTable {
+  kafka_partition: number
+  range_from: number
+  cause: 'watermark' | 'closed'
+}
+
+export interface ExceptionRangesTable {
+  kafka_partition: number
+  range_from: number
+}
+
+export interface RejectedCountsTable {
+  topic: string
+  partition: number
+  reason: string
+  records: number
+}
+
+export interface RejectedEventsTable {
+  topic: string
+  partition: number
+  kafka_offset: number
+  reason: string
+  rejected_at: Generated<Date>
+}
+
+export interface LateWebTrafficView extends AggregatedWebTrafficByCountryTable {
+  cause: 'watermark' | 'closed'
+}
+
+export interface TrafficWindowsView {
+  window_start: Date
+  window_end: Date
+  status: 'published' | 'closed'
+  num_hits: number
+  late_hits: number
+  groups: number
+  revision: number
+  closed_at: Date
+  partitions: AppliedPartition[]
+}
+
+export interface Database {
+  pipeline: PipelineTable
+  aggregated_web_traffic: AggregatedWebTrafficTable
+  aggregated_web_traffic_by_country: AggregatedWebTrafficByCountryTable
+  window_results: WindowResultsTable
+  staged_pieces: StagedPiecesTable
+  late_deltas: LateDeltasTable
+  exception_ranges: ExceptionRangesTable
+  rejected_counts: RejectedCountsTable
+  rejected_events: RejectedEventsTable
+  late_web_traffic: LateWebTrafficView
+  traffic_windows: TrafficWindowsView
+}

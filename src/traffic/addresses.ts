@@ -1,0 +1,61 @@
+import type { Random } from './random'
+
+/** First octets that the registries of all five regions gave out whole, so none holds a reserved range. */
+const IPV4_FIRST_OCTETS = [
+  2, 5, 8, 13, 20, 24, 31, 37, 41, 46, 49, 52, 58, 61, 66, 73, 77, 80, 84, 89, 91, 95, 99, 102, 105, 109, 111,
+  114, 118, 121, 125, 133, 139, 151, 154, 163, 175, 177, 181, 187, 190, 196, 197, 200, 201, 210, 213, 217,
+  220,
+]
+
+/** Allocations of access providers, /32 or shorter, over all five regions. */
+const IPV6_PREFIXES = [
+  '2a01:e0a',
+  '2003:e4',
+  '2a02:8108',
+  '2a00:23c5',
+  '2a02:a310',
+  '2601:280',
+  '2600:1700',
+  '2607:fea8',
+  '2804:14c',
+  '2800:810',
+  '240e:3a1',
+  '2409:4072',
+  '240b:10',
+  '2001:8003',
+  '2c0f:f248',
+  '2405:201',
+]
+
+const IPV6_SHARE = 0.15
+const PRIVATE_SHARE = 0.005
+
+/** `count` client addresses: public IPv4 of many countries, some IPv6, a few private ones. */
+export function clientAddresses(count: number, random: Random): string[] {
+  return Array.from({ length: count }, () => {
+    const kind = random.fraction()
+    if (kind < PRIVATE_SHARE) return privateAddress(random)
+    return kind < PRIVATE_SHARE + IPV6_SHARE ? ipv6(random) : ipv4(random)
+  })
+}
+
+function ipv4(random: Random): string {
+  const octets = [random.pick(IPV4_FIRST_OCTETS), random.below(256), random.below(256), 1 + random.below(254)]
+  return octets.join('.')
+}
+
+function ipv6(random: Random): string {
+  const groups = Array.from({ length: 6 }, () => (1 + random.below(0xffff)).toString(16))
+  return [random.pick(IPV6_PREFIXES), ...groups].join(':')
+}
+
+/** RFC 1918 and RFC 4193. */
+function privateAddress(random: Random): string {
+  const [b, c, d] = [random.below(256), random.below(256), 1 + random.below(254)]
+  return random.pick([
+    `10.${b}.${c}.${d}`,
+    `192.168.${c}.${d}`,
+    `172.${16 + (b & 15)}.${c}.${d}`,
+    `fd00::${c}:${d}`,
+  ])
+}

@@ -1,0 +1,21 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { bundleWorkflowCode } from '@temporalio/worker'
+
+/** Where the build leaves the workflows' bundle, so that a worker starts without bundling them itself. */
+export const bundlePath = join(__dirname, 'workflow-bundle.js')
+
+async function bundle(): Promise<void> {
+  const quiet = { ...console, trace: () => undefined, log: () => undefined }
+  const { code } = await bundleWorkflowCode({
+    workflowsPath: require.resolve('../workflows'),
+    logger: { ...quiet, debug: () => undefined, info: () => undefined },
+  })
+  writeFileSync(bundlePath, code)
+}
+
+if (require.main === module)
+  bundle().catch((error: unknown) => {
+    console.error(error)
+    process.exitCode = 1
+  })

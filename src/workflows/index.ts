@@ -1,0 +1,5 @@
+export { exceptions } from './exceptions'
+export { ingest } from './ingest'
+export { piece } from './piece'
+export { poller } from './poller'
+export { window } from './window'

@@ -1,0 +1,45 @@
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow'
+import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../core/messages'
+import type { LedgerState } from '../core/ledger'
+import type { PipelineSettings } from '../core/settings'
+
+/** To a window. */
+export const addDeltas = defineSignal<[Delta[]]>('addDeltas')
+export const publishWindow = defineSignal('publish')
+export const closeWindow = defineSignal('close')
+export const windowProgress = defineQuery<WindowProgress>('progress')
+
+export interface WindowProgress {
+  state: 'opening' | 'open' | 'published' | 'closing'
+  hits: number
+  /** Of what is held: fewer than the window's where pieces of it were sent ahead. */
+  groups: number
+  deltas: number
+  repeats: number
+  pieces: number
+  /** Of the result in Postgres; 0 before the first. */
+  revision: number
+  lateHits: number
+}
+
+/** To the ingest workflow, the ledger. */
+export const claim = defineUpdate<ClaimAnswer, [ClaimRequest]>('claim')
+export const flush = defineUpdate<FlushAnswer, [FlushRequest]>('flush')
+export const scale = defineUpdate<void, [number]>('scale')
+export const awaited = defineQuery<number[], [partitions: number[], now: number]>('awaited')
+export const ingestStatus = defineQuery<IngestStatus>('status')
+export const pollerEnded = defineSignal<[number]>('pollerEnded')
+
+export interface IngestStatus {
+  settings: PipelineSettings
+  /** How many pollers there should be; 0 is a stopped pipeline. */
+  pollers: number
+  /** The numbers of those that have not ended. */
+  running: number[]
+  ledger: LedgerState
+  /** No event before this time (epoch ms) is still awaited; null before every partition was heard of. */
+  frontier: number | null
+}
+
+/** To a poller: flush what it holds, leave the group and end. */
+export const drain = defineSignal('drain')

@@ -1,0 +1,298 @@
+import {
+  condition,
+  continueAsNew,
+  log,
+  ParentClosePolicy,
+  proxyActivities,
+  setCurrentDetails,
+  setHandler,
+  setWorkflowOptions,
+  sleep,
+  startChild,
+  workflowInfo,
+} from '@temporalio/workflow'
+import type { Activities, WindowInput } from '../activities/types'
+import type { Delta } from '../core/messages'
+import { pieceId } from '../core/names'
+import { formatWindow } from '../core/tumbling-window'
+import { WindowState, type Overlap, type Piece, type WindowSnapshot } from '../core/window-state'
+import { finishedByItsBuild } from './builds'
+import { addDeltas, closeWindow, publishWindow, windowProgress, type WindowProgress } from './messages'
+import type { piece } from './piece'
+
+const { openWindow, writeWindow, recordClosed } = proxyActivities<Activities>({
+  startToCloseTimeout: '2m',
+  heartbeatTimeout: '10s',
+  retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '10s' },
+})
+
+/** The server takes 10,000 signals a run and suggests nothing before that. */
+const SIGNALS_PER_RUN = 2_000
+/** Late events that correct a published result are gathered for so long. */
+const CORRECTION_INTERVAL = '5s'
+
+export interface WindowRunInput extends WindowInput {
+  /** From the run before, where this one continues it. */
+  carried?: {
+    opened: boolean
+    told: Told
+    revision: number
+    changed: boolean
+    window: WindowSnapshot
+  }
+}
+
+/** What the ledger has said so far. */
+type Told = 'wait' | 'publish' | 'close'
+
+export interface WindowSummary {
+  summary: string
+  hits: number
+  groups: number
+  /** Hits of groups beyond `MAX_GROUPS`, counted under `(other)`. */
+  otherHits: number
+  /** Of the result in Postgres. */
+  revision: number
+  deltas: number
+  repeats: number
+  /** Hits that came after the window had closed, counted as late. */
+  lateHits: number
+  overlaps: Overlap[]
+}
+
+/**
+ * One tumbling window: asks Postgres whether it is closed already, accumulates deltas, sleeps until its end plus
+ * the watermark delay, waits to be told, and writes its totals. With an allowed lateness it publishes them first,
+ * and again when late events have changed them, until it is told to close.
+ */
+export async function window(input: WindowRunInput): Promise<WindowSummary> {
+  return new WindowRun(input).run()
+}
+setWorkflowOptions(finishedByItsBuild, window)
+
+class WindowRun {
+  private readonly name: string
+  /** The same for all runs that continue one another. */
+  private readonly chain = workflowInfo().firstExecutionRunId
+  private readonly window: WindowState
+  private state: WindowProgress['state'] = 'opening'
+  private told: Told
+  /** Of the result in Postgres; 0 before the first. */
+  private revision: number
+  /** Whether deltas were applied that the result does not have. */
+  private changed: boolean
+  private inbox: Delta[] = []
+  private signals = 0
+  private readonly piecesUnderWay = new Set<Promise<unknown>>()
+  private written = { groups: 0, otherHits: 0 }
+  private lateHits = 0
+
+  constructor(private readonly input: WindowRunInput) {
+    const { settings, start, carried } = input
+    this.name = formatWindow(start, settings.windowSize)
+    this.window = new WindowState(carried?.window)
+    this.told = carried?.told ?? 'wait'
+    this.revision = carried?.revision ?? 0
+    this.changed = carried?.changed ?? false
+    setHandler(addDeltas, deltas => this.receive(deltas))
+    setHandler(publishWindow, () => {
+      if (this.told === 'wait') this.told = 'publish'
+    })
+    setHandler(closeWindow, () => {
+      this.told = 'close'
+    })
+    setHandler(windowProgress, () => this.progress())
+  }
+
+  async run(): Promise<WindowSummary> {
+    this.describe()
+    if (!this.input.carried?.opened) {
+      const known = await this.whatPostgresKnows()
+      if (known) return this.endAsClosed(known.revision)
+    }
+    this.window.open()
+    this.enter(this.revision > 0 ? 'published' : 'open')
+
+    const { settings, start } = this.input
+    const publishable = start + settings.windowSize + settings.watermarkDelay
+    const over = this.passing(publishable, `until ${this.name} is over and its watermark delay has passed`)
+    const done =
+      settings.allowedLateness === 0
+        ? over
+        : this.passing(publishable + settings.allowedLateness, `until ${this.name} takes no more corrections`)
+    const mayClose = () => this.told === 'close' && done.passed
+    const mayPublish = () => this.revision === 0 && this.told !== 'wait' && over.passed
+    for (;;) {
+      await condition(() => mayClose() || mayPublish() || this.mustCorrect || this.full)
+      if (mayClose()) break
+      if (this.full) await this.continue(true)
+      if (this.revision > 0) await condition(mayClose, CORRECTION_INTERVAL)
+      if (mayClose()) break
+      await this.write('published')
+      this.enter('published')
+    }
+    this.enter('closing')
+    await this.write('closed')
+    // Looked at again until the end: a delta that arrives while the run completes makes the server ask once more.
+    await this.recordLate()
+    return this.summary()
+  }
+
+  /** Before anything is merged: Temporal may have forgotten a run that closed this window, Postgres has not. */
+  private async whatPostgresKnows(): Promise<{ revision: number } | null> {
+    const { settings, start } = this.input
+    const options = { summary: `is ${this.name} closed already?` }
+    let known: { revision: number } | null | undefined
+    const asking = openWindow.executeWithOptions(options, [{ settings, start }]).then(answer => {
+      known = answer
+    })
+    // However long Postgres is away, this run's history stays bounded.
+    await Promise.race([asking, condition(() => known !== undefined || this.full)])
+    if (known === undefined) await this.continue(false)
+    return known ?? null
+  }
+
+  private get mustCorrect(): boolean {
+    return this.revision > 0 && this.changed
+  }
+
+  private get full(): boolean {
+    return this.signals >= SIGNALS_PER_RUN || workflowInfo().continueAsNewSuggested
+  }
+
+  /** A moment (epoch ms) that passes by the clock, as a durable timer. */
+  private passing(at: number, summary: string): { passed: boolean } {
+    const moment = { passed: at <= Date.now() }
+    const pass = () => {
+      moment.passed = true
+    }
+    // A run that ends before, by hand, has no use for it.
+    if (!moment.passed) sleep(at - Date.now(), { summary }).then(pass, () => undefined)
+    return moment
+  }
+
+  private receive(deltas: Delta[]): void {
+    this.signals++
+    this.inbox.push(...deltas)
+    if (this.state !== 'closing') this.merge()
+    this.describe()
+  }
+
+  private merge(): void {
+    for (const delta of this.inbox.splice(0)) {
+      const verdict = this.window.apply(delta)
+      if (verdict === 'applied') this.changed = true
+      if (verdict !== 'overlap') continue
+      const { partition, first, last } = delta
+      log.error('A delta overlaps what was applied; it is not counted. Replay this window.', {
+        partition,
+        first,
+        last,
+      })
+    }
+    for (const piece of this.window.takePieces()) this.sendPiece(piece)
+  }
+
+  /** What does not fit one message waits in a workflow of its own until Postgres has taken it. */
+  private sendPiece({ number, counts }: Piece): void {
+    const { settings, start } = this.input
+    const sent = startChild<typeof piece>('piece', {
+      workflowId: pieceId(settings.group, start, this.chain, number),
+      args: [{ settings, start, chain: this.chain, number, counts }],
+      // This run may continue as new before the piece is taken.
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      staticSummary: `piece ${number} of ${this.name}`,
+    })
+    this.piecesUnderWay.add(sent)
+    void sent.then(() => this.piecesUnderWay.delete(sent))
+  }
+
+  private async continue(opened: boolean): Promise<never> {
+    await condition(() => this.piecesUnderWay.size === 0)
+    const { told, revision, changed } = this
+    const carried = { opened, told, revision, changed, window: this.window.snapshot() }
+    return continueAsNew<typeof window>({ ...this.input, carried })
+  }
+
+  private async write(status: 'published' | 'closed'): Promise<void> {
+    const { settings, start } = this.input
+    if (this.changed || this.revision === 0) this.revision++
+    this.changed = false
+    const { revision, window } = this
+    const { hits, applied } = window
+    const pieces = { chain: this.chain, count: window.pieces }
+    const summary = `write ${this.name} as revision ${revision}, ${status}: ${hits} hits`
+    this.written = await writeWindow.executeWithOptions({ summary }, [
+      { settings, start, revision, status, hits, counts: window.columns(), pieces, applied },
+    ])
+  }
+
+  /** Deltas for a closed window are repeats, or late; Postgres tells which, under the window's lock. */
+  private async recordLate(waited: Delta[] = [], pieces = 0): Promise<void> {
+    const { settings, start } = this.input
+    this.inbox.unshift(...waited)
+    while (this.inbox.length > 0 || pieces > 0) {
+      const deltas = this.inbox.splice(0)
+      const options = { summary: `${deltas.length} deltas after ${this.name} had closed` }
+      const outcome = await recordClosed.executeWithOptions(options, [
+        { settings, start, deltas, pieces: { chain: this.chain, count: pieces } },
+      ])
+      pieces = 0
+      this.lateHits += outcome.lateHits
+      this.window.repeats += outcome.repeats
+      this.window.overlaps.push(...outcome.overlaps)
+      this.describe()
+    }
+  }
+
+  /** An earlier run closed the window: what this one was sent is not part of the result. */
+  private async endAsClosed(revision: number): Promise<WindowSummary> {
+    this.enter('closing')
+    this.revision = revision
+    await this.recordLate(this.window.takeWaiting(), this.window.pieces)
+    const { repeats, overlaps } = this.window
+    const { lateHits } = this
+    const summary = `${this.name}: was closed before, as revision ${revision}${this.lateClause}.`
+    return { summary, hits: 0, groups: 0, otherHits: 0, revision, deltas: 0, repeats, lateHits, overlaps }
+  }
+
+  private summary(): WindowSummary {
+    const { hits, deltas, repeats, overlaps } = this.window
+    const { revision, lateHits } = this
+    const { groups, otherHits } = this.written
+    const other = otherHits > 0 ? `, ${otherHits} hits of further groups under (other)` : ''
+    const wrote = `${hits} hits in ${groups} groups${other}, written as revision ${revision}`
+    const summary = `${this.name}: ${wrote}${this.lateClause}.`
+    return { summary, hits, groups, otherHits, revision, deltas, repeats, lateHits, overlaps }
+  }
+
+  private get lateClause(): string {
+    if (this.lateHits === 0) return ''
+    return `; ${this.lateHits} hits came after it had closed and were counted as late`
+  }
+
+  private enter(state: WindowProgress['state']): void {
+    this.state = state
+    this.describe()
+  }
+
+  private progress(): WindowProgress {
+    const { state, revision, lateHits } = this
+    const { hits, groups, deltas, repeats, pieces } = this.window
+    return { state, hits, groups, deltas, repeats, pieces, revision, lateHits }
+  }
+
+  private describe(): void {
+    const { state, hits, groups, deltas, repeats, pieces, revision, lateHits } = this.progress()
+    const staged = pieces > 0 ? ` since ${pieces} pieces were sent ahead` : ''
+    const result = revision > 0 ? ` The result is revision ${revision}.` : ''
+    const partitions = this.window.applied.map(({ partition, last }) => `| ${partition} | ${last} |`)
+    const lines = [
+      `### ${this.name} is ${state}`,
+      `**${hits}** hits from ${deltas} deltas, in **${groups}** groups${staged}; ` +
+        `${repeats} repeats dropped, ${lateHits} hits after it had closed.${result}`,
+    ]
+    if (partitions.length > 0) lines.push('', '| partition | last offset |', '| --- | --- |', ...partitions)
+    setCurrentDetails(lines.join('\n'))
+  }
+}

@@ -1,0 +1,80 @@
+import { describe, expect, test } from '@jest/globals'
+import { ServiceError, WorkflowUpdateFailedError } from '@temporalio/client'
+import { ApplicationFailure, WorkflowNotFoundError } from '@temporalio/common'
+import { untilAnswered } from '../../src/activities/patience'
+import { grpcError } from './support'
+
+const never = new AbortController().signal
+
+/** Fails with each of these in turn, then answers. */
+function answersAfter(...errors: Error[]) {
+  let calls = 0
+  const call = () => {
+    const error = errors[calls++]
+    return error ? Promise.reject(error) : Promise.resolve('answer')
+  }
+  return { call, calls: () => calls }
+}
+
+const asIs = (error: Error) => error
+const wrapped = (cause: Error) => new ServiceError('Failed to signal Workflow', { cause })
+
+describe.each([
+  ['as grpc gives it', asIs],
+  ['as the client wraps it', wrapped],
+])('%s', (_, given) => {
+  test.each([
+    [14, 'UNAVAILABLE'],
+    [4, 'DEADLINE_EXCEEDED'],
+    [8, 'RESOURCE_EXHAUSTED'],
+    [1, 'CANCELLED'],
+    [13, 'INTERNAL'],
+    [2, 'UNKNOWN'],
+  ])('a call that fails with %i %s is repeated until it is answered', async (code, name) => {
+    const error = given(grpcError(code, name))
+    const { call, calls } = answersAfter(error, error)
+    expect(await untilAnswered(call, never)).toBe('answer')
+    expect(calls()).toBe(3)
+  })
+
+  test.each([
+    [5, 'NOT_FOUND'],
+    [3, 'INVALID_ARGUMENT'],
+    [7, 'PERMISSION_DENIED'],
+    [16, 'UNAUTHENTICATED'],
+  ])('a call that fails with %i %s is not repeated', async (code, name) => {
+    const error = given(grpcError(code, name))
+    const { call, calls } = answersAfter(error)
+    await expect(untilAnswered(call, never)).rejects.toBe(error)
+    expect(calls()).toBe(1)
+  })
+})
+
+test.each([
+  ['a workflow that is not there', new WorkflowNotFoundError('not found', 'id', undefined)],
+  ['an update that failed', new WorkflowUpdateFailedError('failed', ApplicationFailure.create({}))],
+  ['a failure of the application', ApplicationFailure.create({ message: 'wrong' })],
+  ['a mistake in the program', new TypeError('undefined is not a function')],
+])('%s ends it at once', async (_, error) => {
+  const { call, calls } = answersAfter(grpcError(14, 'UNAVAILABLE'), error)
+  await expect(untilAnswered(call, never)).rejects.toBe(error)
+  expect(calls()).toBe(2)
+})
+
+test('an abort ends the waiting between two calls', async () => {
+  const given = new AbortController()
+  let calls = 0
+  const call = () => {
+    calls++
+    setImmediate(() => given.abort())
+    return Promise.reject(grpcError(14, 'UNAVAILABLE'))
+  }
+  await expect(untilAnswered(call, given.signal)).rejects.toMatchObject({ name: 'AbortError' })
+  expect(calls).toBe(1)
+})
+
+test('nothing is called once it was aborted', async () => {
+  const { call, calls } = answersAfter()
+  await expect(untilAnswered(call, AbortSignal.abort())).rejects.toMatchObject({ name: 'AbortError' })
+  expect(calls()).toBe(0)
+})

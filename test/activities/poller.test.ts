@@ -1,0 +1,241 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, expect, test } from '@jest/globals'
+import { Poller } from '../../src/activities/poller'
+import type { LogRecord } from '../../src/core/partition-reader'
+import type { PipelineSettings } from '../../src/core/settings'
+import { logger } from '../../src/log'
+import { MINUTE, record, rules, T0 } from '../core/support'
+import { until } from '../support/until'
+import { MemoryLog, MemoryPipeline } from './support'
+
+const silent = logger.child({}, { level: 'silent' })
+const IDLE = 200
+
+/** Events one second apart, from `at` on. */
+const events = (count: number, at = T0): LogRecord[] =>
+  Array.from({ length: count }, (_, i) => record(0, { at: at + i * 1_000 }))
+
+/** An event of this moment: its window stays open for longer than any test. */
+const current = (): LogRecord => ({ ...record(0, { at: Date.now() }), timestamp: Date.now() })
+
+class Setup {
+  readonly settings: PipelineSettings
+  readonly log: MemoryLog
+  readonly pipeline: MemoryPipeline
+  readonly poller: Poller
+  private running: Promise<number> | undefined
+
+  constructor(
+    private readonly partitionCount: number,
+    fields: Partial<PipelineSettings> = {},
+  ) {
+    this.settings = {
+      group: 'web_traffic_group',
+      topic: 'web_traffic_topic',
+      windowSize: 5 * MINUTE,
+      watermarkDelay: MINUTE,
+      allowedLateness: 0,
+      maxGroups: 250_000,
+      idleTimeout: IDLE,
+      maxFuture: MINUTE,
+      flushInterval: 50,
+      referrer: 'full',
+      ...fields,
+    }
+    this.log = new MemoryLog(partitionCount)
+    this.pipeline = new MemoryPipeline(this.settings)
+    this.poller = new Poller(this.settings, 1, rules, this.log, this.pipeline, silent, () => undefined)
+    this.log.poller = this.poller
+  }
+
+  /** Runs the poller until it has claimed all partitions. */
+  async start(): Promise<void> {
+    this.running = this.poller.run()
+    started.push(this)
+    this.poller.onAssigned(Array.from({ length: this.partitionCount }, (_, partition) => partition))
+    await until(() => this.pipeline.claims.length > 0)
+  }
+
+  async drain(): Promise<number> {
+    this.poller.drain()
+    return (await this.running)!
+  }
+
+  position(partition: number): number | undefined {
+    return this.pipeline.ledger.snapshot().partitions[partition]?.position
+  }
+}
+
+const started: Setup[] = []
+
+afterEach(async () => {
+  for (const setup of started.splice(0)) await setup.drain()
+})
+
+test('a range is announced before any delta of it is sent, and sent before it is said to be done', async () => {
+  const setup = new Setup(2)
+  const { log, pipeline } = setup
+  pipeline.before.send = () => sleep(30)
+  pipeline.before.flush = () => sleep(10)
+  await setup.start()
+  for (let i = 0; i < 10; i++) {
+    log.append(0, events(100, T0 + i * MINUTE))
+    log.append(1, events(50, T0 + i * MINUTE))
+    await sleep(30)
+  }
+  await until(() => setup.position(0) === 1_000 && setup.position(1) === 500)
+
+  expect(pipeline.hits).toBe(1_500)
+  for (const partition of [0, 1]) {
+    const announced = pipeline.of('announced', partition).map(({ offset }) => offset)
+    const done = pipeline.of('done', partition).map(({ offset }) => offset)
+    expect(announced.length).toBeGreaterThan(3)
+    // Ranges follow on each other: one ends where the next begins.
+    expect(done.slice(0, announced.length - 1)).toEqual(announced.slice(1))
+    announced.forEach((from, i) => {
+      const of = ({ kind, partition: p, offset }: (typeof pipeline.events)[0]) =>
+        p === partition && offset === (kind === 'done' ? done[i] : from) ? kind : undefined
+      const order = pipeline.events.map(of).filter(kind => kind !== undefined)
+      expect(order.slice(order.indexOf('announced')).join(' ')).toMatch(/^announced( sending)+( sent)+ done$/)
+    })
+  }
+})
+
+test('nothing of a partition that the ledger refused is sent', async () => {
+  const setup = new Setup(2)
+  const { log, pipeline } = setup
+  await setup.start()
+  pipeline.ledger.claim({ poller: 2, partitionCount: 2, partitions: [{ partition: 1, earliest: 0 }] })
+  log.append(0, events(10))
+  log.append(1, events(10))
+  await until(() => setup.position(0) === 10 && log.isPaused(1))
+  expect(await setup.drain()).toBe(20)
+  expect(pipeline.of('sending', 1)).toEqual([])
+  expect(pipeline.of('done', 1)).toEqual([])
+  expect(setup.position(1)).toBe(0)
+  expect(pipeline.hits).toBe(10)
+})
+
+test('a range that another poller left announced is read again to its very end, and counts once', async () => {
+  const setup = new Setup(1)
+  const { log, pipeline } = setup
+  const request = { poller: 2, partitionCount: 1 }
+  pipeline.ledger.claim({ ...request, partitions: [{ partition: 0, earliest: 0 }] })
+  const announce = { from: 0, to: 7, windows: [T0] }
+  pipeline.ledger.flush({ ...request, partitions: [{ partition: 0, epoch: 1, announce }] })
+  const counts = { hosts: ['a.example'], referrers: [''], countries: ['DE'], rows: [0, 0, 0, 7] }
+  pipeline.receive(T0, { partition: 0, from: 0, basis: null, first: 0, last: 6, hits: 7, ...counts })
+
+  log.append(0, events(3))
+  await setup.start()
+  const asked = log.asked.length
+  await until(() => log.taken(0) === 3 && log.asked.length > asked + 5)
+  expect(pipeline.of('announced')).toEqual([])
+  log.append(0, events(17))
+  await until(() => setup.position(0) === 20)
+  expect(pipeline.of('done', 0)[0]).toMatchObject({ offset: 7 })
+  expect(pipeline.hits).toBe(20)
+  expect(pipeline.windows.get(T0)).toMatchObject({ repeats: 1, overlaps: [] })
+})
+
+test('a drain flushes what is held, says that it is done, and commits it', async () => {
+  const setup = new Setup(1, { flushInterval: 60_000 })
+  const { log, pipeline } = setup
+  await setup.start()
+  // The first event of a partition is flushed at once.
+  log.append(0, events(1))
+  await until(() => setup.position(0) === 1)
+  log.append(0, events(10))
+  await until(() => log.taken(0) === 11)
+  expect(setup.position(0)).toBe(1)
+
+  expect(await setup.drain()).toBe(11)
+  expect(pipeline.hits).toBe(11)
+  expect(pipeline.ledger.snapshot().partitions[0]).toMatchObject({
+    position: 11,
+    announcedTo: null,
+    totals: { records: 11, hits: 11 },
+  })
+  expect(log.isPaused(0)).toBe(true)
+  expect(log.committed.get(0)).toBe(11)
+})
+
+test('while a flush hangs, records are taken up to a bound, and the group still hears of the poller', async () => {
+  const setup = new Setup(1)
+  const { log, pipeline } = setup
+  let answer!: () => void
+  const answered = new Promise<void>(resolve => (answer = resolve))
+  let hanging = false
+  pipeline.before.flush = () => {
+    hanging = true
+    return answered
+  }
+  await setup.start()
+  log.append(0, events(10))
+  await until(() => hanging)
+  const one = record(0, { at: T0 })
+  log.append(0, new Array<LogRecord>(300_000).fill(one))
+  await until(() => log.taken(0) === 200_010)
+  const before = log.heartbeats
+  const full = Date.now()
+  await until(() => log.heartbeats >= before + 2 && Date.now() > full + 2_000)
+  expect(log.taken(0)).toBe(200_010)
+  expect(pipeline.hits).toBe(0)
+
+  answer()
+  await until(() => setup.position(0) === 300_010)
+  expect(pipeline.hits).toBe(300_010)
+})
+
+test('an idle partition claims for the time at which its end was looked up, not that of reporting', async () => {
+  const setup = new Setup(1)
+  const { log, pipeline } = setup
+  await setup.start()
+  let lookedUp = 0
+  pipeline.before.awaited = () => {
+    lookedUp ||= log.asked.at(-1)!
+    return sleep(60)
+  }
+  const appended = Date.now()
+  // Its window was over long ago, and nothing but silence can close it.
+  log.append(0, events(10))
+  await until(() => pipeline.of('idle').length > 0)
+  const [claim] = pipeline.of('idle')
+  expect(claim).toMatchObject({ partition: 0, offset: 10 })
+  expect(claim!.at).toBeLessThanOrEqual(lookedUp)
+  expect(claim!.at).toBeGreaterThanOrEqual(appended + IDLE)
+  // Once is enough: the claim lives until the partition moves on.
+  const heard = pipeline.of('awaited').length
+  await until(() => pipeline.of('awaited').length >= heard + 3)
+  expect(pipeline.of('idle')).toHaveLength(1)
+  expect(pipeline.ledger.takeDue().close).toEqual([T0])
+})
+
+test('an idle partition claims nothing while no window waits for it', async () => {
+  const setup = new Setup(1)
+  const { log, pipeline } = setup
+  await setup.start()
+  log.append(0, [current()])
+  await until(() => setup.position(0) === 1)
+  await until(() => pipeline.of('awaited').length >= 5)
+  expect(pipeline.of('idle')).toEqual([])
+})
+
+test('after the broker was away, quiet time starts anew', async () => {
+  const setup = new Setup(1)
+  const { log, pipeline } = setup
+  await setup.start()
+  log.append(0, [current()])
+  await until(() => pipeline.of('awaited').length > 0)
+
+  log.away = true
+  const asked = log.asked.length
+  await until(() => log.asked.length >= asked + 2)
+  const gone = Date.now()
+  await until(() => Date.now() > gone + 2 * IDLE)
+  const heard = pipeline.of('awaited').length
+  const back = Date.now()
+  log.away = false
+  await until(() => pipeline.of('awaited').length > heard)
+  expect(pipeline.of('awaited')[heard]!.at).toBeGreaterThanOrEqual(back + IDLE)
+})

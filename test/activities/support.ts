@@ -1,0 +1,192 @@
+import type { PipelinePort } from '../../src/activities/pipeline-port'
+import type { LogPort, Poller } from '../../src/activities/poller'
+import { Ledger } from '../../src/core/ledger'
+import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../../src/core/messages'
+import type { LogRecord } from '../../src/core/partition-reader'
+import type { Outgoing } from '../../src/core/poller-state'
+import type { PipelineSettings } from '../../src/core/settings'
+import { WindowState } from '../../src/core/window-state'
+
+/** An error as grpc-js gives it: the client knows it by its details and metadata. */
+export function grpcError(code: number, details: string): Error {
+  return Object.assign(new Error(`${code} ${details}`), { code, details, metadata: { get: () => [] } })
+}
+
+const MAX_FETCH = 50_000
+
+interface Partition {
+  records: LogRecord[]
+  /** Where the next fetch begins; undefined until the poller has said where to begin. */
+  next: number | undefined
+  paused: boolean
+  fetching: boolean
+}
+
+/** A topic in memory, whose offsets have no gaps. */
+export class MemoryLog implements LogPort {
+  private readonly partitions: Partition[]
+  readonly committed = new Map<number, number>()
+  /** When the ends of the partitions were asked for, epoch ms. */
+  readonly asked: number[] = []
+  heartbeats = 0
+  away = false
+  poller: Poller | undefined
+
+  constructor(partitionCount: number) {
+    this.partitions = Array.from({ length: partitionCount }, () => ({
+      records: [],
+      next: undefined,
+      paused: false,
+      fetching: false,
+    }))
+  }
+
+  append(partition: number, records: LogRecord[]): void {
+    const { records: log } = this.partitions[partition]!
+    for (const record of records) log.push({ ...record, offset: log.length })
+    void this.deliver(partition)
+  }
+
+  /** Before this everything has been taken by the poller. */
+  taken(partition: number): number {
+    return this.partitions[partition]!.next ?? 0
+  }
+
+  isPaused(partition: number): boolean {
+    return this.partitions[partition]!.paused
+  }
+
+  begin(positions: { partition: number; position: number }[]): void {
+    for (const { partition, position } of positions) {
+      Object.assign(this.partitions[partition]!, { next: position, paused: false })
+      void this.deliver(partition)
+    }
+  }
+
+  pause(partitions: number[]): void {
+    for (const partition of partitions) this.partitions[partition]!.paused = true
+  }
+
+  offsets() {
+    this.asked.push(Date.now())
+    if (this.away) return Promise.reject(new Error('the broker is away'))
+    return Promise.resolve(
+      this.partitions.map(({ records }, partition) => ({ partition, low: 0, high: records.length })),
+    )
+  }
+
+  commit(positions: { partition: number; position: number }[]): Promise<void> {
+    for (const { partition, position } of positions) this.committed.set(partition, position)
+    return Promise.resolve()
+  }
+
+  private async deliver(partition: number): Promise<void> {
+    const log = this.partitions[partition]!
+    if (log.fetching) return
+    log.fetching = true
+    while (log.next !== undefined && !log.paused && log.next < log.records.length) {
+      const from = log.next
+      const next = Math.min(from + MAX_FETCH, log.records.length)
+      const fetch = {
+        partition,
+        fetchedFrom: from,
+        next,
+        high: log.records.length,
+        length: next - from,
+        record: (index: number) => log.records[from + index]!,
+      }
+      await this.poller!.onRecords(fetch, () => {
+        this.heartbeats++
+        return Promise.resolve()
+      })
+      if (log.next === from && !log.paused) log.next = next
+    }
+    log.fetching = false
+  }
+}
+
+/** What happened to a range or a claim, in order. */
+export interface PipelineEvent {
+  kind: 'announced' | 'sending' | 'sent' | 'done' | 'idle' | 'awaited'
+  partition: number
+  /** Of the range: its start where it is announced or sent, its end where it is done. Of an idle claim: its position. */
+  offset: number
+  /** Of an idle claim: what it stands for. Else: when it came. Epoch ms. */
+  at: number
+}
+
+/** The real ledger and the real counts of windows, called directly. */
+export class MemoryPipeline implements PipelinePort {
+  readonly ledger: Ledger
+  readonly windows = new Map<number, WindowState>()
+  readonly events: PipelineEvent[] = []
+  readonly claims: ClaimRequest[] = []
+  /** What a call waits for before it has its effect. */
+  before: {
+    flush?: () => Promise<unknown>
+    send?: () => Promise<unknown>
+    awaited?: () => Promise<unknown>
+  } = {}
+
+  constructor(settings: PipelineSettings) {
+    this.ledger = new Ledger(settings)
+  }
+
+  claim(request: ClaimRequest): Promise<ClaimAnswer> {
+    this.claims.push(request)
+    return Promise.resolve(structuredClone(this.ledger.claim(request)))
+  }
+
+  async flush(request: FlushRequest): Promise<FlushAnswer> {
+    await this.before.flush?.()
+    const answer = this.ledger.flush(structuredClone(request))
+    for (const { partition, done, announce, idle } of request.partitions) {
+      if (answer.refused.includes(partition)) continue
+      if (done) this.add('done', partition, done.to)
+      if (announce) this.add('announced', partition, announce.from)
+      if (idle) this.add('idle', partition, idle.position, idle.at)
+    }
+    return answer
+  }
+
+  async awaited(partitions: number[], now: number): Promise<number[]> {
+    for (const partition of partitions) this.add('awaited', partition, -1)
+    await this.before.awaited?.()
+    return this.ledger.awaited(partitions, now)
+  }
+
+  async send({ deltas }: Outgoing): Promise<void> {
+    const all = [...deltas].flatMap(([start, sized]) => sized.map(({ delta }) => ({ start, delta })))
+    for (const { delta } of all) this.add('sending', delta.partition, delta.from)
+    await this.before.send?.()
+    for (const { start, delta } of all) {
+      this.window(start).apply(delta)
+      this.add('sent', delta.partition, delta.from)
+    }
+  }
+
+  /** As a poller that has died since: its deltas arrived. */
+  receive(start: number, delta: Delta): void {
+    this.window(start).apply(delta)
+  }
+
+  get hits(): number {
+    return [...this.windows.values()].reduce((sum, { hits }) => sum + hits, 0)
+  }
+
+  of(kind: PipelineEvent['kind'], partition?: number): PipelineEvent[] {
+    return this.events.filter(
+      event => event.kind === kind && (partition === undefined || event.partition === partition),
+    )
+  }
+
+  private window(start: number): WindowState {
+    let window = this.windows.get(start)
+    if (!window) this.windows.set(start, (window = new WindowState()))
+    return window
+  }
+
+  private add(kind: PipelineEvent['kind'], partition: number, offset: number, at = Date.now()): void {
+    this.events.push({ kind, partition, offset, at })
+  }
+}

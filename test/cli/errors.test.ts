@@ -1,0 +1,334 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { Client, Connection } from '@temporalio/client'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { ingestId, pollerId } from '../../src/core/names'
+import { withAdmin } from '../../src/kafka/client'
+import { TestDatabase } from '../postgres/support'
+import { program } from '../support/cluster'
+
+/** No command may keep a person waiting for longer. */
+const PATIENCE = 20_000
+const AT_ONCE = 4
+
+interface Ended {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+type Variables = Record<string, string>
+
+const unique = randomUUID().slice(0, 8)
+const TOPIC = `cli-errors-${unique}`
+const CLOSED = '127.0.0.1:1'
+
+let folder: string
+let empty: TestDatabase
+let migrated: TestDatabase
+let owned: TestDatabase
+let running: TestDatabase
+
+/** An environment of its own: the servers of all tests, and nothing else that is set here. */
+function environment(variables: Variables): Variables {
+  const named = ['PATH', 'KAFKA_URL', 'TEMPORAL_ADDRESS', 'TEMPORAL_NAMESPACE', 'POSTGRES_URL']
+  const login = ['POSTGRES_USER', 'POSTGRES_PASSWORD']
+  const inherited = [...named, ...login].flatMap(name => {
+    const value = process.env[name]
+    return value === undefined ? [] : [[name, value] as const]
+  })
+  const own = {
+    HOME: folder,
+    KAFKA_TOPIC: TOPIC,
+    KAFKA_GROUP: `none-${unique}`,
+    POSTGRES_DB: databaseOf('migrated'),
+  }
+  return { ...Object.fromEntries(inherited), ...own, ...variables }
+}
+
+const databaseOf = (which: 'empty' | 'migrated' | 'owned' | 'running') =>
+  ({ empty, migrated, owned, running })[which].postgres.database
+
+let free = AT_ONCE
+const queue: (() => void)[] = []
+
+/** Runs the command, a few at a time, where neither stream.env nor a cluster is. */
+async function run(args: string[], variables: Variables = {}): Promise<Ended> {
+  if (free > 0) free--
+  else await new Promise<void>(resolve => queue.push(resolve))
+  try {
+    return await runNow(args, variables)
+  } finally {
+    const next = queue.shift()
+    if (next) next()
+    else free++
+  }
+}
+
+async function runNow(args: string[], variables: Variables): Promise<Ended> {
+  const child = spawn(process.execPath, [program, ...args], {
+    cwd: folder,
+    env: environment(variables),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: PATIENCE,
+    killSignal: 'SIGKILL',
+  })
+  let [stdout, stderr] = ['', '']
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { code, stdout, stderr }
+}
+
+/** Ended by itself, told nothing but one line with all of `wanted` in it. */
+function expectOneLine({ code, stdout, stderr }: Ended, wanted: string[]): void {
+  expect(stderr.trimEnd().split('\n')).toHaveLength(1)
+  for (const text of wanted) expect(stderr).toContain(text)
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'web-traffic-cli-'))
+  await withAdmin([process.env.KAFKA_URL!], admin =>
+    admin.createTopics({ topics: [{ topic: TOPIC, numPartitions: 2 }] }),
+  )
+  empty = await TestDatabase.empty()
+  ;[migrated, owned, running] = await Promise.all([
+    TestDatabase.migrated(),
+    TestDatabase.migrated(),
+    TestDatabase.migrated(),
+  ])
+})
+
+afterAll(async () => {
+  await terminate(`left-${unique}`, `kept-${unique}`)
+  for (const database of [empty, migrated, owned, running]) await database.drop()
+  await withAdmin([process.env.KAFKA_URL!], admin => admin.deleteTopics({ topics: [TOPIC] }))
+  rmSync(folder, { recursive: true, force: true })
+})
+
+async function terminate(...groups: string[]): Promise<void> {
+  const connection = await Connection.connect({ address: process.env.TEMPORAL_ADDRESS! })
+  try {
+    const { workflow } = new Client({ connection, namespace: process.env.TEMPORAL_NAMESPACE ?? 'default' })
+    // The ledger first: it would start its poller again.
+    for (const group of groups)
+      for (const id of [ingestId(group), pollerId(group, 1)])
+        await workflow
+          .getHandle(id)
+          .terminate('end of the test')
+          .catch(() => undefined)
+  } finally {
+    await connection.close()
+  }
+}
+
+/** Starts all of a table's commands at once, so that their waiting is waited for once. */
+function inAdvance<Case extends [name: string, args: string, variables: () => Variables, ...rest: unknown[]]>(
+  cases: Case[],
+): Map<string, Promise<Ended>> {
+  const runs = new Map<string, Promise<Ended>>()
+  beforeAll(() => {
+    for (const [name, args, variables] of cases) runs.set(name, run(args.split(' '), variables()))
+  })
+  return runs
+}
+
+describe('a command ends with one line that says what is wrong and what to do', () => {
+  const KAFKA = ['No Kafka broker answers at 127.0.0.1:1', 'web-traffic cluster up', 'KAFKA_URL']
+  const TEMPORAL = ['No Temporal server answers at 127.0.0.1:1', 'web-traffic cluster up', 'TEMPORAL_ADDRESS']
+  const POSTGRES = ['No Postgres answers at 127.0.0.1:1', 'web-traffic cluster up', 'POSTGRES_URL']
+  const REFUSED = ['refuses user', 'POSTGRES_USER and POSTGRES_PASSWORD']
+  const NOT_MIGRATED = ['missing or old', 'web-traffic migrate']
+  const NO_DATABASE = [`has no database "no-such-${unique}"`, 'web-traffic migrate']
+
+  const noKafka = () => ({ KAFKA_URL: CLOSED })
+  const noTemporal = () => ({ TEMPORAL_ADDRESS: CLOSED })
+  const noPostgres = () => ({ POSTGRES_URL: `postgresql://${CLOSED}/` })
+  const wrongPassword = () => ({ POSTGRES_PASSWORD: 'hunter2' })
+  const notMigrated = () => ({ POSTGRES_DB: databaseOf('empty') })
+  const noDatabase = () => ({ POSTGRES_DB: `no-such-${unique}` })
+
+  const cases: [name: string, args: string, variables: () => Variables, wanted: string[]][] = [
+    ['start without Kafka', 'start', noKafka, KAFKA],
+    ['start without Temporal', 'start', noTemporal, TEMPORAL],
+    ['stop without Temporal', 'stop', noTemporal, TEMPORAL],
+    ['status without Temporal', 'status', noTemporal, TEMPORAL],
+    ['windows without Temporal', 'windows', noTemporal, TEMPORAL],
+    ['start without Postgres', 'start', noPostgres, POSTGRES],
+    ['windows without Postgres', 'windows', noPostgres, POSTGRES],
+    ['migrate without Postgres', 'migrate', noPostgres, POSTGRES],
+    ['start with a wrong password', 'start', wrongPassword, REFUSED],
+    ['windows with a wrong password', 'windows', wrongPassword, REFUSED],
+    ['migrate with a wrong password', 'migrate', wrongPassword, REFUSED],
+    ['start on a database that does not exist', 'start', noDatabase, NO_DATABASE],
+    ['windows of a database that does not exist', 'windows', noDatabase, NO_DATABASE],
+    ['start on a schema that is not migrated', 'start', notMigrated, NOT_MIGRATED],
+    ['windows of a schema that is not migrated', 'windows', notMigrated, NOT_MIGRATED],
+    [
+      'start on a topic that does not exist',
+      'start',
+      () => ({ KAFKA_TOPIC: 'no-such-topic' }),
+      ['The topic "no-such-topic" does not exist', 'web-traffic produce', 'KAFKA_TOPIC'],
+    ],
+    ['status before a start', 'status', () => ({}), [`no pipeline "none-${unique}"`, 'web-traffic start']],
+    ['stop before a start', 'stop', () => ({}), [`no pipeline "none-${unique}"`]],
+    ['start from nowhere', 'start --from nonsense', () => ({}), ['--from: "nonsense"', 'earliest, latest']],
+    ...['worker', 'start', 'migrate'].map((command): [string, string, () => Variables, string[]] => [
+      `${command} with mistakes in its configuration`,
+      command,
+      () => ({ WINDOW_SIZE: '5 minutes', POLLERS: '0' }),
+      ['WINDOW_SIZE: "5 minutes"', '10s', 'POLLERS: "0"', '1 to 9999'],
+    ]),
+    ['a worker without Temporal', 'worker', noTemporal, TEMPORAL],
+    [
+      'a worker without its country database',
+      'worker',
+      () => ({ GEO_DATABASE: '/no/such.mmdb' }),
+      ['GEO_DATABASE: /no/such.mmdb'],
+    ],
+  ]
+  const runs = inAdvance(cases)
+
+  test.each(cases)('%s', async (name, _args, _variables, wanted) => {
+    const ended = await runs.get(name)!
+    expectOneLine(ended, wanted)
+    expect(ended.stderr).not.toContain('hunter2')
+  })
+})
+
+describe('where the Temporal namespace does not exist', () => {
+  const cases = ['start', 'status', 'worker'].map((command): [string, string, () => Variables] => [
+    command,
+    command,
+    () => ({ TEMPORAL_NAMESPACE: 'nowhere' }),
+  ])
+  const runs = inAdvance(cases)
+
+  test.each(cases)('%s says so in one line', async name => {
+    expectOneLine(await runs.get(name)!, ['nowhere', 'TEMPORAL_NAMESPACE'])
+  })
+})
+
+test('an empty KAFKA_URL is none to produce, as to the others', async () => {
+  const { stderr } = await run(['produce', '--synthetic', '--events', '1'], { KAFKA_URL: '' })
+  expect(stderr).not.toContain('"" is no broker address')
+})
+
+describe('a pipeline whose worker runs', () => {
+  const group = `kept-${unique}`
+  const own = () => ({ KAFKA_GROUP: group, POSTGRES_DB: databaseOf('running') })
+  let worker: ChildProcess
+
+  beforeAll(async () => {
+    worker = spawn(process.execPath, [program, 'worker'], {
+      cwd: folder,
+      env: environment(own()),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const ready = new Promise<void>((resolve, reject) => {
+      for (const stream of [worker.stdout!, worker.stderr!])
+        createInterface(stream).on('line', line => line.includes('the worker is ready') && resolve())
+      worker.once('exit', () => reject(new Error('The worker did not start.')))
+    })
+    await ready
+    expect(await run(['start'], own())).toMatchObject({ code: 0, stderr: '' })
+  }, 60_000)
+
+  afterAll(async () => {
+    await terminate(group)
+    const exited = once(worker, 'exit')
+    worker.kill('SIGTERM')
+    const kill = setTimeout(() => worker.kill('SIGKILL'), 15_000)
+    await exited
+    clearTimeout(kill)
+  }, 60_000)
+
+  test('refuses other settings than its own, naming each', async () => {
+    const other = await run(['start'], { ...own(), WINDOW_SIZE: '1h', REFERRER: 'origin' })
+    const wanted = ['windowSize is 5m, not 1h', 'referrer is full, not origin', 'KAFKA_GROUP', 'POSTGRES_DB']
+    expectOneLine(other, wanted)
+  })
+
+  test('has a status that names Kafka where it does not answer', async () => {
+    const wanted = ['No Kafka broker answers at 127.0.0.1:1', 'KAFKA_URL']
+    expectOneLine(await run(['status'], { ...own(), KAFKA_URL: CLOSED }), wanted)
+  })
+
+  test('has windows that name Postgres where it does not answer', async () => {
+    const wanted = ['No Postgres answers at 127.0.0.1:1', 'POSTGRES_URL']
+    expectOneLine(await run(['windows'], { ...own(), POSTGRES_URL: `postgresql://${CLOSED}/` }), wanted)
+  })
+})
+
+describe('a pipeline that was started, of which no worker runs', () => {
+  const group = `left-${unique}`
+  const own = () => ({ KAFKA_GROUP: group, POSTGRES_DB: databaseOf('owned') })
+
+  beforeAll(async () => {
+    const started = await run(['start', '--from', 'latest'], own())
+    expect(started).toMatchObject({ code: 0, stderr: '' })
+    expect(started.stdout).toMatch(/^Started .*\n$/)
+  })
+
+  test('owns its schema: another one is refused', async () => {
+    const refused = await run(['start'], { ...own(), KAFKA_GROUP: `other-${unique}` })
+    expectOneLine(refused, [`belongs to the pipeline "${group}"`, `"other-${unique}"`, 'POSTGRES_DB'])
+  })
+
+  const cases = ['start', 'stop', 'status', 'windows'].map((command): [string, string, () => Variables] => [
+    command,
+    command,
+    own,
+  ])
+  const runs = inAdvance(cases)
+
+  test.each(cases)('%s says that no worker answers', async name => {
+    expectOneLine(await runs.get(name)!, ['web-traffic worker'])
+  })
+})
+
+describe('--help', () => {
+  /** The commands that a help text lists; commander puts each at the same indentation. */
+  const listed = (help: string) =>
+    [...(help.split(/^Commands:$/m)[1] ?? '').matchAll(/^ {2}([a-z][\w-]*)/gm)]
+      .map(([, name]) => name!)
+      .filter(name => name !== 'help')
+
+  async function explore(path: string[]): Promise<[string, Ended][]> {
+    const ended = await run([...path, '--help'])
+    const deeper = await Promise.all(listed(ended.stdout).map(name => explore([...path, name])))
+    return [[path.join(' '), ended], ...deeper.flat()]
+  }
+
+  test('is there for every command and its subcommands, and names no mistake', async () => {
+    const all = await explore([])
+    const names = all.map(([name]) => name)
+    for (const name of [
+      'migrate',
+      'worker',
+      'start',
+      'stop',
+      'status',
+      'windows',
+      'produce',
+      'demo',
+      'cluster up',
+    ])
+      expect(names).toContain(name)
+    for (const [name, { code, stdout, stderr }] of all) {
+      expect({ name, code, stderr }).toEqual({ name, code: 0, stderr: '' })
+      expect(stdout).toMatch(new RegExp(`^Usage: web-traffic ${name}`))
+    }
+  })
+
+  test('needs no usable configuration', async () => {
+    const ended = await run(['start', '--help'], { WINDOW_SIZE: '0', POSTGRES_URL: 'garbage' })
+    expect(ended).toMatchObject({ code: 0, stderr: '' })
+  })
+})

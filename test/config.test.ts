@@ -1,0 +1,329 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { parse } from 'dotenv'
+import { UserError } from '../src/cli/errors'
+import { completeEnvironment, loadConfig } from '../src/config'
+import { temporalConfig } from '../src/temporal'
+
+const ROOT = join(__dirname, '..')
+
+const MINUTE = 60_000
+
+const DEFAULTS = {
+  brokers: ['localhost:9092'],
+  settings: {
+    group: 'web_traffic_group',
+    topic: 'web_traffic_topic',
+    windowSize: 5 * MINUTE,
+    watermarkDelay: MINUTE,
+    allowedLateness: 0,
+    idleTimeout: 10_000,
+    maxFuture: MINUTE,
+    maxGroups: 250_000,
+    flushInterval: 5_000,
+    referrer: 'full',
+  },
+  postgres: { host: 'localhost', port: 5432, database: 'web_traffic', user: 'postgres' },
+  pollers: 1,
+  taskQueue: 'web_traffic_group',
+}
+
+function mistakes(environment: Record<string, string>): string {
+  let error: unknown
+  try {
+    loadConfig(environment)
+  } catch (thrown) {
+    error = thrown
+  }
+  expect(error).toBeInstanceOf(UserError)
+  const { message } = error as Error
+  expect(message).not.toContain('\n')
+  return message
+}
+
+describe('without any variable', () => {
+  test('everything has its default', () => {
+    expect(loadConfig({})).toEqual(DEFAULTS)
+  })
+
+  test('variables of others do not matter', () => {
+    expect(loadConfig({ PATH: '/bin', WINDOW: 'x' })).toEqual(DEFAULTS)
+  })
+})
+
+describe('each variable is read', () => {
+  test.each([
+    ['KAFKA_URL', 'kafka:1', { brokers: ['kafka:1'] }],
+    ['KAFKA_URL', 'a:1, b:2,PLAINTEXT://c:3', { brokers: ['a:1', 'b:2', 'c:3'] }],
+    ['KAFKA_TOPIC', 'events', { settings: { topic: 'events' } }],
+    ['KAFKA_GROUP', 'shop.eu-1_x', { settings: { group: 'shop.eu-1_x' }, taskQueue: 'shop.eu-1_x' }],
+    ['TEMPORAL_TASK_QUEUE', 'queue', { settings: { group: 'web_traffic_group' }, taskQueue: 'queue' }],
+    ['WINDOW_SIZE', '1h', { settings: { windowSize: 60 * MINUTE } }],
+    ['WINDOW_SIZE', '1000ms', { settings: { windowSize: 1_000 } }],
+    ['WATERMARK_DELAY', '0s', { settings: { watermarkDelay: 0 } }],
+    ['WATERMARK_DELAY', ' 90s ', { settings: { watermarkDelay: 90_000 } }],
+    ['IDLE_TIMEOUT', '100ms', { settings: { idleTimeout: 100 } }],
+    ['ALLOWED_LATENESS', '2h', { settings: { allowedLateness: 7_200_000 } }],
+    ['MAX_GROUPS', '1000', { settings: { maxGroups: 1_000 } }],
+    ['MAX_FUTURE', '0s', { settings: { maxFuture: 0 } }],
+    ['FLUSH_INTERVAL', '50ms', { settings: { flushInterval: 50 } }],
+    ['REFERRER', 'origin', { settings: { referrer: 'origin' } }],
+    ['POLLERS', '12', { pollers: 12 }],
+    ['GEO_DATABASE', '/data/country.mmdb', { geoDatabase: '/data/country.mmdb' }],
+    ['POSTGRES_USER', 'writer', { postgres: { user: 'writer' } }],
+    ['POSTGRES_PASSWORD', ' p:a%20ss ', { postgres: { password: ' p:a%20ss ' } }],
+    ['POSTGRES_DB', 'Shop DB', { postgres: { database: 'Shop DB' } }],
+  ])('%s=%s', (name, value, wanted) => {
+    expect(loadConfig({ [name]: value })).toMatchObject(wanted)
+  })
+
+  test('and an empty one counts as unset', () => {
+    const names = Object.keys(variablesOfTheSchema())
+    expect(loadConfig(Object.fromEntries(names.map(name => [name, ''])))).toEqual(DEFAULTS)
+  })
+})
+
+describe('POSTGRES_URL', () => {
+  const read = (url: string, more: Record<string, string> = {}) =>
+    loadConfig({ POSTGRES_URL: url, ...more }).postgres
+
+  test.each([
+    [
+      'postgresql://db.example:6543/shop',
+      { host: 'db.example', port: 6543, database: 'shop', user: 'postgres' },
+    ],
+    ['postgres://db/shop', { host: 'db', port: 5432, database: 'shop', user: 'postgres' }],
+    ['postgresql://db', { host: 'db', port: 5432, database: 'web_traffic', user: 'postgres' }],
+    ['postgresql://db/', { host: 'db', port: 5432, database: 'web_traffic', user: 'postgres' }],
+    ['postgresql://me@db/shop', { host: 'db', port: 5432, database: 'shop', user: 'me' }],
+    [
+      'postgresql://me:secret@db/shop',
+      { host: 'db', port: 5432, database: 'shop', user: 'me', password: 'secret' },
+    ],
+    [
+      'postgresql://m%40e:s%3A%2F%3F%23%25+%C3%A9@db/my%20shop',
+      { host: 'db', port: 5432, database: 'my shop', user: 'm@e', password: 's:/?#%+é' },
+    ],
+    ['jdbc:postgresql://db:1/shop', { host: 'db', port: 1, database: 'shop', user: 'postgres' }],
+    [
+      'jdbc:postgresql://db/shop?user=me&password=s%26%3D+1',
+      { host: 'db', port: 5432, database: 'shop', user: 'me', password: 's&= 1' },
+    ],
+    [
+      'postgresql://me@db/shop?sslmode=require',
+      { host: 'db', port: 5432, database: 'shop', user: 'me', ssl: true },
+    ],
+    ['postgresql://me@db/shop?sslmode=disable', { host: 'db', port: 5432, database: 'shop', user: 'me' }],
+  ])('%s', (url, wanted) => {
+    expect(read(url)).toEqual(wanted)
+  })
+
+  test('gives way to POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB, however it names them', () => {
+    const over = { POSTGRES_USER: 'u', POSTGRES_PASSWORD: 'p', POSTGRES_DB: 'd' }
+    for (const url of ['postgresql://me:secret@db/shop', 'jdbc:postgresql://db/shop?user=me&password=secret'])
+      expect(read(url, over)).toEqual({ host: 'db', port: 5432, database: 'd', user: 'u', password: 'p' })
+  })
+
+  test('keeps its own where those are empty', () => {
+    const empty = { POSTGRES_USER: '', POSTGRES_PASSWORD: '', POSTGRES_DB: '' }
+    expect(read('postgresql://me:secret@db/shop', empty)).toMatchObject({
+      database: 'shop',
+      user: 'me',
+      password: 'secret',
+    })
+  })
+
+  test('takes an IPv6 address without its brackets, as a connection needs it', () => {
+    expect(read('postgresql://[::1]:5433/shop')).toMatchObject({ host: '::1', port: 5433 })
+  })
+
+  test('of JDBC may name a database only', () => {
+    expect(read('jdbc:postgresql:shop')).toMatchObject({ host: 'localhost', port: 5432, database: 'shop' })
+  })
+
+  test('with a % that escapes nothing is a mistake of one line', () => {
+    expect(mistakes({ POSTGRES_URL: 'postgresql://me:100%@db/shop' })).toContain('POSTGRES_URL')
+  })
+})
+
+describe('a mistake is one line that names the variable, the value and the form wanted', () => {
+  const DURATION = 'write 500ms, 10s, 5m or 1h'
+
+  test.each([
+    ['WINDOW_SIZE', '0', DURATION],
+    ['WINDOW_SIZE', '0s', 'at least 1000ms'],
+    ['WINDOW_SIZE', '999ms', 'at least 1000ms'],
+    ['WINDOW_SIZE', '5 minutes', DURATION],
+    ['WINDOW_SIZE', '-1s', DURATION],
+    ['WINDOW_SIZE', '1.5m', DURATION],
+    ['WINDOW_SIZE', '1e3s', DURATION],
+    ['WATERMARK_DELAY', '-1s', DURATION],
+    ['WATERMARK_DELAY', '1', DURATION],
+    ['IDLE_TIMEOUT', '99ms', 'at least 100ms'],
+    ['MAX_FUTURE', 'never', DURATION],
+    ['FLUSH_INTERVAL', '0s', 'at least 50ms'],
+    ['MAX_GROUPS', '0', 'a whole number from 1 to 1000000'],
+    ['MAX_GROUPS', '1000001', 'a whole number from 1 to 1000000'],
+    ['POLLERS', '0', 'a whole number from 1 to 9999'],
+    ['POLLERS', '-1', 'a whole number from 1 to 9999'],
+    ['POLLERS', '1.5', 'a whole number from 1 to 9999'],
+    ['POLLERS', 'many', 'a whole number from 1 to 9999'],
+    ['POLLERS', '10000', 'a whole number from 1 to 9999'],
+  ])('%s=%s', (name, value, form) => {
+    const message = mistakes({ [name]: value })
+    expect(message).toContain(`${name}: "${value}"`)
+    expect(message).toContain(form)
+  })
+
+  test.each([
+    ['REFERRER', 'foo', 'full or origin'],
+    ['REFERRER', 'FULL', 'full or origin'],
+    ['KAFKA_GROUP', 'a/b', 'letters, digits, ".", "_" and "-"'],
+    ['KAFKA_GROUP', 'a b', 'letters, digits'],
+    ['KAFKA_GROUP', 'x'.repeat(201), '200 at most'],
+  ])('%s=%s (the variable and the form)', (name, value, form) => {
+    const message = mistakes({ [name]: value })
+    expect(message).toContain(`${name}: `)
+    expect(message).toContain(form)
+  })
+
+  test.each([
+    ['REFERRER', 'foo'],
+    ['KAFKA_GROUP', 'a/b'],
+  ])('%s=%s (the value)', (name, value) => {
+    expect(mistakes({ [name]: value })).toContain(`"${value}"`)
+  })
+
+  test('a duration longer than time itself is one', () => {
+    expect(mistakes({ WINDOW_SIZE: `${'9'.repeat(20)}h` })).toContain('WINDOW_SIZE')
+  })
+
+  test.each([
+    'garbage',
+    'localhost:5432/web_traffic',
+    'mysql://db/shop',
+    'http://db',
+    'postgresql://db:port/x',
+  ])('POSTGRES_URL=%s', url => {
+    const message = mistakes({ POSTGRES_URL: url })
+    expect(message).toContain('POSTGRES_URL: ')
+    expect(message).toContain('postgresql://localhost:5432/web_traffic')
+  })
+
+  test('but of POSTGRES_URL not the value, which may hold a password', () => {
+    expect(mistakes({ POSTGRES_URL: 'postgresql//me:hunter2@db/shop' })).not.toContain('hunter2')
+  })
+
+  test('and several are named together, each once', () => {
+    const message = mistakes({
+      WINDOW_SIZE: '0',
+      POLLERS: '0',
+      REFERRER: 'foo',
+      KAFKA_GROUP: 'a/b',
+      POSTGRES_URL: 'garbage',
+      IDLE_TIMEOUT: '1s',
+    })
+    const named = ['KAFKA_GROUP', 'POSTGRES_URL', 'WINDOW_SIZE', 'POLLERS', 'REFERRER']
+    for (const name of named) expect(message.split(`${name}: `)).toHaveLength(2)
+    expect(message).not.toContain('IDLE_TIMEOUT')
+  })
+})
+
+describe('the environment is completed', () => {
+  let folder: string
+  let before: NodeJS.ProcessEnv
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'web-traffic-config-'))
+    before = process.env
+    process.env = {}
+  })
+
+  afterEach(() => {
+    process.env = before
+    rmSync(folder, { recursive: true })
+  })
+
+  const file = (text: string) => {
+    const path = join(folder, 'stream.env')
+    writeFileSync(path, text)
+    return path
+  }
+
+  test('by stream.env, and only then by the cluster', () => {
+    process.env = { KAFKA_TOPIC: 'environment' }
+    completeEnvironment(
+      () => ({ KAFKA_TOPIC: 'cluster', KAFKA_GROUP: 'cluster', KAFKA_URL: 'cluster:1' }),
+      file('KAFKA_TOPIC=file\nKAFKA_GROUP=file\n'),
+    )
+    expect(process.env).toEqual({ KAFKA_TOPIC: 'environment', KAFKA_GROUP: 'file', KAFKA_URL: 'cluster:1' })
+    expect(loadConfig()).toMatchObject({
+      brokers: ['cluster:1'],
+      settings: { topic: 'environment', group: 'file' },
+    })
+  })
+
+  test('by the cluster where there is no file, and by nothing where there is no cluster either', () => {
+    const missing = join(folder, 'none.env')
+    completeEnvironment(() => undefined, missing)
+    expect(process.env).toEqual({})
+    completeEnvironment(() => ({ KAFKA_URL: 'cluster:1' }), missing)
+    expect(process.env).toEqual({ KAFKA_URL: 'cluster:1' })
+  })
+
+  test('by a file with comments, quotes, export and Windows line ends', () => {
+    const text =
+      '# comment\r\nKAFKA_TOPIC="a b" # more\r\nexport KAFKA_GROUP=g\r\nPOSTGRES_PASSWORD=\'p#w\'\r\n'
+    completeEnvironment(() => undefined, file(text))
+    expect(process.env).toEqual({ KAFKA_TOPIC: 'a b', KAFKA_GROUP: 'g', POSTGRES_PASSWORD: 'p#w' })
+  })
+
+  test('also where a variable is empty, which counts as unset', () => {
+    process.env = { KAFKA_TOPIC: '' }
+    completeEnvironment(() => ({ POSTGRES_USER: 'cluster' }), file('KAFKA_TOPIC=file\nPOSTGRES_USER=\n'))
+    expect(process.env).toEqual({ KAFKA_TOPIC: 'file', POSTGRES_USER: 'cluster' })
+  })
+
+  test('and an empty TEMPORAL_API_KEY is none', () => {
+    const wanted = temporalConfig()
+    process.env = { TEMPORAL_API_KEY: '' }
+    expect(temporalConfig()).toEqual(wanted)
+  })
+})
+
+/** The variables of src/config.ts, with the line of each. */
+function variablesOfTheSchema(): Record<string, string> {
+  const source = readFileSync(join(ROOT, 'src', 'config.ts'), 'utf8')
+  const [, body = ''] = /const environmentSchema = z\.object\(\{\n([\s\S]*?)\n\}\)/.exec(source) ?? []
+  const lines = [...body.matchAll(/^ {2}([A-Z][A-Z_]*): (.*)$/gm)]
+  return Object.fromEntries(lines.map(([, name, rest]) => [name!, rest!]))
+}
+
+describe('stream.env.example', () => {
+  const TEMPORAL = { TEMPORAL_ADDRESS: 'localhost:7233', TEMPORAL_NAMESPACE: 'default', TEMPORAL_API_KEY: '' }
+  const text = readFileSync(join(ROOT, 'stream.env.example'), 'utf8')
+  const example = parse(text.replace(/^# (?=[A-Z][A-Z_]*=)/gm, ''))
+
+  test('has every variable of the schema, and no other but those of Temporal', () => {
+    const names = Object.keys(variablesOfTheSchema())
+    expect(names.length).toBeGreaterThan(15)
+    expect(Object.keys(example).sort()).toEqual([...names, ...Object.keys(TEMPORAL)].sort())
+  })
+
+  test('with every line uncommented is the defaults', () => {
+    expect(loadConfig(example)).toEqual(DEFAULTS)
+    expect(example).toMatchObject(TEMPORAL)
+  })
+
+  test('as it is sets nothing', () => {
+    expect(parse(text)).toEqual({})
+  })
+
+  test('explains each variable in a line before it', () => {
+    const lines = text.split('\n')
+    for (const [at, line] of lines.entries())
+      if (/^# [A-Z][A-Z_]*=/.test(line)) expect(lines[at - 1]).toMatch(/^# \S.*[.:]$/)
+  })
+})

@@ -1,0 +1,188 @@
+import { expect, test } from '@jest/globals'
+import fc from 'fast-check'
+import { groups, type ColumnarCounts } from '../../src/core/columnar'
+import type { Claimed, Delta } from '../../src/core/messages'
+import { PartitionReader, type LogRecord, type Range } from '../../src/core/partition-reader'
+import { WindowState } from '../../src/core/window-state'
+import { referenceCount, type ReferenceCount } from './reference'
+import { MINUTE, record, rules, T0 } from './support'
+
+const event = fc.record({
+  at: fc.integer({ min: T0, max: T0 + 40 * MINUTE }),
+  host: fc.constantFrom('a.example', 'b.example'),
+  referrer: fc.constantFrom('', 'https://r.example/'),
+  ip: fc.constantFrom('DE', 'FR'),
+})
+/** Mostly events, some malformed, and gaps in the offsets as transactions leave them. */
+const entry = fc.record({
+  event: fc.option(event, { freq: 12 }),
+  gap: fc.oneof(
+    { weight: 9, arbitrary: fc.constant(0) },
+    { weight: 1, arbitrary: fc.integer({ min: 1, max: 3 }) },
+  ),
+})
+const partitionLog = fc.array(entry, { maxLength: 60 }).map(entries => {
+  let offset = 0
+  return entries.map(({ event, gap }): LogRecord => {
+    offset += 1 + gap
+    return event ? record(offset, event) : { offset, timestamp: T0, value: 'malformed' }
+  })
+})
+const logs = fc.array(partitionLog, { minLength: 1, maxLength: 3 })
+/** How many records a fetch holds, and whether the range is cut after it. */
+const steps = fc.infiniteStream(fc.record({ length: fc.integer({ min: 1, max: 15 }), cut: fc.boolean() }))
+
+const claimed = (partition: number, fields: Partial<Claimed> = {}): Claimed => ({
+  partition,
+  epoch: 1,
+  position: 0,
+  basis: null,
+  announcedTo: null,
+  ...fields,
+})
+
+/** Reads a log in fetches of random length, and cuts it into ranges wherever the stream says. */
+function readInRanges(
+  partition: number,
+  log: LogRecord[],
+  stream: Iterator<{ length: number; cut: boolean }>,
+): Range[] {
+  const reader = new PartitionReader(claimed(partition), rules)
+  const ranges: Range[] = []
+  for (let i = 0; i < log.length;) {
+    const { length, cut } = stream.next().value as { length: number; cut: boolean }
+    const fetch = log.slice(i, i + length)
+    expect(reader.take(fetch, 0, fetch.at(-1)!.offset + 1)).toBe(fetch.length)
+    i += fetch.length
+    const range = cut || i >= log.length ? reader.cut() : undefined
+    if (range) ranges.push(range)
+  }
+  return ranges
+}
+
+function addTo(into: Record<string, number>, start: number, counts: ColumnarCounts): void {
+  for (const { host, referrer, country, hits } of groups(counts)) {
+    const key = JSON.stringify([start, host, referrer, country])
+    into[key] = (into[key] ?? 0) + hits
+  }
+}
+
+function exceptionsOf(ranges: Range[]): Pick<ReferenceCount, 'late' | 'rejected'> {
+  const result = { late: {}, rejected: 0 }
+  for (const { late, rejected } of ranges
+    .map(range => range.exceptions())
+    .filter(found => found !== undefined)) {
+    for (const { windowStart, ...counts } of late) addTo(result.late, windowStart, counts)
+    for (const records of Object.values(rejected)) result.rejected += records
+  }
+  return result
+}
+
+function hitsOf(windows: Map<number, WindowState>): Record<string, number> {
+  const hits = {}
+  for (const [start, window] of windows) addTo(hits, start, window.columns())
+  return hits
+}
+
+test('any batching, any interleaving that keeps the order of partitions, and any later repeat count the same', () => {
+  const property = fc.property(logs, steps, fc.infiniteStream(fc.nat()), (logs, stream, choices) => {
+    const choose = (below: number) => (choices.next().value as number) % below
+    const ranges = logs.map((log, partition) => readInRanges(partition, log, stream))
+    const queues = ranges.map(ofPartition =>
+      ofPartition.flatMap(range =>
+        [...range.windows.keys()].map(start => ({ start, delta: range.delta(start) })),
+      ),
+    )
+    const windows = new Map<number, WindowState>()
+    const sent: { start: number; delta: Delta }[] = []
+    const deliver = ({ start, delta }: { start: number; delta: Delta }) => {
+      if (!windows.has(start)) windows.set(start, new WindowState())
+      if (choose(5) === 0) windows.get(start)!.open()
+      return windows.get(start)!.apply(delta)
+    }
+    while (queues.some(queue => queue.length > 0)) {
+      const waiting = queues.filter(queue => queue.length > 0)
+      const next = waiting[choose(waiting.length)]!.shift()!
+      expect(deliver(next)).toBe('applied')
+      sent.push(next)
+      while (choose(3) === 0) expect(deliver(sent[choose(sent.length)]!)).toBe('repeat')
+    }
+    for (const window of windows.values()) window.open()
+    expect({ hits: hitsOf(windows), ...exceptionsOf(ranges.flat()) }).toEqual(referenceCount(logs))
+    const records = ranges.flat().map(({ totals }) => totals)
+    for (const { records: all, hits, late, rejected } of records) expect(all).toBe(hits + late + rejected)
+  })
+  fc.assert(property, { numRuns: 500 })
+})
+
+test('a range that is read again from its claim is cut into the same deltas, whatever is fetched beyond its end', () => {
+  const property = fc.property(partitionLog, steps, fc.nat(), (log, stream, choice) => {
+    const ranges = readInRanges(0, log, stream)
+    if (ranges.length === 0) return
+    const original = ranges[choice % ranges.length]!
+    const reader = new PartitionReader(
+      claimed(0, { epoch: 2, position: original.from, basis: original.fromBasis, announcedTo: original.to }),
+      rules,
+    )
+    const fetch = log.filter(({ offset }) => offset >= original.from)
+    let index = 0
+    let again: Range | undefined
+    while (!again) {
+      const { length } = stream.next().value as { length: number }
+      const part = fetch.slice(index, index + length)
+      const taken = reader.take(part, 0, part.at(-1)!.offset + 1)
+      index += taken
+      again = reader.cut()
+      // What did not fit belongs to the next range, and can be cut as one likes.
+      if (!again) expect(taken).toBe(part.length)
+    }
+    expect([again.from, again.to, again.toBasis]).toEqual([original.from, original.to, original.toBasis])
+    expect([...again.windows.keys()].map(start => again.delta(start))).toEqual(
+      [...original.windows.keys()].map(start => original.delta(start)),
+    )
+    expect(again.exceptions()).toEqual(original.exceptions())
+  })
+  fc.assert(property, { numRuns: 500 })
+})
+
+test('a delta that overlaps what was applied, and is not covered by it, is not counted but reported', () => {
+  const delta = (first: number, last: number): Delta => ({
+    partition: 0,
+    from: first,
+    basis: null,
+    first,
+    last,
+    hits: 1,
+    hosts: ['a.example'],
+    referrers: [''],
+    countries: ['DE'],
+    rows: [0, 0, 0, 1],
+  })
+  const window = new WindowState()
+  expect(window.apply(delta(0, 10))).toBe('applied')
+  expect(window.apply(delta(5, 11))).toBe('overlap')
+  expect(window.apply(delta(5, 10))).toBe('repeat')
+  expect(window.apply(delta(11, 11))).toBe('applied')
+  expect(window.hits).toBe(2)
+  expect(window.overlaps).toEqual([{ partition: 0, first: 5, last: 11 }])
+})
+
+test('records that retention removed before they were read are counted, not passed over', () => {
+  const reader = new PartitionReader(claimed(0, { position: 10 }), rules, 40)
+  reader.take([record(40, { at: T0 })], 0, 41)
+  const range = reader.cut()!
+  expect(range.totals).toEqual({ records: 31, hits: 1, late: 0, rejected: 30 })
+  expect(range.exceptions()?.rejected).toEqual({ lost_to_retention: 30 })
+})
+
+test('a range that was announced keeps its end where retention went beyond it, and what was lost after it follows', () => {
+  const reader = new PartitionReader(claimed(0, { position: 10, announcedTo: 25 }), rules, 40)
+  const announced = reader.cut()!
+  expect(announced).toMatchObject({ from: 10, to: 25 })
+  expect(announced.exceptions()?.rejected).toEqual({ lost_to_retention: 15 })
+  reader.take([record(40, { at: T0 })], 0, 41)
+  const next = reader.cut()!
+  expect(next).toMatchObject({ from: 25, to: 41 })
+  expect(next.totals).toEqual({ records: 16, hits: 1, late: 0, rejected: 15 })
+  expect(reader.cut()).toBeUndefined()
+})

@@ -1,0 +1,31 @@
+import type { LogRecord, ReaderRules } from '../../src/core/partition-reader'
+
+export const MINUTE = 60_000
+export const T0 = Date.UTC(2026, 0, 1, 12)
+
+export const rules: ReaderRules = {
+  windowSize: 5 * MINUTE,
+  watermarkDelay: MINUTE,
+  allowedLateness: 0,
+  maxGroups: 250_000,
+  maxFuture: MINUTE,
+  referrer: 'full',
+  locate: ip => (ip === '' ? '??' : ip.slice(0, 2)),
+}
+
+export interface TestEvent {
+  host?: string
+  referrer?: string
+  ip?: string
+  /** Epoch ms. */
+  at: number
+}
+
+/** A record whose timestamp is well after the event, as when history is loaded. */
+export function record(
+  offset: number,
+  { at, host = 'a.example', referrer = '', ip = 'DE' }: TestEvent,
+): LogRecord {
+  const value = JSON.stringify({ event_time: new Date(at).toISOString(), host, referrer, ip })
+  return { offset, timestamp: T0 + 24 * 60 * MINUTE, value }
+}

@@ -1,0 +1,218 @@
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { Context } from '@temporalio/activity'
+import type { Client, WorkflowHandle } from '@temporalio/client'
+import { temporal } from '@temporalio/proto'
+import type { TestWorkflowEnvironment } from '@temporalio/testing'
+import { Worker } from '@temporalio/worker'
+import { afterAll, beforeAll, test } from '@jest/globals'
+import { TemporalPort } from '../../src/activities/pipeline-port'
+import type { Delta } from '../../src/core/messages'
+import { ingestId, pieceId, pollerId, pollerTaskQueue, windowId } from '../../src/core/names'
+import type { PipelineSettings } from '../../src/core/settings'
+import { windowStart } from '../../src/core/tumbling-window'
+import type { exceptions } from '../../src/workflows/exceptions'
+import type { ingest } from '../../src/workflows/ingest'
+import { addDeltas, closeWindow, ingestStatus, publishWindow, scale } from '../../src/workflows/messages'
+import type { window } from '../../src/workflows/window'
+import { until } from '../support/until'
+import {
+  bundleWorkflows,
+  createEarlyServer,
+  MemorySink,
+  MINUTE,
+  newDelta,
+  newSettings,
+  quietRuntime,
+  sinkActivities,
+} from '../workflows/support'
+
+/**
+ * Records what `histories.test.ts` replays, on a server that suggests continuing as new early: `npm run histories`.
+ * Recorded anew only when a workflow's steps were changed on purpose and no window of a release that took the old
+ * steps can be open any more.
+ */
+const FOLDER = join(__dirname, 'recorded')
+const taskQueue = 'web_traffic_group'
+const sinks = new Map<string, MemorySink>()
+const W0 = windowStart(Date.UTC(2026, 0, 1, 12), 5 * MINUTE)
+const never = new AbortController().signal
+
+let environment: TestWorkflowEnvironment
+let client: Client
+let workers: Worker[]
+let running: Promise<unknown>
+
+beforeAll(async () => {
+  quietRuntime()
+  rmSync(FOLDER, { recursive: true, force: true })
+  mkdirSync(FOLDER)
+  environment = await createEarlyServer()
+  client = environment.client
+  const connection = environment.nativeConnection
+  const pollKafka = async () => {
+    const context = Context.current()
+    const beat = setInterval(() => context.heartbeat(), 500)
+    await context.cancelled.catch(() => clearInterval(beat))
+    return { reason: 'drained', records: 0 }
+  }
+  workers = [
+    await Worker.create({
+      connection,
+      taskQueue,
+      workflowBundle: await bundleWorkflows(),
+      activities: { ...sinkActivities(sinks), recordExceptions: () => Promise.resolve(1) },
+    }),
+    await Worker.create({
+      connection,
+      taskQueue: pollerTaskQueue(taskQueue),
+      activities: { pollKafka },
+      maxHeartbeatThrottleInterval: 500,
+    }),
+  ]
+  running = Promise.all(workers.map(worker => worker.run()))
+}, 120_000)
+
+afterAll(async () => {
+  for (const worker of workers) worker.shutdown()
+  await running
+  await environment.teardown()
+  console.log(`recorded: ${readdirSync(FOLDER).join(', ')}`)
+})
+
+/** One history by name, as compressed protobuf. On whose machine it ran is nobody's business. */
+async function keep(name: string, handle: WorkflowHandle): Promise<void> {
+  const history = await handle.fetchHistory()
+  forgetMachine(history)
+  const encoded = temporal.api.history.v1.History.encode(history).finish()
+  writeFileSync(join(FOLDER, `${name}.pb.gz`), gzipSync(encoded))
+}
+
+/** Names of workers and of their own task queues hold the machine's. */
+function forgetMachine(node: object): void {
+  for (const [key, value] of Object.entries(node) as [string, unknown][]) {
+    if (typeof value === 'string' && value.includes(hostname())) Object.assign(node, { [key]: 'worker' })
+    else if (typeof value === 'object' && value !== null && !ArrayBuffer.isView(value)) forgetMachine(value)
+  }
+}
+
+function newPipeline(fields: Partial<PipelineSettings> = {}) {
+  const settings = newSettings(fields)
+  const sink = new MemorySink()
+  sinks.set(settings.group, sink)
+  const send = (start: number, ...deltas: Delta[]) =>
+    client.workflow.signalWithStart<typeof window, [Delta[]]>('window', {
+      workflowId: windowId(settings.group, start),
+      taskQueue,
+      args: [{ settings, start }],
+      signal: addDeltas,
+      signalArgs: [deltas],
+    })
+  return { settings, sink, send }
+}
+
+const latest = (handle: WorkflowHandle) => client.workflow.getHandle(handle.workflowId)
+
+test('window: closed, with a repeat, and a delta after it had closed', async () => {
+  const { sink, send } = newPipeline()
+  const first = await send(W0, newDelta(0, 0, 3), newDelta(1, 0, 9))
+  await send(W0, newDelta(0, 0, 3))
+  let released!: () => void
+  const gate = new Promise<void>(resolve => (released = resolve))
+  sink.before.writeWindow = () => gate
+  await first.signal(closeWindow)
+  await until(() => sink.attempts.writeWindow > 0)
+  await send(W0, newDelta(1, 10, 12))
+  released()
+  await first.result()
+  await keep('window-closed', first)
+  const again = await send(W0, newDelta(1, 13, 14), newDelta(1, 10, 12))
+  await again.result()
+  await keep('window-closed-before', again)
+})
+
+test('window: live, with the timer of its end', async () => {
+  const { send } = newPipeline({ windowSize: 2_000, watermarkDelay: 500 })
+  const handle = await send(windowStart(Date.now(), 2_000), newDelta(0, 0, 3))
+  await handle.signal(closeWindow)
+  await handle.result()
+  await keep('window-live', handle)
+})
+
+test('window: published, corrected, continued as new, and closed', async () => {
+  const { sink, send } = newPipeline({ allowedLateness: 1_000 })
+  const first = await send(W0, newDelta(0, 0, 3))
+  await first.signal(publishWindow)
+  await until(() => sink.writes.length === 1)
+  for (let offset = 4; offset < 24; offset++) await send(W0, newDelta(0, offset, offset))
+  await until(() => sink.writes.at(-1)?.hits === 24)
+  await until(async () => (await latest(first).describe()).runId !== first.signaledRunId)
+  await latest(first).signal(closeWindow)
+  await latest(first).result()
+  await keep('window-corrected', client.workflow.getHandle(first.workflowId, first.signaledRunId))
+  await keep('window-corrected-next-run', latest(first))
+}, 180_000)
+
+test('window: larger than a message, with its pieces; and continued as new while Postgres is away', async () => {
+  const { settings, sink, send } = newPipeline()
+  let away = true
+  sink.before.openWindow = () => {
+    if (away) throw new Error('Postgres is away')
+  }
+  const large = (n: number) => ({ ...newDelta(0, n * 10, n * 10 + 5), referrers: ['x'.repeat(300_000)] })
+  const first = await send(W0, large(0))
+  for (let n = 1; n < 4; n++) await send(W0, large(n))
+  for (let n = 0; n < 40; n++) await send(W0, newDelta(1, n, n))
+  await until(async () => (await latest(first).describe()).runId !== first.signaledRunId)
+  away = false
+  await latest(first).signal(closeWindow)
+  await latest(first).result()
+  await keep('window-opening', client.workflow.getHandle(first.workflowId, first.signaledRunId))
+  await keep('piece', client.workflow.getHandle(pieceId(settings.group, W0, first.signaledRunId, 1)))
+}, 180_000)
+
+test('exceptions', async () => {
+  const { settings } = newPipeline()
+  const ranges = [{ partition: 0, from: 0, late: [], rejected: { invalid_json: 1 }, samples: [] }]
+  const handle = await client.workflow.start<typeof exceptions>('exceptions', {
+    workflowId: `${settings.group}/exceptions/1`,
+    taskQueue,
+    args: [{ settings, ranges }],
+  })
+  await handle.result()
+  await keep('exceptions', handle)
+})
+
+test('ingest and poller: started, claimed, flushed, windows closed, continued as new, scaled down', async () => {
+  const { settings, send } = newPipeline()
+  const port = new TemporalPort(client, { settings, poller: 1, taskQueue }, never)
+  const handle = await client.workflow.start<typeof ingest>('ingest', {
+    workflowId: ingestId(settings.group),
+    taskQueue,
+    args: [{ settings, taskQueue, pollers: 2, startPositions: {} }],
+  })
+  await until(async () => (await handle.query(ingestStatus)).running.length === 2)
+  await port.claim({ poller: 1, partitionCount: 1, partitions: [{ partition: 0, earliest: 0 }] })
+  const flush = (from: number, basis: number, windows: number[]) => {
+    const totals = { records: 10, hits: 10, late: 0, rejected: 0 }
+    const done = from > 0 ? { done: { to: from, basis, totals } } : {}
+    const announce = { from, to: from + 10, windows }
+    return port.flush({
+      poller: 1,
+      partitionCount: 1,
+      partitions: [{ partition: 0, epoch: 1, ...done, announce }],
+    })
+  }
+  await flush(0, W0, [W0])
+  await send(W0, newDelta(0, 0, 9))
+  for (let n = 1; n < 30; n++) await flush(10 * n, W0 + n * MINUTE, [W0 + (n + 5) * 5 * MINUTE])
+  await until(async () => (await latest(handle).describe()).runId !== handle.firstExecutionRunId)
+  await latest(handle).executeUpdate(scale, { args: [0] })
+  await until(async () => (await handle.query(ingestStatus)).running.length === 0)
+  await keep('ingest', client.workflow.getHandle(handle.workflowId, handle.firstExecutionRunId))
+  await keep('ingest-next-run', latest(handle))
+  await keep('poller', client.workflow.getHandle(pollerId(settings.group, 1)))
+  await latest(handle).terminate()
+}, 180_000)

@@ -1,0 +1,104 @@
+import { afterEach, expect, test } from '@jest/globals'
+import { TestPipeline } from '../support/pipeline'
+
+let pipeline: TestPipeline
+afterEach(async () => pipeline.destroy())
+
+const NOW = Date.now()
+const event = (fields: object) =>
+  JSON.stringify({
+    event_time: NOW - 3_600_000,
+    host: 'a.example',
+    referrer: '',
+    ip: '193.0.6.139',
+    ...fields,
+  })
+
+/** Each kind of bad record with the reason it is rejected for. */
+const BAD: [string | Buffer | null, string][] = [
+  ['{"host": "a.example"', 'invalid_json'],
+  ['', 'invalid_json'],
+  [Buffer.from([0xff, 0xfe, 0x00]), 'invalid_json'],
+  ['null', 'not_an_object'],
+  ['[1, 2]', 'not_an_object'],
+  ['17', 'not_an_object'],
+  [null, 'null_value'],
+  [event({ event_time: undefined }), 'missing_event_time'],
+  [event({ event_time: 'yesterday' }), 'invalid_event_time'],
+  [event({ event_time: NOW + 3_600_000 }), 'future_event_time'],
+  [event({ host: undefined, url: '/index.html' }), 'missing_host'],
+  [event({ host: 'x'.repeat(256) }), 'host_too_long'],
+]
+
+async function send(values: (string | Buffer | null)[]): Promise<void> {
+  const producer = pipeline.kafka.producer()
+  await producer.connect()
+  const { topic } = pipeline.config.settings
+  for (let i = 0; i < values.length; i += 1_000)
+    await producer.send({
+      topic,
+      messages: values.slice(i, i + 1_000).map(value => ({ value, partition: 0 })),
+    })
+  await producer.disconnect()
+}
+
+async function startPipeline(): Promise<void> {
+  await pipeline.command('migrate')
+  await pipeline.createTopic(1)
+  await pipeline.command('start')
+  pipeline.startWorker()
+}
+
+test('every kind of bad record gets its row and its reason, is counted once, and stops nothing', async () => {
+  pipeline = new TestPipeline()
+  await startPipeline()
+  const values = BAD.flatMap(([value]) => [value, event({ host: 'good.example' })])
+  await send(values)
+  await pipeline.untilAccounted(values.length)
+  expect(await pipeline.sums()).toMatchObject({ hits: BAD.length, late: 0, rejected: BAD.length })
+  const rows = await pipeline.query<{ kafka_offset: string; reason: string }>(
+    'select kafka_offset, reason from rejected_events order by kafka_offset',
+  )
+  expect(rows).toEqual(BAD.map(([, reason], i) => ({ kafka_offset: String(2 * i), reason })))
+}, 300_000)
+
+test('text that Postgres cannot hold is replaced, and cut where it is too long; it stops no window', async () => {
+  pipeline = new TestPipeline()
+  await startPipeline()
+  const values = [
+    event({ host: 'nul\0.example', referrer: 'a\0b' }),
+    event({ host: 'nul\uFFFD.example', referrer: 'a\uFFFDb' }),
+    event({ host: 'half.example', referrer: 'x\uD800y' }),
+    event({ host: 'long.example', referrer: 'x'.repeat(5_000) }),
+    event({ host: 'wide.example', referrer: '😀'.repeat(1_024) }),
+    Buffer.concat([
+      Buffer.from(event({ host: 'bytes.example', referrer: 'MARK' }).split('MARK')[0]!),
+      Buffer.from([0xc3, 0x28]),
+      Buffer.from(event({ host: 'bytes.example', referrer: 'MARK' }).split('MARK')[1]!),
+    ]),
+  ]
+  await send(values)
+  await pipeline.untilAccounted(values.length)
+  const rows = await pipeline.query(
+    'select host, referrer, num_hits from aggregated_web_traffic order by host',
+  )
+  expect(rows).toEqual([
+    { host: 'bytes.example', referrer: '\uFFFD(', num_hits: '1' },
+    { host: 'half.example', referrer: 'x\uFFFDy', num_hits: '1' },
+    { host: 'long.example', referrer: 'x'.repeat(2_048), num_hits: '1' },
+    { host: 'nul\uFFFD.example', referrer: 'a\uFFFDb', num_hits: '2' },
+    { host: 'wide.example', referrer: '😀'.repeat(1_024), num_hits: '1' },
+  ])
+}, 300_000)
+
+test('a flood of bad records keeps its exact count while the rows that are stored stay bounded', async () => {
+  pipeline = new TestPipeline()
+  await startPipeline()
+  const flood = Array.from({ length: 60_000 }, (_, i) => `not JSON ${i}`)
+  await send([...flood, event({})])
+  await pipeline.untilAccounted(flood.length + 1)
+  expect(await pipeline.sums()).toMatchObject({ hits: 1, rejected: flood.length })
+  const [stored] = await pipeline.query<{ rows: string }>('select count(*) as rows from rejected_events')
+  expect(Number(stored!.rows)).toBeGreaterThan(0)
+  expect(Number(stored!.rows)).toBeLessThanOrEqual(10_000)
+}, 300_000)

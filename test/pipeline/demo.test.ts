@@ -1,0 +1,71 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from '@jest/globals'
+import { program } from '../support/cluster'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'web-traffic-demo-test-'))
+})
+afterEach(async () => rm(folder, { recursive: true, force: true }))
+
+/** Runs the demo in a folder of its own, and passes on what it prints. */
+function startDemo(...args: string[]) {
+  const demo = spawn(process.execPath, [program, 'demo', ...args], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  for (const stream of [demo.stdout, demo.stderr])
+    stream.on('data', (data: Buffer) => (output += data.toString()))
+  const ended = once(demo, 'exit') as Promise<[number | null]>
+  const printed = async (text: RegExp) => {
+    while (!text.test(output) && demo.exitCode === null)
+      await Promise.race([once(demo.stdout, 'data'), ended])
+    return output
+  }
+  return { demo, printed, ended }
+}
+
+/** Servers that the demo printed the address of and that still answer. */
+async function stillAnswering(output: string): Promise<string[]> {
+  const addresses = [...output.matchAll(/127\.0\.0\.1:(\d+)/g)].map(([, port]) => Number(port))
+  const { connect } = await import('node:net')
+  const answers = await Promise.all(
+    [...new Set(addresses)].map(
+      port =>
+        new Promise<string | undefined>(resolve => {
+          const socket = connect(port, '127.0.0.1', () => socket.destroy() && resolve(String(port)))
+          socket.on('error', () => resolve(undefined))
+        }),
+    ),
+  )
+  return answers.filter(answer => answer !== undefined)
+}
+
+test('a demo that ends by itself adds up, and takes everything down that it started', async () => {
+  const { printed, ended } = startDemo('--for', '20s', '--rate', '200')
+  const [code] = await ended
+  const output = await printed(/./)
+  expect({ code, output }).toMatchObject({ code: 0 })
+  const [, sent, hits, late, rejected] = /records (\d+) = hits (\d+) \+ late (\d+) \+ rejected (\d+)/
+    .exec(output)!
+    .map(Number)
+  expect(sent).toBeGreaterThan(2_000)
+  expect(hits! + late! + rejected!).toBe(sent)
+  expect(output).toMatch(/Temporal Web UI: .*http:\/\/127\.0\.0\.1:\d+/)
+  expect(await stillAnswering(output)).toEqual([])
+  expect(await readdir(folder)).toEqual([])
+}, 300_000)
+
+test('Ctrl-C in the middle of a demo takes everything down that it started', async () => {
+  const { demo, printed, ended } = startDemo('--rate', '200')
+  await printed(/windows open/)
+  demo.kill('SIGINT')
+  expect(await ended).toEqual([0, null])
+  expect(await stillAnswering(await printed(/./))).toEqual([])
+  expect(await readdir(folder)).toEqual([])
+}, 300_000)

@@ -1,0 +1,90 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, expect, test } from '@jest/globals'
+import { withTemporal } from '../../src/temporal'
+import { TestPipeline } from '../support/pipeline'
+import { until } from '../support/until'
+
+let pipeline: TestPipeline
+afterEach(async () => pipeline.destroy())
+
+/** Events of an hour that is over, so that their windows can close. */
+const HOURS_AGO = new Date(Date.now() - 5 * 3_600_000).toISOString()
+
+const send = (events: number, ...options: string[]) =>
+  pipeline.command('produce', '--synthetic', '--events', String(events), '--partitions', '2', ...options)
+
+test('a new pipeline from the latest offset counts only what comes after it', async () => {
+  pipeline = new TestPipeline()
+  await pipeline.command('migrate')
+  await send(300, '--start', HOURS_AGO)
+  expect(await pipeline.command('start', '--from', 'latest')).toContain('from latest')
+  pipeline.startWorker()
+  await send(200, '--start', HOURS_AGO)
+  await pipeline.untilAccounted(200)
+  expect(await pipeline.status()).toMatchObject({ lag: 0, totals: { records: 200 } })
+}, 300_000)
+
+test('a new pipeline from a time counts only what was sent since', async () => {
+  pipeline = new TestPipeline()
+  await pipeline.command('migrate')
+  await send(300, '--start', HOURS_AGO)
+  await sleep(50)
+  const since = new Date().toISOString()
+  await send(200, '--start', HOURS_AGO)
+  await pipeline.command('start', '--from', since)
+  pipeline.startWorker()
+  await pipeline.untilAccounted(200)
+}, 300_000)
+
+test('stop drains the pollers and keeps windows open, and start goes on where it was', async () => {
+  // Long enough that nothing closes by itself: these windows are not over yet.
+  pipeline = new TestPipeline({ IDLE_TIMEOUT: '1h' })
+  await pipeline.command('migrate')
+  await send(300)
+  await pipeline.command('start')
+  pipeline.startWorker()
+  while ((await pipeline.status()).totals.records < 300) await sleep(100)
+  const before = await pipeline.status()
+  expect(before.windows.open).toBeGreaterThan(0)
+
+  expect(await pipeline.command('stop')).toContain(`${before.windows.open} windows were open`)
+  await send(200)
+  const stopped = await pipeline.status()
+  expect(stopped).toMatchObject({ state: 'stopped', pollers: { wanted: 0, running: [] }, lag: 200 })
+  expect(stopped.windows).toEqual(before.windows)
+
+  expect(await pipeline.command('start')).toContain('goes on from where it was')
+  while ((await pipeline.status()).totals.records < 500) await sleep(100)
+  expect(await pipeline.status()).toMatchObject({ state: 'running', pollers: { running: [1] }, lag: 0 })
+  // The second lot is of the same hour, which had passed for the first: some of it is late.
+  let accounted = 0
+  while (accounted !== 500) accounted = await hitsSoFar()
+}, 300_000)
+
+/** Hits in windows that are open, and what is in Postgres; one that is being written just now is in neither. */
+async function hitsSoFar(): Promise<number> {
+  const lines = JSON.parse(await pipeline.command('windows', '--json')) as { status: string; hits: number }[]
+  const open = lines.filter(({ status }) => status === 'open').reduce((sum, window) => sum + window.hits, 0)
+  const { hits, late } = await pipeline.sums()
+  return open + hits + late
+}
+
+test('with versioned workers the pipeline runs on the build that is made current', async () => {
+  pipeline = new TestPipeline({ WORKER_BUILD_ID: 'first' })
+  const { group } = pipeline.config.settings
+  await pipeline.command('migrate')
+  await send(200, '--start', HOURS_AGO)
+  pipeline.startWorker()
+  await withTemporal(async ({ workflowService, options: { namespace } }) => {
+    const current = { namespace, deploymentName: group, buildId: 'first', identity: 'test' }
+    // Known once its worker has polled.
+    await until(() =>
+      workflowService.setWorkerDeploymentCurrentVersion(current).then(
+        () => true,
+        () => false,
+      ),
+    )
+  })
+  await pipeline.command('start')
+  await pipeline.untilAccounted(200)
+}, 300_000)

@@ -1,0 +1,129 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { createActivities } from '../../src/activities'
+import type { PipelineSettings } from '../../src/core/settings'
+import { checkOwner, claimSchema, WrongOwnerError, type Owner } from '../../src/postgres/owner'
+import { columns, MINUTE, T0, TestDatabase, WINDOW } from './support'
+
+let database: TestDatabase
+
+beforeAll(async () => {
+  database = await TestDatabase.migrated()
+})
+
+afterAll(async () => {
+  await database.drop()
+})
+
+afterEach(async () => {
+  await database.pool.query('truncate pipeline')
+})
+
+const OWNER: Owner = { group: 'shop', topic: 'events', namespace: 'default' }
+
+const OTHERS: [string, Owner][] = [
+  ['another group', { ...OWNER, group: 'other' }],
+  ['another topic', { ...OWNER, topic: 'other' }],
+  ['another namespace', { ...OWNER, namespace: 'other' }],
+]
+
+const owners = () => database.rows('select kafka_group, topic, namespace from pipeline')
+
+describe('a schema', () => {
+  test('belongs to the first pipeline that claims it, which may claim it again', async () => {
+    await claimSchema(database.db, OWNER)
+    const before = await database.rows('select * from pipeline')
+    await claimSchema(database.db, OWNER)
+    await checkOwner(database.db, OWNER)
+    expect(await database.rows('select * from pipeline')).toEqual(before)
+    expect(await owners()).toEqual([{ kafka_group: 'shop', topic: 'events', namespace: 'default' }])
+  })
+
+  test.each(OTHERS)('is refused to %s, in a line that names both and says what to do', async (_, other) => {
+    await claimSchema(database.db, OWNER)
+    for (const attempt of [claimSchema, checkOwner]) {
+      const error: unknown = await attempt(database.db, other).catch((e: unknown) => e)
+      expect(error).toBeInstanceOf(WrongOwnerError)
+      const { message } = error as Error
+      expect(message).not.toContain('\n')
+      for (const name of [OWNER, other].flatMap(({ group, topic, namespace }) => [group, topic, namespace]))
+        expect(message).toContain(`"${name}"`)
+      expect(message).toContain('POSTGRES_DB')
+    }
+    expect(await owners()).toEqual([{ kafka_group: 'shop', topic: 'events', namespace: 'default' }])
+  })
+
+  test('claimed by several pipelines at once belongs to one of them', async () => {
+    const groups = Array.from({ length: 8 }, (_, i) => `group-${i}`)
+    const claims = await Promise.allSettled(
+      groups.map(group => claimSchema(database.db, { ...OWNER, group })),
+    )
+    const winners = groups.filter((_, i) => claims[i]!.status === 'fulfilled')
+    expect(winners).toHaveLength(1)
+    expect(await owners()).toEqual([{ kafka_group: winners[0], topic: 'events', namespace: 'default' }])
+  })
+
+  test('that nobody has claimed is for nobody yet, and the message says who claims it', async () => {
+    const error: unknown = await checkOwner(database.db, OWNER).catch((e: unknown) => e)
+    expect(error).toBeInstanceOf(WrongOwnerError)
+    expect((error as Error).message).toContain('web-traffic start')
+  })
+})
+
+describe('the activities', () => {
+  const settings: PipelineSettings = {
+    group: OWNER.group,
+    topic: OWNER.topic,
+    windowSize: WINDOW,
+    watermarkDelay: MINUTE,
+    allowedLateness: 0,
+    maxGroups: 250_000,
+    idleTimeout: 10_000,
+    maxFuture: MINUTE,
+    flushInterval: 5_000,
+    referrer: 'full',
+  }
+
+  /** One call of each activity that reads or writes the schema. */
+  function calls({ group, topic, namespace }: Owner): Record<string, () => Promise<unknown>> {
+    const activities = createActivities({
+      config: { brokers: [] },
+      db: database.db,
+      locate: () => '??',
+      namespace,
+    })
+    const input = { settings: { ...settings, group, topic }, start: T0 }
+    const counts = columns(['a.example', '', 'DE', 1])
+    const delta = { partition: 0, from: 5, basis: null, first: 5, last: 5, hits: 1, ...counts }
+    const applied = [{ partition: 0, from: 0, basis: null, last: 4 }]
+    const exceptions = { partition: 0, from: 0, late: [], rejected: { x: 1 }, samples: [] }
+    return {
+      openWindow: () => activities.openWindow(input),
+      writeWindow: () =>
+        activities.writeWindow({ ...input, revision: 1, status: 'closed', hits: 1, counts, applied }),
+      stagePiece: () => activities.stagePiece({ ...input, chain: 'a', number: 1, counts: [counts] }),
+      recordClosed: () => activities.recordClosed({ ...input, deltas: [delta] }),
+      recordExceptions: () => activities.recordExceptions({ settings: input.settings, ranges: [exceptions] }),
+    }
+  }
+
+  test('of the owner read and write', async () => {
+    await claimSchema(database.db, OWNER)
+    const { openWindow, writeWindow, recordClosed, recordExceptions } = calls(OWNER)
+    expect(await openWindow!()).toBeNull()
+    expect(await writeWindow!()).toEqual({ written: true, groups: 1, otherHits: 0 })
+    expect(await openWindow!()).toMatchObject({ revision: 1 })
+    expect(await recordClosed!()).toMatchObject({ lateHits: 1 })
+    expect(await recordExceptions!()).toBe(1)
+    expect(await recordExceptions!()).toBe(0)
+  })
+
+  test.each([...OTHERS, ['the owner, where the schema has none', OWNER] as [string, Owner]])(
+    'of %s are refused, and write nothing',
+    async (who, owner) => {
+      if (!who.startsWith('the owner')) await claimSchema(database.db, OWNER)
+      const before = await database.contents()
+      for (const call of Object.values(calls(owner))) await expect(call()).rejects.toThrow(WrongOwnerError)
+      expect(await database.contents()).toEqual(before)
+    },
+  )
+})

@@ -1,0 +1,514 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
+import type { ColumnarCounts } from '../../src/core/columnar'
+import { findWindow } from '../../src/postgres/open-window'
+import { publishWindow, type WindowResult } from '../../src/postgres/publish-window'
+import { PiecesMissing, stagePiece } from '../../src/postgres/staged-pieces'
+import { columns, Gate, T0, TestDatabase, WINDOW, type Group } from './support'
+
+let database: TestDatabase
+
+beforeAll(async () => {
+  database = await TestDatabase.migrated()
+})
+
+afterAll(async () => {
+  await database.drop()
+})
+
+beforeEach(async () => {
+  await database.pool.query(
+    'truncate window_results, aggregated_web_traffic, aggregated_web_traffic_by_country, late_deltas, staged_pieces',
+  )
+})
+
+const FIRST: Group[] = [
+  ['a.example', 'https://r.example/', 'DE', 3],
+  ['a.example', 'https://r.example/', 'FR', 4],
+  ['a.example', '', '??', 1],
+  ['b.example', 'https://r.example/', 'DE', 2],
+]
+const SECOND: Group[] = [
+  ['a.example', 'https://r.example/', 'FR', 5],
+  ['c.example', 'https://s.example/', 'US', 7],
+]
+
+function result(revision: number, groups: Group[], start = T0): WindowResult {
+  return {
+    start,
+    end: start + WINDOW,
+    revision,
+    status: 'closed',
+    maxGroups: 250_000,
+    hits: groups.reduce((sum, [, , , hits]) => sum + hits, 0),
+    counts: columns(...groups),
+    applied: [{ partition: 0, from: 10 * revision, basis: null, last: 10 * revision + 9 }],
+  }
+}
+
+const publish = (window: WindowResult) => publishWindow(database.db, window)
+
+interface Row {
+  host: string
+  referrer: string
+  country?: string
+  num_hits: string
+}
+
+/** What a reader of the results and of the list of windows sees. */
+async function seen(start = T0) {
+  const at = [new Date(start)]
+  const [windows, totals, byCountry] = await Promise.all([
+    database.rows<{ revision: number; num_hits: string; groups: string; status: string }>(
+      'select revision, num_hits, groups, status from traffic_windows where window_start = $1',
+      at,
+    ),
+    database.rows<Row>(
+      'select host, referrer, num_hits from aggregated_web_traffic where window_start = $1 order by 1, 2',
+      at,
+    ),
+    database.rows<Row>(
+      `select host, referrer, country, num_hits from aggregated_web_traffic_by_country
+       where window_start = $1 order by 1, 2, 3`,
+      at,
+    ),
+  ])
+  return { windows, totals, byCountry }
+}
+
+const NOTHING = { windows: [], totals: [], byCountry: [] }
+
+const SEEN_FIRST = {
+  windows: [{ revision: 1, num_hits: '10', groups: '4', status: 'closed' }],
+  totals: [
+    { host: 'a.example', referrer: '', num_hits: '1' },
+    { host: 'a.example', referrer: 'https://r.example/', num_hits: '7' },
+    { host: 'b.example', referrer: 'https://r.example/', num_hits: '2' },
+  ],
+  byCountry: [
+    { host: 'a.example', referrer: '', country: '??', num_hits: '1' },
+    { host: 'a.example', referrer: 'https://r.example/', country: 'DE', num_hits: '3' },
+    { host: 'a.example', referrer: 'https://r.example/', country: 'FR', num_hits: '4' },
+    { host: 'b.example', referrer: 'https://r.example/', country: 'DE', num_hits: '2' },
+  ],
+}
+
+const SEEN_SECOND = {
+  windows: [{ revision: 2, num_hits: '12', groups: '2', status: 'closed' }],
+  totals: [
+    { host: 'a.example', referrer: 'https://r.example/', num_hits: '5' },
+    { host: 'c.example', referrer: 'https://s.example/', num_hits: '7' },
+  ],
+  byCountry: [
+    { host: 'a.example', referrer: 'https://r.example/', country: 'FR', num_hits: '5' },
+    { host: 'c.example', referrer: 'https://s.example/', country: 'US', num_hits: '7' },
+  ],
+}
+
+/** Every statement that writes: a reader who comes in between, and a cut, are tried at each of them. */
+const STEPS = [
+  ['the row of the window', 'window_results', 'insert'],
+  ['the counts by country', 'aggregated_web_traffic_by_country', 'insert'],
+  ['the totals', 'aggregated_web_traffic', 'insert'],
+  ['the revision', 'window_results', 'update'],
+] as const
+
+describe('a window appears whole or not at all', () => {
+  test.each(STEPS)('to a reader who comes after %s was written', async (_, table, event) => {
+    const gate = await Gate.close(database, table, event)
+    try {
+      const published = publish(result(1, FIRST))
+      await gate.awaitStopped()
+      expect(await seen()).toEqual(NOTHING)
+      expect(await findWindow(database.db, T0)).toBeUndefined()
+      await gate.open()
+      expect(await published).toEqual({ written: true, groups: 4, otherHits: 0 })
+      expect(await seen()).toEqual(SEEN_FIRST)
+    } finally {
+      await gate.remove()
+    }
+  })
+
+  test.each(STEPS)(
+    'when the connection is cut after %s was written; a repeat completes it',
+    async (...step) => {
+      const [, table, event] = step
+      const gate = await Gate.close(database, table, event)
+      try {
+        const published = publish(result(1, FIRST))
+        const cut = expect(published).rejects.toThrow(/terminat/)
+        const [pid] = await gate.awaitStopped()
+        await database.pool.query('select pg_terminate_backend($1)', [pid])
+        await cut
+        expect(await seen()).toEqual(NOTHING)
+        await gate.open()
+        expect(await publish(result(1, FIRST))).toEqual({ written: true, groups: 4, otherHits: 0 })
+        expect(await seen()).toEqual(SEEN_FIRST)
+      } finally {
+        await gate.remove()
+      }
+    },
+  )
+
+  test.each(STEPS.slice(1))(
+    'when a correction is cut after %s was written: the first result stays',
+    async (...step) => {
+      const [, table, event] = step
+      await publish(result(1, FIRST))
+      const gate = await Gate.close(database, table, event)
+      try {
+        const corrected = publish(result(2, SECOND))
+        const cut = expect(corrected).rejects.toThrow(/terminat/)
+        const [pid] = await gate.awaitStopped()
+        expect(await seen()).toEqual(SEEN_FIRST)
+        await database.pool.query('select pg_terminate_backend($1)', [pid])
+        await cut
+        expect(await seen()).toEqual(SEEN_FIRST)
+        await gate.open()
+        expect((await publish(result(2, SECOND))).written).toBe(true)
+        expect(await seen()).toEqual(SEEN_SECOND)
+      } finally {
+        await gate.remove()
+      }
+    },
+  )
+
+  test('in every snapshot that readers take while corrections come', async () => {
+    const corrections = (async () => {
+      for (let revision = 1; revision <= 30; revision++)
+        await publish(
+          result(revision, [
+            ['a.example', '', 'DE', revision],
+            ['a.example', '', 'FR', revision],
+          ]),
+        )
+    })()
+    let done = false
+    void corrections.finally(() => (done = true))
+    const revisions = new Set<number>()
+    while (!done) {
+      const rows = await database.rows<{ revision: number; hits: string; total: string; countries: string }>(
+        `select revision, num_hits as hits, (select sum(num_hits) from aggregated_web_traffic) as total,
+          (select sum(num_hits) from aggregated_web_traffic_by_country) as countries from traffic_windows`,
+      )
+      for (const { revision, hits, total, countries } of rows) {
+        revisions.add(revision)
+        expect([hits, total, countries]).toEqual(Array(3).fill(String(2 * revision)))
+      }
+    }
+    await corrections
+    expect(revisions.size).toBeGreaterThan(1)
+  })
+})
+
+describe('publishing again', () => {
+  test('changes nothing, and says so', async () => {
+    await publish(result(1, FIRST))
+    const before = await database.contents()
+    expect(await publish(result(1, FIRST))).toMatchObject({ written: false })
+    expect(await publish(result(1, SECOND))).toMatchObject({ written: false })
+    expect(await database.contents()).toEqual(before)
+  })
+
+  test('by many at once writes once', async () => {
+    const answers = await Promise.all(Array.from({ length: 10 }, () => publish(result(1, FIRST))))
+    expect(answers.filter(({ written }) => written)).toEqual([{ written: true, groups: 4, otherHits: 0 }])
+    expect(await seen()).toEqual(SEEN_FIRST)
+  })
+
+  test('with a higher revision replaces every row of the window and no other window', async () => {
+    const other = T0 + WINDOW
+    await publish(result(1, FIRST))
+    await publish(result(1, FIRST, other))
+    await publish(result(2, SECOND))
+    expect(await seen()).toEqual(SEEN_SECOND)
+    expect(await seen(other)).toEqual(SEEN_FIRST)
+    expect(await findWindow(database.db, T0)).toEqual({
+      revision: 2,
+      applied: [{ partition: 0, from: 20, basis: null, last: 29 }],
+    })
+  })
+})
+
+describe('an older revision that wakes late', () => {
+  test('changes nothing', async () => {
+    await publish(result(2, SECOND))
+    const before = await database.contents()
+    expect(await publish(result(1, FIRST))).toMatchObject({ written: false })
+    expect(await database.contents()).toEqual(before)
+  })
+
+  test.each([
+    ['waits for a newer one that is being written, and changes nothing', 2, 1],
+    ['is overwritten by a newer one that waited for it', 1, 2],
+  ])('%s', async (_, ahead, behind) => {
+    const groups = { 1: FIRST, 2: SECOND } as Record<number, Group[]>
+    const gate = await Gate.close(database, 'aggregated_web_traffic')
+    try {
+      const first = publish(result(ahead, groups[ahead]!))
+      await gate.awaitStopped()
+      const second = publish(result(behind, groups[behind]!))
+      await gate.awaitBehind()
+      await gate.open()
+      expect((await first).written).toBe(true)
+      expect((await second).written).toBe(behind > ahead)
+      expect(await seen()).toEqual(SEEN_SECOND)
+    } finally {
+      await gate.remove()
+    }
+  })
+
+  test('goes on where the newer one that it waited for was cut', async () => {
+    const gate = await Gate.close(database, 'aggregated_web_traffic')
+    try {
+      const cut = expect(publish(result(2, SECOND))).rejects.toThrow(/terminat/)
+      const [pid] = await gate.awaitStopped()
+      const older = publish(result(1, FIRST))
+      await gate.awaitBehind()
+      await database.pool.query('select pg_terminate_backend($1)', [pid])
+      await cut
+      await gate.open()
+      expect((await older).written).toBe(true)
+      expect(await seen()).toEqual(SEEN_FIRST)
+      expect((await publish(result(2, SECOND))).written).toBe(true)
+      expect(await seen()).toEqual(SEEN_SECOND)
+    } finally {
+      await gate.remove()
+    }
+  })
+
+  test('never wins, in whatever order twenty come at once', async () => {
+    for (let round = 0; round < 5; round++) {
+      const start = T0 + round * WINDOW
+      const revisions = Array.from({ length: 20 }, (_, i) => ((i * 7 + round) % 20) + 1)
+      await Promise.all(
+        revisions.map(revision => publish(result(revision, [['a.example', '', 'DE', revision]], start))),
+      )
+      const { windows, totals } = await seen(start)
+      expect(windows).toEqual([{ revision: 20, num_hits: '20', groups: '1', status: 'closed' }])
+      expect(totals).toEqual([{ host: 'a.example', referrer: '', num_hits: '20' }])
+    }
+  })
+})
+
+describe('the totals', () => {
+  /** How the two tables differ: rows that are not the sum over countries, or that come twice. */
+  const differences = () =>
+    database.rows(`
+      with sums as (
+        select window_start, window_end, host, referrer, sum(num_hits) as num_hits
+        from aggregated_web_traffic_by_country group by window_start, window_end, host, referrer
+      )
+      (select *, 'is no sum' as why from (table aggregated_web_traffic except table sums) a)
+      union all (select *, 'is missing' from (table sums except table aggregated_web_traffic) b)
+      union all (
+        select window_start, window_end, host, referrer, count(*), 'comes more than once'
+        from aggregated_web_traffic group by window_start, window_end, host, referrer having count(*) > 1)`)
+
+  test('are the sums over the countries, one row a window, host and referrer', async () => {
+    for (let window = 0; window < 4; window++) {
+      const groups = Array.from({ length: 500 }, (_, i): Group => {
+        const [a, b, c] = [i % 7, (i * i) % 11, (i * 31) % 13]
+        return [`h${a}.example`, `https://r.example/${b}`, `C${c}`, 1 + (i % 5)]
+      })
+      await publish(result(1, groups, T0 + window * WINDOW))
+    }
+    expect(await differences()).toEqual([])
+    const [counted] = await database.rows<{ totals: string; windows: string; wrong: string }>(`
+      select (select sum(num_hits) from aggregated_web_traffic) as totals,
+        (select sum(num_hits) from window_results) as windows,
+        (select count(*) from aggregated_web_traffic where window_end - window_start <> '5 minutes') as wrong`)
+    expect(counted).toEqual({ totals: '6000', windows: '6000', wrong: '0' })
+    await database.pool.query(
+      `update aggregated_web_traffic set num_hits = num_hits + 1 where host = 'h1.example'`,
+    )
+    expect(await differences()).not.toEqual([])
+  })
+
+  test('are exact beyond 32 bits', async () => {
+    const many = 4_503_599_627_370_495
+    await publish(
+      result(1, [
+        ['a.example', '', 'DE', many],
+        ['a.example', '', 'FR', many],
+      ]),
+    )
+    expect((await seen()).totals).toEqual([{ host: 'a.example', referrer: '', num_hits: '9007199254740990' }])
+  })
+
+  test('of a window of which nothing is left by a correction are none', async () => {
+    await publish(result(1, FIRST))
+    expect(await publish(result(2, []))).toEqual({ written: true, groups: 0, otherHits: 0 })
+    expect(await seen()).toEqual({
+      windows: [{ revision: 2, num_hits: '0', groups: '0', status: 'closed' }],
+      totals: [],
+      byCountry: [],
+    })
+  })
+})
+
+describe('strings arrive byte for byte', () => {
+  const AWKWARD = {
+    'the empty string': '',
+    'the text NULL': 'NULL',
+    'the text null': 'null',
+    quotes: `"'"''""`,
+    backslashes: '\\ \\\\ \\" \\n \\x41 \\',
+    'braces and commas': '{a,"b",{c}},',
+    'an empty array': '{}',
+    dollars: '$1 $$ ${x} :name ?',
+    'SQL in it': `'); drop table window_results; --`,
+    'leading and trailing blanks': '  https://r.example/ \t',
+    'line ends': 'a\r\nb\nc\u2028d',
+    'control characters': '\u0001\u0008\u001b[31m\u007f',
+    'the replacement character': '\uFFFD',
+    'no break and zero width': '\u00a0\u200b\ufeff',
+    'precomposed é': '\u00e9',
+    'decomposed é': 'e\u0301',
+    'upper case': 'HTTPS://R.EXAMPLE/',
+    'lower case': 'https://r.example/',
+    '2,048 characters of four bytes': '\u{1F600}'.repeat(2_048),
+    '2,048 other characters of four bytes': '\u{1F600}'.repeat(2_047) + '\u{1F601}',
+  }
+
+  async function stored(): Promise<Map<string, string>> {
+    const rows = await database.rows<{ bytes: Buffer; num_hits: string }>(
+      `select convert_to(referrer, 'UTF8') as bytes, num_hits from aggregated_web_traffic`,
+    )
+    return new Map(rows.map(({ bytes, num_hits }) => [bytes.toString('hex'), num_hits]))
+  }
+
+  test('whatever is in a referrer, each one a row of its own', async () => {
+    const referrers = Object.values(AWKWARD)
+    await publish(
+      result(
+        1,
+        referrers.map((referrer, i): Group => ['a.example', referrer, 'DE', i + 1]),
+      ),
+    )
+    const wanted = referrers.map(
+      (referrer, i) => [Buffer.from(referrer).toString('hex'), String(i + 1)] as const,
+    )
+    expect(await stored()).toEqual(new Map(wanted))
+  })
+
+  test('in hosts and countries too', async () => {
+    const texts = Object.values(AWKWARD).filter(text => text.length <= 255)
+    await publish(
+      result(
+        1,
+        texts.map((text): Group => [text, '', text, 1]),
+      ),
+    )
+    const rows = await database.rows<Row>('select host, country from aggregated_web_traffic_by_country')
+    expect(rows.map(({ host }) => host).sort()).toEqual([...texts].sort())
+    expect(rows.every(({ host, country }) => host === country)).toBe(true)
+  })
+})
+
+describe('a large window', () => {
+  /** Groups enough to make a statement of one parameter a value fail, which ends at 65,535. */
+  function large(groups: number): ColumnarCounts {
+    return columns(
+      ...Array.from({ length: groups }, (_, i): Group => [
+        `h${i % 50}.example`,
+        `https://r.example/${i >> 1}`,
+        i % 2 ? 'DE' : 'FR',
+        1,
+      ]),
+    )
+  }
+
+  test('of 60,000 groups is written in one go', async () => {
+    const window = { ...result(1, []), hits: 60_000, counts: large(60_000) }
+    expect(await publish(window)).toEqual({ written: true, groups: 60_000, otherHits: 0 })
+    const [counted] = await database.rows(`
+      select (select count(*) from aggregated_web_traffic) as totals,
+        (select sum(num_hits) from aggregated_web_traffic) as hits,
+        (select count(*) from aggregated_web_traffic_by_country) as countries`)
+    expect(counted).toEqual({ totals: '60000', hits: '60000', countries: '60000' })
+    expect(await publish(window)).toMatchObject({ written: false })
+  })
+})
+
+describe('a window in pieces', () => {
+  const chain = 'first-run'
+  const stage = (number: number, ...groups: Group[]) =>
+    stagePiece(database.db, { start: T0, chain }, number, [columns(...groups)])
+  const staged = () => database.rows('select chain, number from staged_pieces order by 1, 2')
+  const inPieces = (count: number, fields: Partial<WindowResult> = {}): WindowResult => ({
+    ...result(1, FIRST.slice(3)),
+    hits: 10,
+    pieces: { chain, count },
+    ...fields,
+  })
+
+  test('is put together from all of them, and leaves none once it is closed', async () => {
+    await stage(1, FIRST[0]!, ['a.example', 'https://r.example/', 'FR', 1])
+    await stage(2, ['a.example', 'https://r.example/', 'FR', 3], FIRST[2]!)
+    // Of a chain of runs that was given up.
+    await stagePiece(database.db, { start: T0, chain: 'other' }, 1, [columns(['z.example', '', 'DE', 9])])
+    expect(await publish(inPieces(2, { status: 'published' }))).toEqual({
+      written: true,
+      groups: 4,
+      otherHits: 0,
+    })
+    expect(await seen()).toEqual({
+      ...SEEN_FIRST,
+      windows: [{ ...SEEN_FIRST.windows[0], status: 'published' }],
+    })
+    expect(await staged()).toHaveLength(3)
+    expect(await publish(inPieces(2))).toMatchObject({ written: false, groups: 4 })
+    expect(await seen()).toEqual(SEEN_FIRST)
+    expect(await staged()).toEqual([])
+  })
+
+  test('is not published before all of them have arrived', async () => {
+    await stage(2, ...FIRST.slice(0, 3))
+    await expect(publish(inPieces(2))).rejects.toThrow(PiecesMissing)
+    expect((await seen()).windows).toEqual([])
+    expect(await findWindow(database.db, T0)).toBeUndefined()
+  })
+
+  test('takes a piece that is sent again once', async () => {
+    await stage(1, ...FIRST.slice(0, 3))
+    await stage(1, ...FIRST.slice(0, 3))
+    await publish(inPieces(1))
+    expect(await seen()).toEqual(SEEN_FIRST)
+  })
+
+  test('whose pieces do not add up to its hits is not published', async () => {
+    await stage(1, FIRST[0]!)
+    await expect(publish(inPieces(1))).rejects.toThrow('5 hits instead of 10')
+  })
+
+  test('with more groups than keep their name has the totals exact', async () => {
+    const groups = Array.from({ length: 50 }, (_, i): Group => [
+      'a.example',
+      `https://r/${i}`,
+      'DE',
+      1 + (i % 3),
+    ])
+    const hits = groups.reduce((sum, [, , , hits]) => sum + hits, 0)
+    const published = await publish({ ...result(1, groups), maxGroups: 10 })
+    const rows = await database.rows<{ referrer: string; hits: number }>(
+      'select referrer, num_hits::int as hits from aggregated_web_traffic order by referrer',
+    )
+    expect(rows).toHaveLength(11)
+    expect(rows.reduce((sum, row) => sum + row.hits, 0)).toBe(hits)
+    const other = rows.find(({ referrer }) => referrer === '(other)')!.hits
+    expect(published).toEqual({ written: true, groups: 11, otherHits: other })
+  })
+})
+
+test('a published revision is closed as it is, once, and an older one closes nothing', async () => {
+  await publish({ ...result(2, SECOND), status: 'published' })
+  expect((await seen()).windows).toMatchObject([{ revision: 2, status: 'published' }])
+  await publish(result(1, FIRST))
+  expect((await seen()).windows).toMatchObject([{ revision: 2, status: 'published' }])
+  expect(await publish(result(2, SECOND))).toMatchObject({ written: false })
+  expect(await seen()).toEqual(SEEN_SECOND)
+  const before = await database.contents()
+  await publish(result(2, SECOND))
+  await publish({ ...result(2, SECOND), status: 'published' })
+  expect(await database.contents()).toEqual(before)
+})

@@ -1,0 +1,144 @@
+import { Ledger, type DueWindows, type LedgerRules, type LedgerState } from '../../src/core/ledger'
+import type { Claimed, Delta, FlushAnswer, FlushRequest } from '../../src/core/messages'
+import type { Kafka } from './kafka'
+import { Ownership } from './ownership'
+import { DELAY, newestEventTime, WINDOW } from './traffic'
+import type { World } from './world'
+
+/** A claim as the ledger took it in. */
+export interface TakenClaim {
+  claim: number
+  partitions: Claimed[]
+}
+
+/** The ledger's workflow: it takes in claims and flushes, continues as new, and tells windows to publish and close. */
+export class Ingest {
+  readonly ownership = new Ownership()
+  private ledger: Ledger
+  /** Whether it was told anything since it last looked which windows may close. */
+  private told = false
+  /** For each window that was told to close: up to which offset of each partition ranges had been announced. */
+  private readonly announcedAtClosing = new Map<number, number[]>()
+
+  constructor(
+    private readonly world: World,
+    private readonly kafka: Kafka,
+  ) {
+    this.ledger = new Ledger(this.rules)
+  }
+
+  private get rules(): LedgerRules {
+    const { allowedLateness } = this.world
+    return { windowSize: WINDOW, watermarkDelay: DELAY, allowedLateness }
+  }
+
+  claim(poller: number, assigned: number[]): TakenClaim {
+    const { mutant } = this.world
+    if (mutant === 'no announced range') this.forgetAnnounced(assigned)
+    const { partitions } = this.ledger.claim({
+      poller,
+      partitionCount: this.kafka.partitions,
+      partitions: assigned.map(partition => ({ partition, earliest: 0 })),
+    })
+    for (const claimed of partitions) {
+      if (mutant === "the watermark's basis lost at a claim") claimed.basis = null
+      if (claimed.announcedTo !== null) this.world.met('a range was read again')
+    }
+    return { claim: this.ownership.claimed(assigned), partitions }
+  }
+
+  private forgetAnnounced(assigned: number[]): void {
+    for (const partition of assigned) {
+      const entry = this.ledger.partitions[partition]
+      if (entry) entry.announcedTo = null
+    }
+  }
+
+  /** Nothing may be accepted from whoever does not own the partition any more. */
+  flush(claim: number, request: FlushRequest): FlushAnswer {
+    this.told = true
+    const answer = this.ledger.flush(this.heard(request))
+    for (const { partition } of request.partitions) {
+      if (this.ownership.holds(claim, partition)) continue
+      this.world.met('a zombie was refused')
+      if (!answer.refused.includes(partition))
+        throw new Error(`the ledger believed claim ${claim}, which has lost partition ${partition}`)
+    }
+    return answer
+  }
+
+  /** What a ledger would hear that lacks one of its checks. */
+  private heard(request: FlushRequest): FlushRequest {
+    const { mutant } = this.world
+    const partitions = request.partitions.map(flush => {
+      const entry = this.ledger.partitions[flush.partition]!
+      if (mutant === 'no epoch check') return { ...flush, epoch: entry.epoch }
+      if (mutant === 'no range check' && flush.done && flush.done.to !== entry.position)
+        entry.announcedTo = flush.done.to
+      return flush
+    })
+    return { ...request, partitions }
+  }
+
+  awaited(partitions: number[], now: number): number[] {
+    return this.ledger.awaited(partitions, now)
+  }
+
+  /** The windows that may publish or close now. */
+  takeDue(): DueWindows {
+    if (!this.told) return { publish: [], close: [] }
+    this.told = false
+    const due = this.ledger.takeDue()
+    for (const start of due.publish) this.checkComplete(start, start + WINDOW)
+    for (const start of due.close) this.closing(start)
+    return due
+  }
+
+  /** Only the first time: it is told so again after each late delta. */
+  private closing(start: number): void {
+    if (this.announcedAtClosing.has(start)) return
+    this.checkComplete(start, start + WINDOW + this.world.allowedLateness)
+    const announced = this.kafka.log.map((_, partition) => this.announced(partition))
+    this.announcedAtClosing.set(start, announced)
+  }
+
+  /**
+   * A partition lets a window publish or close by its watermark, once that has passed an end; or by having been
+   * silent, and then everything has to be done that came before the end and the delay had passed.
+   */
+  private checkComplete(start: number, end: number): void {
+    for (const [partition, log] of this.kafka.log.entries()) {
+      const position = this.ledger.partitions[partition]?.position ?? 0
+      const done = log.filter(({ offset }) => offset < position)
+      const doneUntil = log[done.length]?.timestamp ?? this.world.clock
+      if (doneUntil < end + DELAY && newestEventTime(done) - DELAY < end)
+        throw new Error(`window ${start} was told with partition ${partition} done until ${doneUntil} only`)
+    }
+  }
+
+  private announced(partition: number): number {
+    const entry = this.ledger.partitions[partition]
+    return entry?.announcedTo ?? entry?.position ?? 0
+  }
+
+  /** A range that was announced before a window was told to close has to be part of its result. */
+  mayBeLate(start: number, { partition, first }: Delta): boolean {
+    return first >= (this.announcedAtClosing.get(start)?.[partition] ?? 0)
+  }
+
+  continueAsNew(): void {
+    const carried = JSON.parse(JSON.stringify(this.ledger.snapshot())) as LedgerState
+    this.ledger = new Ledger(this.rules, carried)
+  }
+
+  /** Whether every record is done and every window was told to close. */
+  get finished(): boolean {
+    if (this.ledger.windowCounts.open > 0) return false
+    const { partitions } = this.ledger
+    return this.kafka.log.every((_, p) => (partitions[p]?.position ?? 0) >= this.kafka.end(p))
+  }
+
+  get state(): LedgerState {
+    return this.ledger.snapshot()
+  }
+}

@@ -1,0 +1,52 @@
+import type { LogRecord } from '../../src/core/partition-reader'
+import type { Arrival, TrafficEvent } from './traffic'
+import type { World } from './world'
+
+/** A record, and beside it what it says: the reference need not parse it. */
+export interface LoggedRecord extends LogRecord {
+  event: TrafficEvent | null
+}
+
+/** Kafka's log and consumer group. A poller that is asleep does not hear of a rebalance. */
+export class Kafka {
+  readonly log: LoggedRecord[][]
+  /** Rises with every rebalance. */
+  generation = 0
+  private assignment = new Map<number, number[]>()
+
+  constructor(
+    private readonly world: World,
+    readonly partitions: number,
+  ) {
+    this.log = Array.from({ length: partitions }, () => [])
+  }
+
+  append({ partition, gap, value, event }: Arrival): void {
+    const log = this.log[partition]!
+    log.push({ offset: this.end(partition) + gap, timestamp: this.world.clock, value, event })
+  }
+
+  /** The offset that the next record will get at the least. */
+  end(partition: number): number {
+    const last = this.log[partition]!.at(-1)
+    return last ? last.offset + 1 : 0
+  }
+
+  fetch(partition: number, from: number, atMost: number): LoggedRecord[] {
+    if (this.end(partition) <= from) return []
+    const log = this.log[partition]!
+    const first = log.findIndex(({ offset }) => offset >= from)
+    return log.slice(first, first + atMost)
+  }
+
+  rebalance(members: number[]): void {
+    this.generation++
+    this.assignment = new Map(members.map(member => [member, []]))
+    if (members.length === 0) return
+    for (let p = 0; p < this.partitions; p++) this.assigned(this.world.random.pick(members)).push(p)
+  }
+
+  assigned(member: number): number[] {
+    return this.assignment.get(member) ?? []
+  }
+}

@@ -1,0 +1,14 @@
+/** What can be taken out of the mechanism, to show that the simulation would notice. */
+export const MUTANTS = [
+  'no deduplication',
+  'no epoch check',
+  'no range check',
+  'no announced range',
+  'done said before the signals',
+  "the watermark's basis lost at a claim",
+  "the future judged by the reader's clock",
+  'no revision guard',
+  'a delta merged before openWindow has answered',
+] as const
+
+export type Mutant = (typeof MUTANTS)[number]

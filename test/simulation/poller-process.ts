@@ -1,0 +1,160 @@
+import type { Delta } from '../../src/core/messages'
+import type { LogRecord, ReaderRules } from '../../src/core/partition-reader'
+import { PollerState, type IdleClaim } from '../../src/core/poller-state'
+import type { Ingest } from './ingest'
+import type { Kafka } from './kafka'
+import type { Sink } from './sink'
+import { DELAY, MAX_FUTURE, WINDOW } from './traffic'
+import type { WindowRuns } from './window-runs'
+import type { Process, Step, World } from './world'
+
+const RULES: Omit<ReaderRules, 'allowedLateness'> = {
+  windowSize: WINDOW,
+  watermarkDelay: DELAY,
+  maxGroups: 1_000,
+  maxFuture: MAX_FUTURE,
+  referrer: 'full',
+  locate: ip => ip,
+}
+
+/** Whom a poller talks to. */
+export interface Surroundings {
+  world: World
+  kafka: Kafka
+  ingest: Ingest
+  windows: WindowRuns
+  sink: Sink
+}
+
+/** A poller's process, in the order of src/activities/poller.ts. */
+export class PollerProcess {
+  /** Not advanced before this moment (epoch ms): a process that is stopped, and wakes as a zombie. */
+  asleepUntil = 0
+  private readonly state: PollerState
+  private readonly process: Process
+  /** By which it speaks. */
+  private claim = 0
+  private assigned: number[] = []
+  private readonly quietSince = new Map<number, number>()
+
+  constructor(
+    private readonly around: Surroundings,
+    readonly name: number,
+  ) {
+    this.state = new PollerState(name, { ...RULES, allowedLateness: this.around.world.allowedLateness })
+    this.process = this.run()
+  }
+
+  /** Goes on to its next step. While it talks to the others, Kafka hands it records. */
+  advance(): Step | 'wait' {
+    const { value: step, done } = this.process.next()
+    if (done) throw new Error('a poller ended')
+    if (step === 'claim' || step === 'wait') return step
+    for (const partition of this.assigned) if (this.around.world.random.chance(0.6)) this.fetch(partition)
+    return step
+  }
+
+  private *run(): Process {
+    const { world, kafka } = this.around
+    for (;;) {
+      while (this.state.pending) yield* this.flush()
+      const { generation } = kafka
+      yield* this.takeOver(kafka.assigned(this.name))
+      while (kafka.generation === generation) {
+        yield 'read'
+        const idle = yield* this.idleClaims()
+        if (!world.random.chance(0.4) && idle.length === 0) continue
+        const refused = yield* this.flush(idle)
+        if (refused > 0) break
+      }
+      yield 'wait'
+    }
+  }
+
+  private *takeOver(partitions: number[]): Process {
+    const { world, ingest } = this.around
+    const taken = yield* world.call('claim', () => ingest.claim(this.name, partitions))
+    this.state.assign(taken.partitions, new Map())
+    this.claim = taken.claim
+    this.assigned = partitions
+    for (const partition of partitions) this.quietSince.set(partition, world.clock)
+  }
+
+  private fetch(partition: number): void {
+    const { world, kafka } = this.around
+    const reader = this.state.reader(partition)
+    if (!reader) return
+    const records = kafka.fetch(partition, reader.position, 1 + world.random.below(12))
+    const last = records.at(-1)
+    if (!last) return
+    this.quietSince.set(partition, world.clock)
+    reader.take(
+      records.map(record => this.seen(record)),
+      0,
+      last.offset + 1,
+    )
+  }
+
+  private seen(record: LogRecord): LogRecord {
+    const { mutant, clock } = this.around.world
+    return mutant === "the future judged by the reader's clock" ? { ...record, timestamp: clock } : record
+  }
+
+  /** The time is that of asking for the end of the partitions, not of the answer. */
+  private *idleClaims(): Process<IdleClaim[]> {
+    const { world, ingest } = this.around
+    const at = world.clock
+    const idle = this.state.partitions.filter(({ partition, position }) => this.isIdle(partition, position))
+    if (idle.length === 0) return []
+    const asked = idle.map(({ partition }) => partition)
+    const awaited = yield* world.call('awaited', () => ingest.awaited(asked, at))
+    return idle
+      .filter(({ partition }) => awaited.includes(partition))
+      .map(({ partition, position }) => ({ partition, position, at }))
+  }
+
+  private isIdle(partition: number, position: number): boolean {
+    const { world, kafka } = this.around
+    const silent = world.clock - (this.quietSince.get(partition) ?? world.clock) >= world.idleTimeout
+    return silent && position === kafka.end(partition) && this.state.isSettled(partition)
+  }
+
+  /** Returns how many partitions the ledger refused. */
+  private *flush(idle: IdleClaim[] = []): Process<number> {
+    const { world, kafka, ingest, sink } = this.around
+    const { claim } = this
+    const request = this.state.plan(kafka.partitions, idle)
+    if (!request) return 0
+    const answer = yield* world.call('flush', () => ingest.flush(claim, request))
+    const outgoing = this.state.accepted(answer)
+    if (world.mutant === 'done said before the signals') yield* this.sayDone(claim)
+    for (const range of outgoing.exceptions)
+      yield* world.call('exceptions', () => sink.recordExceptions(range))
+    for (const [start, sized] of outgoing.deltas) {
+      const deltas = sized.map(({ delta }) => delta)
+      yield* world.call('signal', () => this.signal(claim, start, deltas))
+    }
+    this.state.signalled()
+    return answer.refused.length
+  }
+
+  /** Too early: nobody would read the ranges again whose deltas are still on their way. */
+  private *sayDone(claim: number): Process {
+    const { world, kafka, ingest } = this.around
+    this.state.signalled()
+    const partitions = this.state.doneRanges.map(({ partition, epoch, to, toBasis, totals }) => ({
+      partition,
+      epoch,
+      done: { to, basis: toBasis, totals },
+    }))
+    const request = { poller: this.name, partitionCount: kafka.partitions, partitions }
+    yield* world.call('flush', () => ingest.flush(claim, request))
+  }
+
+  private signal(claim: number, start: number, deltas: Delta[]): void {
+    const { world, ingest, windows, sink } = this.around
+    const zombie = deltas.some(({ partition }) => !ingest.ownership.holds(claim, partition))
+    if (zombie && sink.find(start)) world.met('a zombie signalled a closed window')
+    windows.deliver(start, deltas)
+  }
+}

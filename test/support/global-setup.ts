@@ -1,0 +1,3 @@
+import { startSharedCluster } from './cluster'
+
+export default startSharedCluster

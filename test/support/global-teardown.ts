@@ -1,0 +1,3 @@
+import { stopSharedCluster } from './cluster'
+
+export default stopSharedCluster

@@ -1,0 +1,258 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import type { Client } from '@temporalio/client'
+import { Kafka, logLevel, type KafkaMessage, type Message } from 'kafkajs'
+import { Pool } from 'pg'
+import { readLog } from '../../src/chaos/read-log'
+import { loadConfig, type Config } from '../../src/config'
+import type { PipelineStatus } from '../../src/cli/status'
+import { ingestId } from '../../src/core/names'
+import { withTemporal } from '../../src/temporal'
+import { ingestStatus } from '../../src/workflows/messages'
+import { openDatabase, type Db } from '../../src/postgres/database'
+import { program } from './cluster'
+
+const run = promisify(execFile)
+
+export interface LedgerSums {
+  records: number
+  late: number
+  rejected: number
+  /** Starts, epoch ms. */
+  openWindows: number[]
+}
+
+/**
+ * A pipeline of its own on the shared cluster, driven by the commands that a user types: its group, topic and
+ * database bear a new name. Workers are processes that end with the test run, however it ends.
+ */
+export class TestPipeline {
+  readonly config: Config
+  readonly db: Db
+  readonly kafka: Kafka
+  /** What the workers have logged, a line each. */
+  private readonly log: string[] = []
+  private readonly environment: Record<string, string>
+  private readonly workers = new Set<ChildProcess>()
+
+  constructor(settings: Record<string, string> = {}) {
+    const name = `test-${randomUUID().slice(0, 8)}`
+    this.environment = {
+      ...(process.env as Record<string, string>),
+      KAFKA_GROUP: name,
+      KAFKA_TOPIC: name,
+      POSTGRES_DB: name,
+      IDLE_TIMEOUT: '1s',
+      FLUSH_INTERVAL: '500ms',
+      LOG_LEVEL: 'warn',
+      ...settings,
+    }
+    this.config = loadConfig(this.environment)
+    this.db = openDatabase(this.config.postgres, 2)
+    this.kafka = new Kafka({ brokers: this.config.brokers, logLevel: logLevel.NOTHING })
+  }
+
+  /** Runs a command of the product; what it prints. */
+  async command(...args: string[]): Promise<string> {
+    const { stdout } = await run(process.execPath, [program, ...args], {
+      env: this.environment,
+      maxBuffer: 64 << 20,
+    })
+    return stdout
+  }
+
+  async createTopic(partitions: number): Promise<void> {
+    await this.withAdmin(admin =>
+      admin.createTopics({
+        topics: [{ topic: this.config.settings.topic, numPartitions: partitions }],
+        waitForLeaders: true,
+      }),
+    )
+  }
+
+  async withAdmin<T>(use: (admin: ReturnType<Kafka['admin']>) => Promise<T>): Promise<T> {
+    const admin = this.kafka.admin()
+    await admin.connect()
+    try {
+      return await use(admin)
+    } finally {
+      await admin.disconnect()
+    }
+  }
+
+  startWorker(): ChildProcess {
+    const worker = spawn(process.execPath, [program, 'worker'], {
+      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+      env: this.environment,
+    })
+    createInterface(worker.stderr!).on('line', line => {
+      this.log.push(line)
+      process.stderr.write(`${line}\n`)
+    })
+    this.workers.add(worker)
+    worker.once('exit', () => this.workers.delete(worker))
+    return worker
+  }
+
+  /** Ends a worker as an operator would; its exit code. */
+  async stopWorker(worker: ChildProcess): Promise<number | null> {
+    const exited = once(worker, 'exit') as Promise<[number | null]>
+    worker.kill('SIGTERM')
+    const [code] = await exited
+    return code
+  }
+
+  /** Ends a worker as a power cut would. */
+  async killWorker(worker: ChildProcess): Promise<void> {
+    const exited = once(worker, 'exit')
+    worker.kill('SIGKILL')
+    await exited
+  }
+
+  /** Asks the ledger until it holds so many records for done. */
+  async untilDone(records: number, within = 60_000): Promise<LedgerSums> {
+    const deadline = Date.now() + within
+    return withTemporal(async client => {
+      for (;;) {
+        const sums = await this.askLedger(client)
+        if (sums && sums.records >= records) return sums
+        if (Date.now() > deadline) throw new Error(`${sums?.records ?? 0} of ${records} records are done`)
+        await sleep(20)
+      }
+    })
+  }
+
+  private async askLedger(client: Client): Promise<LedgerSums | undefined> {
+    const handle = client.workflow.getHandle(ingestId(this.config.settings.group))
+    const status = await handle.query(ingestStatus).catch(() => undefined)
+    if (!status) return undefined
+    const { partitions, openWindows } = status.ledger
+    const sum = (pick: 'records' | 'late' | 'rejected') =>
+      Object.values(partitions).reduce((total, { totals }) => total + totals[pick], 0)
+    return { records: sum('records'), late: sum('late'), rejected: sum('rejected'), openWindows }
+  }
+
+  /** Waits until Temporal shows an activity of a workflow as failed and to be tried again; what it failed with. */
+  async untilRetried(workflowId: string, activity: string, within = 60_000): Promise<string> {
+    const deadline = Date.now() + within
+    return withTemporal(async client => {
+      for (;;) {
+        const { raw } = await client.workflow.getHandle(workflowId).describe()
+        const pending = raw.pendingActivities?.find(({ activityType }) => activityType?.name === activity)
+        if (pending?.lastFailure && pending.attempt! > 1) return pending.lastFailure.message ?? ''
+        if (Date.now() > deadline) throw new Error(`${workflowId} shows no ${activity} that is retried`)
+        await sleep(200)
+      }
+    })
+  }
+
+  async untilLogged(text: string, within = 30_000): Promise<void> {
+    const deadline = Date.now() + within
+    while (!this.log.some(line => line.includes(text))) {
+      if (Date.now() > deadline) throw new Error(`no worker has logged "${text}"`)
+      await sleep(50)
+    }
+  }
+
+  /** Sends records to the topic, in order within each partition. */
+  async send(messages: Message[]): Promise<void> {
+    const producer = this.kafka.producer()
+    await producer.connect()
+    await producer.send({ topic: this.config.settings.topic, messages })
+    await producer.disconnect()
+  }
+
+  async status(): Promise<PipelineStatus> {
+    return JSON.parse(await this.command('status', '--json')) as PipelineStatus
+  }
+
+  /** Hits, late and rejected in Postgres. */
+  async sums(): Promise<{ hits: number; late: number; rejected: number; windows: number }> {
+    const { rows } = await new Query(this.config).all<{
+      hits: number
+      late: number
+      rejected: number
+      windows: number
+    }>(
+      `select (select coalesce(sum(num_hits), 0)::float from window_results) as hits,
+        (select coalesce(sum(num_hits), 0)::float from late_web_traffic) as late,
+        (select coalesce(sum(records), 0)::float from rejected_counts) as rejected,
+        (select count(*)::float from window_results) as windows`,
+    )
+    return rows[0]!
+  }
+
+  async query<Row extends object>(text: string): Promise<Row[]> {
+    return (await new Query(this.config).all<Row>(text)).rows
+  }
+
+  /** Waits until so many records are in Postgres, as hits, late or rejected; however slowly, if it gets on. */
+  async untilAccounted(records: number, stalled = 60_000): Promise<void> {
+    let before = 0
+    let deadline = Date.now() + stalled
+    for (;;) {
+      const { hits, late, rejected } = await this.sums()
+      const accounted = hits + late + rejected
+      if (accounted === records) return
+      if (accounted !== before) deadline = Date.now() + stalled
+      before = accounted
+      if (accounted > records)
+        throw new Error(`${accounted} records are accounted for, but ${records} were sent`)
+      if (Date.now() > deadline) throw new Error(`${accounted} of ${records} records are accounted for`)
+      await sleep(200)
+    }
+  }
+
+  /** Reads the whole topic with kafkajs alone, partition by partition in order. */
+  readLog(): Promise<KafkaMessage[][]> {
+    return readLog(this.kafka, this.config.settings.topic)
+  }
+
+  async killWorkers(): Promise<void> {
+    await Promise.all([...this.workers].map(worker => this.killWorker(worker)))
+  }
+
+  /** Ends the workers, terminates the pipeline's workflows and drops its database and topic. */
+  async destroy(): Promise<void> {
+    await this.killWorkers()
+    await this.db.destroy()
+    const { group, topic } = this.config.settings
+    await terminateWorkflows(group)
+    // Another pipeline's topic is left to it.
+    if (topic === group)
+      await this.withAdmin(admin => admin.deleteTopics({ topics: [topic] })).catch(() => undefined)
+    await new Query({ ...this.config, postgres: { ...this.config.postgres, database: 'postgres' } }).all(
+      `drop database if exists "${this.config.postgres.database}" with (force)`,
+    )
+  }
+}
+
+class Query {
+  constructor(private readonly config: Pick<Config, 'postgres'>) {}
+
+  async all<Row extends object>(text: string): Promise<{ rows: Row[] }> {
+    const pool = new Pool({ ...this.config.postgres, max: 1 })
+    try {
+      return await pool.query<Row>(text)
+    } finally {
+      await pool.end()
+    }
+  }
+}
+
+async function terminateWorkflows(group: string): Promise<void> {
+  await withTemporal(async client => {
+    const running = client.workflow.list({
+      query: `ExecutionStatus = 'Running' and WorkflowId starts_with '${group}/'`,
+    })
+    for await (const { workflowId } of running)
+      await client.workflow
+        .getHandle(workflowId)
+        .terminate('the test is over')
+        .catch(() => undefined)
+  })
+}

@@ -1,0 +1,49 @@
+import { once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+
+/** Stands before Postgres at an address of its own, and can be away while the server itself goes on for others. */
+export class PostgresRelay {
+  private server: Server | undefined
+  private readonly sockets = new Set<Socket>()
+  private port = 0
+  private readonly target = new URL(process.env.POSTGRES_URL!)
+
+  get url(): string {
+    const url = new URL(this.target)
+    url.hostname = '127.0.0.1'
+    url.port = String(this.port)
+    return url.href
+  }
+
+  /** Listens; after an absence, at the same port. */
+  async open(): Promise<void> {
+    if (this.server?.listening) return
+    this.server = createServer(client => this.join(client)).listen(this.port, '127.0.0.1')
+    await once(this.server, 'listening')
+    this.port = (this.server.address() as AddressInfo).port
+  }
+
+  /** Cuts every connection and refuses new ones. */
+  async close(): Promise<void> {
+    const closed = once(this.server!, 'close')
+    this.server!.close()
+    for (const socket of this.sockets) socket.destroy()
+    await closed
+  }
+
+  private join(client: Socket): void {
+    const upstream = connect(Number(this.target.port || 5432), this.target.hostname)
+    for (const [one, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      this.sockets.add(one)
+      one.pipe(other)
+      one.on('error', () => undefined)
+      one.once('close', () => {
+        this.sockets.delete(one)
+        other.destroy()
+      })
+    }
+  }
+}

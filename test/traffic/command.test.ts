@@ -1,0 +1,34 @@
+import { describe, expect, it } from '@jest/globals'
+import { produceCommand } from '../../src/cli/produce'
+import { UserError } from '../../src/cli/errors'
+
+const run = (...options: string[]) => produceCommand().parseAsync(['node', 'produce', ...options])
+
+describe('web-traffic produce refuses in one line', () => {
+  it.each([
+    ['', 'Pass one source: --access-log FILE, --ndjson FILE or --synthetic.'],
+    ['--synthetic --ndjson f', 'Pass one source: --access-log FILE, --ndjson FILE or --synthetic.'],
+    ['--access-log f', 'Pass --host NAME: an access log does not say which site it is of.'],
+    ['--ndjson f --host h', '--host is for --access-log only.'],
+    ['--ndjson f --late 0.1', '--late is for --synthetic only.'],
+    ['--synthetic', 'Pass --events N or --rate N with --synthetic.'],
+    ['--synthetic --events 1 --rate 1', 'Pass --events N or --rate N with --synthetic.'],
+    ['--synthetic --events 1 --for 1s', '--for is for --rate only.'],
+    ['--synthetic --rate 1 --span 1h', '--span is for --events only.'],
+    [
+      '--synthetic --events 1 --start 2999-01-01T00:00:00Z',
+      '--start plus --span is in the future: pass an earlier or shorter one.',
+    ],
+    ['--ndjson no-such-file', 'Cannot read no-such-file: there is no such file.'],
+    [
+      '--synthetic --events 1 --brokers kafka',
+      '"kafka" is no broker address: write HOST:PORT in --brokers or KAFKA_URL.',
+    ],
+    [
+      '--synthetic --events 1 --brokers 127.0.0.1:1',
+      'No Kafka broker answers at 127.0.0.1:1; start one with "web-traffic cluster up" or set KAFKA_URL.',
+    ],
+  ])('%s', async (options, message) => {
+    await expect(run(...options.split(' ').filter(Boolean))).rejects.toThrow(new UserError(message))
+  })
+})

@@ -1,0 +1,373 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Context } from '@temporalio/activity'
+import { Client, Connection, type WorkflowHandle } from '@temporalio/client'
+import type { PayloadCodec } from '@temporalio/common'
+import { NativeConnection, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker'
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
+import { TemporalPort } from '../../src/activities/pipeline-port'
+import type { Activities } from '../../src/activities/types'
+import { Ledger } from '../../src/core/ledger'
+import type { ClaimRequest, FlushRequest, PartitionFlush } from '../../src/core/messages'
+import { ingestId, pollerId, pollerTaskQueue, windowId } from '../../src/core/names'
+import { windowStart } from '../../src/core/tumbling-window'
+import type { ingest } from '../../src/workflows/ingest'
+import type { poller } from '../../src/workflows/poller'
+import { closeWindow, ingestStatus, scale } from '../../src/workflows/messages'
+import { grpcError } from '../activities/support'
+import { until } from '../support/until'
+import {
+  bundleWorkflows,
+  historyOf,
+  MemorySink,
+  MINUTE,
+  newDelta,
+  newSettings,
+  quietRuntime,
+  sinkActivities,
+} from './support'
+
+const taskQueue = `test-${randomUUID()}`
+const sinks = new Map<string, MemorySink>()
+/** A window that was over long ago. */
+const W0 = windowStart(Date.UTC(2026, 0, 1, 12), 5 * MINUTE)
+const W1 = W0 + 5 * MINUTE
+const never = new AbortController().signal
+
+let connection: Connection
+let nativeConnection: NativeConnection
+let client: Client
+let workflowBundle: WorkflowBundleWithSourceMap
+let workers: Worker[] = []
+let running: Promise<unknown> | undefined
+const pipelines: Pipeline[] = []
+
+/** `group/number` of the pollers whose activity is running, once for each activity. */
+const polling: string[] = []
+
+/** Reads nothing until it is cancelled. */
+const pollKafka: Activities['pollKafka'] = async ({ settings, poller }) => {
+  const context = Context.current()
+  const heartbeats = setInterval(() => context.heartbeat(), 100)
+  const name = `${settings.group}/${poller}`
+  polling.push(name)
+  try {
+    await context.cancelled.catch(() => undefined)
+    return { reason: 'drained', records: 0 }
+  } finally {
+    clearInterval(heartbeats)
+    polling.splice(polling.indexOf(name), 1)
+  }
+}
+
+/** A pipeline of its own. */
+class Pipeline {
+  readonly settings = newSettings()
+  readonly sink = new MemorySink()
+  readonly port = this.portTo(client)
+  readonly handle: WorkflowHandle<typeof ingest> = client.workflow.getHandle(ingestId(this.settings.group))
+
+  static async start(pollers = 0): Promise<Pipeline> {
+    const pipeline = new Pipeline()
+    const { settings, sink } = pipeline
+    sinks.set(settings.group, sink)
+    pipelines.push(pipeline)
+    await client.workflow.start<typeof ingest>('ingest', {
+      workflowId: ingestId(settings.group),
+      taskQueue,
+      args: [{ settings, taskQueue, pollers, startPositions: {} }],
+    })
+    return pipeline
+  }
+
+  portTo(client: Client): TemporalPort {
+    return new TemporalPort(client, { settings: this.settings, poller: 1, taskQueue }, never)
+  }
+
+  status() {
+    return this.handle.query(ingestStatus)
+  }
+
+  /** How many activities of each poller are running. */
+  polling(): number[] {
+    return polling
+      .filter(name => name.startsWith(this.settings.group))
+      .map(name => Number(name.split('/').at(-1)))
+      .sort((a, b) => a - b)
+  }
+
+  async runId(): Promise<string> {
+    return (await this.handle.describe()).runId
+  }
+}
+
+const claimOf = (partitionCount: number, ...partitions: number[]): ClaimRequest => ({
+  poller: 1,
+  partitionCount,
+  partitions: partitions.map(partition => ({ partition, earliest: 0 })),
+})
+const flushOf = (partitionCount: number, ...partitions: PartitionFlush[]): FlushRequest => ({
+  poller: 1,
+  partitionCount,
+  partitions,
+})
+const done = (to: number, basis: number, records = 10) => ({
+  to,
+  basis,
+  totals: { records, hits: records, late: 0, rejected: 0 },
+})
+
+beforeAll(async () => {
+  quietRuntime()
+  workflowBundle = await bundleWorkflows()
+  const address = process.env.TEMPORAL_ADDRESS!
+  connection = await Connection.connect({ address })
+  nativeConnection = await NativeConnection.connect({ address })
+  client = new Client({ connection })
+  workers = [
+    await Worker.create({
+      connection: nativeConnection,
+      taskQueue,
+      workflowBundle,
+      shutdownForceTime: '5s',
+      activities: sinkActivities(sinks),
+    }),
+    await Worker.create({
+      connection: nativeConnection,
+      taskQueue: pollerTaskQueue(taskQueue),
+      activities: { pollKafka },
+      shutdownForceTime: '5s',
+      maxHeartbeatThrottleInterval: 100,
+      defaultHeartbeatThrottleInterval: 100,
+    }),
+  ]
+  running = Promise.all(workers.map(worker => worker.run()))
+}, 120_000)
+
+afterEach(async () => {
+  for (const { handle, settings } of pipelines.splice(0)) {
+    await handle.terminate()
+    for (let n = 1; n <= 3; n++)
+      await client.workflow
+        .getHandle(pollerId(settings.group, n))
+        .terminate()
+        .catch(() => undefined)
+  }
+})
+
+afterAll(async () => {
+  for (const worker of workers) worker.shutdown()
+  try {
+    await running
+  } finally {
+    await nativeConnection?.close()
+  }
+  await connection?.close()
+})
+
+test('claims and flushes are answered as the ledger decides, and an epoch that has passed is refused', async () => {
+  const { port, settings, handle } = await Pipeline.start()
+  const ledger = new Ledger(settings)
+  const claim = claimOf(2, 0, 1)
+  expect(await port.claim(claim)).toEqual(ledger.claim(claim))
+  const announce = { from: 0, to: 10, windows: [W0] }
+  const flushes = [
+    flushOf(2, { partition: 0, epoch: 1, announce }, { partition: 1, epoch: 1, announce }),
+    flushOf(2, { partition: 0, epoch: 1, done: done(10, W0 + 1) }),
+  ]
+  for (const flush of flushes) expect(await port.flush(flush)).toEqual(ledger.flush(flush))
+
+  const again = claimOf(2, 1)
+  const answer = await port.claim(again)
+  expect(answer).toEqual(ledger.claim(again))
+  expect(answer.partitions).toEqual([{ partition: 1, epoch: 2, position: 0, basis: null, announcedTo: 10 }])
+  const old = flushOf(2, { partition: 1, epoch: 1, done: done(10, W0) })
+  expect(await port.flush(old)).toEqual({ refused: [1] })
+  ledger.flush(old)
+  const { ledger: state } = await handle.query(ingestStatus)
+  expect(state).toEqual(ledger.snapshot())
+  expect(await port.awaited([0, 1], Date.now())).toEqual(ledger.awaited([0, 1], Date.now()))
+})
+
+test('an update whose answer is lost is sent again under its id, and takes effect once', async () => {
+  const pipeline = await Pipeline.start()
+  const losing = await Connection.connect({ address: process.env.TEMPORAL_ADDRESS! })
+  const ids: string[] = []
+  const service = losing.workflowService
+  const update = service.updateWorkflowExecution.bind(service)
+  service.updateWorkflowExecution = (async (request: Parameters<typeof update>[0]) => {
+    const response = await update(request)
+    const id = request.request?.meta?.updateId ?? ''
+    ids.push(id)
+    if (ids.filter(known => known === id).length > 2) return response
+    throw grpcError(14, 'UNAVAILABLE: the answer was lost')
+  }) as typeof update
+  try {
+    const port = pipeline.portTo(new Client({ connection: losing }))
+    // Taken in twice, a claim would give the second epoch, and a flush count twice.
+    expect((await port.claim(claimOf(1, 0))).partitions).toMatchObject([{ partition: 0, epoch: 1 }])
+    const announce = (from: number) => ({ from, to: from + 10, windows: [W0] })
+    await port.flush(flushOf(1, { partition: 0, epoch: 1, announce: announce(0) }))
+    await port.flush(flushOf(1, { partition: 0, epoch: 1, done: done(10, W0), announce: announce(10) }))
+  } finally {
+    await losing.close()
+  }
+  expect(ids.map(id => ids.indexOf(id))).toEqual([0, 0, 0, 3, 3, 3, 6, 6, 6])
+  const { ledger } = await pipeline.status()
+  expect(ledger.partitions[0]).toMatchObject({
+    epoch: 1,
+    position: 10,
+    announcedTo: 20,
+    totals: { records: 10, hits: 10 },
+  })
+})
+
+test('a window is told to close once the watermark of every partition has passed it, and not before', async () => {
+  const { port, handle, settings, sink } = await Pipeline.start()
+  const announce = { from: 0, to: 10, windows: [W0] }
+  const entry = (partition: number) => ({ partition, epoch: 1 })
+  const closes = async () => (await historyOf(handle)).filter(({ kind }) => kind === 'signals other')
+  // The third partition is never claimed at first.
+  await port.claim(claimOf(3, 0, 1))
+  await port.flush(flushOf(3, { ...entry(0), announce }, { ...entry(1), announce }))
+  const windowHandle = client.workflow.getHandle(windowId(settings.group, W0))
+  const sized = [0, 1].map(partition => ({ delta: newDelta(partition, 0, 9), bytes: 100 }))
+  await port.send({ deltas: new Map([[W0, sized]]), exceptions: [] })
+
+  await port.flush(flushOf(3, { ...entry(0), done: done(10, W1 + MINUTE) }))
+  await port.flush(flushOf(3, { ...entry(1), done: done(10, W1 + MINUTE - 1) }))
+  expect(await closes()).toEqual([])
+  await port.flush(flushOf(3, { ...entry(1), announce: { from: 10, to: 11, windows: [] } }))
+  await port.flush(flushOf(3, { ...entry(1), done: done(11, W1 + MINUTE) }))
+  await port.claim(claimOf(3, 2))
+  expect(await closes()).toEqual([])
+  // Each answer above was given after the ledger had looked at what there is to close.
+  expect((await pipelineWindows(handle)).openWindows).toEqual([W0])
+  expect(sink.writes).toEqual([])
+
+  await port.flush(flushOf(3, { ...entry(2), announce: { from: 0, to: 1, windows: [] } }))
+  await port.flush(flushOf(3, { ...entry(2), done: done(1, W1 + MINUTE, 1) }))
+  expect(await windowHandle.result()).toMatchObject({ hits: 20 })
+  expect((await closes()).map(({ name }) => name)).toEqual([closeWindow.name])
+  expect((await historyOf(windowHandle)).filter(({ name }) => name === closeWindow.name)).toHaveLength(1)
+  expect(await pipelineWindows(handle)).toEqual({ openWindows: [], closed: 1 })
+})
+
+async function pipelineWindows(handle: WorkflowHandle<typeof ingest>) {
+  const { openWindows, closed } = (await handle.query(ingestStatus)).ledger
+  return { openWindows, closed }
+}
+
+test('scaled to none, the pollers drain and none is running; scaled up, they run again', async () => {
+  const pipeline = await Pipeline.start(2)
+  const { handle } = pipeline
+  await until(() => pipeline.polling().length === 2)
+  expect(pipeline.polling()).toEqual([1, 2])
+  expect(await pipeline.status()).toMatchObject({ pollers: 2, running: [1, 2] })
+
+  await handle.executeUpdate(scale, { args: [1] })
+  await until(async () => (await pipeline.status()).running.length === 1)
+  expect(pipeline.polling()).toEqual([1])
+  await handle.executeUpdate(scale, { args: [0] })
+  await until(async () => (await pipeline.status()).running.length === 0)
+  expect(pipeline.polling()).toEqual([])
+  expect(await pipeline.status()).toMatchObject({ pollers: 0, running: [] })
+
+  await handle.executeUpdate(scale, { args: [3] })
+  await until(() => pipeline.polling().length === 3)
+  expect(pipeline.polling()).toEqual([1, 2, 3])
+  expect(await pipeline.status()).toMatchObject({ pollers: 3, running: [1, 2, 3] })
+})
+
+test('a poller that is wanted again while it is still ending is started again', async () => {
+  // It has said that it ends, and is held just before the server knows that it has.
+  let letEnd!: () => void
+  const mayEnd = new Promise<void>(resolve => (letEnd = resolve))
+  const holdsEnd: PayloadCodec = {
+    async encode(payloads) {
+      const isVoid = payloads.some(
+        ({ metadata }) => new TextDecoder().decode(metadata?.encoding ?? undefined) === 'binary/null',
+      )
+      if (isVoid) await mayEnd
+      return payloads
+    },
+    decode: payloads => Promise.resolve(payloads),
+  }
+  const pipeline = await Pipeline.start()
+  const { settings, handle } = pipeline
+  const slowQueue = `${taskQueue}/slow`
+  const slow = await Worker.create({
+    connection: nativeConnection,
+    taskQueue: slowQueue,
+    workflowBundle,
+    dataConverter: { payloadCodecs: [holdsEnd] },
+  })
+  await slow.runUntil(async () => {
+    await client.workflow.start<typeof poller>('poller', {
+      workflowId: pollerId(settings.group, 1),
+      taskQueue: slowQueue,
+      args: [{ settings, poller: 1, taskQueue }],
+    })
+    await until(() => pipeline.polling().length === 1)
+    await handle.executeUpdate(scale, { args: [1] })
+    await until(async () => (await pipeline.status()).running.length === 1)
+    await handle.executeUpdate(scale, { args: [0] })
+    await until(async () => (await pipeline.status()).running.length === 0)
+    await handle.executeUpdate(scale, { args: [1] })
+    await until(
+      async () => (await historyOf(handle)).filter(({ kind }) => kind === 'child refused').length > 1,
+    )
+    letEnd()
+    await until(() => pipeline.polling().length === 1)
+  })
+})
+
+test('a poller that was terminated by hand is not waited for when the pipeline stops', async () => {
+  const pipeline = await Pipeline.start(1)
+  await until(() => pipeline.polling().length === 1)
+  await client.workflow.getHandle(pollerId(pipeline.settings.group, 1)).terminate()
+  await until(() => pipeline.polling().length === 0)
+  await pipeline.handle.executeUpdate(scale, { args: [0] })
+  await until(async () => (await pipeline.status()).running.length === 0)
+})
+
+test('after five hundred messages it goes on in a new run with exactly the same state, while callers call', async () => {
+  const pipeline = await Pipeline.start(1)
+  const { settings, port } = pipeline
+  const model = new Ledger(settings)
+  const firstRun = await pipeline.runId()
+  let changed = false
+  const watch = (async () => {
+    while (!changed) {
+      await sleep(200)
+      changed = (await pipeline.runId()) !== firstRun
+    }
+  })()
+  let messages = 0
+  const call = async (partition: number) => {
+    const claim = claimOf(4, partition)
+    await port.claim(claim)
+    model.claim(claim)
+    for (let from = 0, left = 20; left > 0; from += 10) {
+      if (changed) left--
+      const window = W0 + Math.floor(from / 500) * 5 * MINUTE
+      const request = flushOf(4, {
+        partition,
+        epoch: 1,
+        ...(from > 0 && { done: done(from, W0 + from, partition + 1) }),
+        announce: { from, to: from + 10, windows: [window] },
+      })
+      expect(await port.flush(request)).toEqual({ refused: [] })
+      model.flush(request)
+      messages++
+    }
+  }
+  await Promise.all([0, 1, 2, 3].map(call))
+  await watch
+  expect(messages).toBeGreaterThan(500)
+  const { ledger, ...status } = await pipeline.status()
+  expect(ledger).toEqual(model.snapshot())
+  expect(status).toMatchObject({ settings, pollers: 1, running: [1] })
+  // Begun once: the new run finds it running.
+  expect(pipeline.polling()).toEqual([1])
+}, 120_000)

@@ -1,0 +1,248 @@
+import { randomUUID } from 'node:crypto'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { tsToMs } from '@temporalio/common/lib/time'
+import type { WorkflowHandle } from '@temporalio/client'
+import { TestWorkflowEnvironment } from '@temporalio/testing'
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  Runtime,
+  type WorkflowBundleWithSourceMap,
+} from '@temporalio/worker'
+import type {
+  Activities,
+  RecordClosedInput,
+  RecordClosedResult,
+  StagePieceInput,
+  WindowInput,
+  WriteWindowInput,
+} from '../../src/activities/types'
+import { packageRoot } from '../../src/cluster/install'
+import { findTemporalProgram } from '../../src/cluster/temporal-program'
+import { groups, type ColumnarCounts } from '../../src/core/columnar'
+import type { AppliedPartition, Delta } from '../../src/core/messages'
+import type { PipelineSettings } from '../../src/core/settings'
+import { judge } from '../../src/core/window-state'
+import { until } from '../support/until'
+
+export const MINUTE = 60_000
+
+/** Keeps the SDK's log to its own errors: failing attempts, and what workflows log of them, are provoked here. */
+export function quietRuntime(): void {
+  const logger = new DefaultLogger('ERROR', ({ message, meta }) => {
+    if (meta?.sdkComponent !== 'workflow') console.error(message, meta)
+  })
+  Runtime.install({ logger, telemetryOptions: { logging: { forward: {} } } })
+}
+
+/** The workflows of the sources, not of the build. */
+export function bundleWorkflows(
+  workflowsPath = require.resolve('../../src/workflows'),
+): Promise<WorkflowBundleWithSourceMap> {
+  const silent = () => undefined
+  return bundleWorkflowCode({
+    workflowsPath,
+    logger: { log: silent, trace: silent, debug: silent, info: silent, warn: silent, error: silent },
+  })
+}
+
+/** A server of its own that suggests continuing as new after a few dozen events. */
+export async function createEarlyServer(): Promise<TestWorkflowEnvironment> {
+  const { file: path } = await findTemporalProgram({
+    dir: tmpdir(),
+    cache: join(packageRoot(), 'node_modules', '.cache', 'web-traffic'),
+    environment: process.env,
+    report: () => undefined,
+    signal: new AbortController().signal,
+  })
+  const executable = { type: 'existing-path', path } as const
+  const extraArgs = ['--dynamic-config-value', 'limit.historyCount.suggestContinueAsNew=40']
+  const log = { format: 'pretty', level: 'error' }
+  return TestWorkflowEnvironment.createLocal({ server: { executable, extraArgs, log } })
+}
+
+/** Settings of a pipeline that shares nothing with any other test. */
+export function newSettings(fields: Partial<PipelineSettings> = {}): PipelineSettings {
+  return {
+    group: `test-${randomUUID()}`,
+    topic: 'web_traffic_topic',
+    windowSize: 5 * MINUTE,
+    watermarkDelay: MINUTE,
+    allowedLateness: 0,
+    maxGroups: 250_000,
+    idleTimeout: 10_000,
+    maxFuture: MINUTE,
+    flushInterval: 5_000,
+    referrer: 'full',
+    ...fields,
+  }
+}
+
+/** Counts of the offsets `[first, last]` of a partition, all of one group. */
+export function newDelta(
+  partition: number,
+  first: number,
+  last: number,
+  { host = 'a.example', referrer = '', country = 'DE', hits = last - first + 1 } = {},
+): Delta {
+  const counts = { hosts: [host], referrers: [referrer], countries: [country], rows: [0, 0, 0, hits] }
+  return { partition, from: first, basis: null, first, last, hits, ...counts }
+}
+
+/** `host referrer country` to hits. */
+export function countsOf(...all: ColumnarCounts[]): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const columns of all)
+    for (const { host, referrer, country, hits } of groups(columns)) {
+      const key = `${host} ${referrer} ${country}`
+      counts[key] = (counts[key] ?? 0) + hits
+    }
+  return counts
+}
+
+type Step = 'openWindow' | 'writeWindow' | 'stagePiece' | 'recordClosed'
+type WindowActivities = Pick<Activities, Step>
+
+/** Stands in for Postgres behind the activities of windows; what is to go wrong is put before a step. */
+export class MemorySink implements WindowActivities {
+  readonly attempts: Record<Step, number> = { openWindow: 0, writeWindow: 0, stagePiece: 0, recordClosed: 0 }
+  before: Partial<Record<Step, (attempt: number) => void | Promise<void>>> = {}
+  readonly writes: WriteWindowInput[] = []
+  /** Revisions that were there and were closed as they were. */
+  readonly closed: number[] = []
+  readonly late: Delta[] = []
+  readonly calls: Delta[][] = []
+  /** Of the newest result, pieces included. */
+  totals: Record<string, number> = {}
+  private readonly pieces = new Map<string, ColumnarCounts[]>()
+  private readonly windows = new Map<number, { revision: number; applied: AppliedPartition[] }>()
+
+  closedBefore(start: number, revision: number, applied: AppliedPartition[]): void {
+    this.windows.set(start, { revision, applied })
+  }
+
+  private async attempt(step: Step): Promise<void> {
+    this.attempts[step]++
+    await this.before[step]?.(this.attempts[step])
+  }
+
+  async openWindow({ start }: WindowInput) {
+    await this.attempt('openWindow')
+    return this.windows.get(start) ?? null
+  }
+
+  async writeWindow(input: WriteWindowInput) {
+    await this.attempt('writeWindow')
+    const { start, revision, applied, counts, pieces } = input
+    const staged = this.staged(pieces)
+    const written = (this.windows.get(start)?.revision ?? 0) < revision
+    const groups = counts.rows.length / 4
+    if (input.status === 'closed' && !written) this.closed.push(revision)
+    if (!written) return { written, groups, otherHits: 0 }
+    this.writes.push(input)
+    this.windows.set(start, { revision, applied })
+    this.totals = countsOf(...staged.flat(), counts)
+    return { written, groups, otherHits: 0 }
+  }
+
+  async stagePiece({ chain, number, counts }: StagePieceInput) {
+    await this.attempt('stagePiece')
+    this.pieces.set(`${chain} ${number}`, counts)
+  }
+
+  private staged({ chain, count } = { chain: '', count: 0 }): ColumnarCounts[][] {
+    return Array.from({ length: count }, (_, i) => {
+      const counts = this.pieces.get(`${chain} ${i + 1}`)
+      if (!counts) throw new Error(`piece ${i + 1} is not there yet`)
+      return counts
+    })
+  }
+
+  async recordClosed({ start, deltas, pieces }: RecordClosedInput): Promise<RecordClosedResult> {
+    await this.attempt('recordClosed')
+    const window = this.windows.get(start)
+    if (!window) throw new Error('a window that was never published has no late deltas')
+    const all = [...(this.staged(pieces).flat() as Delta[]), ...deltas]
+    this.calls.push(all)
+    const outcome: RecordClosedResult = { lateHits: 0, repeats: 0, overlaps: [] }
+    for (const delta of all) {
+      const known = window.applied.find(({ partition }) => partition === delta.partition)
+      const verdict = judge(delta, known?.last)
+      if (verdict === 'repeat') outcome.repeats++
+      if (verdict === 'overlap')
+        outcome.overlaps.push({ partition: delta.partition, first: delta.first, last: delta.last })
+      if (verdict !== 'applied') continue
+      this.late.push(delta)
+      outcome.lateHits += delta.hits
+      const { partition, from, basis, last } = delta
+      if (known) known.last = last
+      else window.applied.push({ partition, from, basis, last })
+    }
+    return outcome
+  }
+}
+
+/** The activities of windows for one worker, each pipeline with a sink of its own. */
+export function sinkActivities(sinks: Map<string, MemorySink>): WindowActivities {
+  const sink = ({ settings }: WindowInput) => sinks.get(settings.group)!
+  return {
+    openWindow: input => sink(input).openWindow(input),
+    writeWindow: input => sink(input).writeWindow(input),
+    stagePiece: input => sink(input).stagePiece(input),
+    recordClosed: input => sink(input).recordClosed(input),
+  }
+}
+
+export interface HistoryEvent {
+  /** By the server's clock, epoch ms. */
+  at: number
+  kind:
+    | 'signal'
+    | 'timer fired'
+    | 'task completed'
+    | 'task failed'
+    | 'activity'
+    | 'activity done'
+    | 'signals other'
+    | 'child refused'
+  /** Of the signal or the activity. */
+  name: string
+}
+
+/** What matters of a workflow's history, in order. */
+export async function historyOf(handle: WorkflowHandle): Promise<HistoryEvent[]> {
+  const { events } = await handle.fetchHistory()
+  const result: HistoryEvent[] = []
+  for (const event of events ?? []) {
+    const at = tsToMs(event.eventTime)
+    const add = (kind: HistoryEvent['kind'], name = '') => result.push({ at, kind, name })
+    const signal = event.workflowExecutionSignaledEventAttributes
+    const activity = event.activityTaskScheduledEventAttributes
+    const other = event.signalExternalWorkflowExecutionInitiatedEventAttributes
+    if (signal) add('signal', signal.signalName ?? '')
+    if (event.timerFiredEventAttributes) add('timer fired')
+    if (event.workflowTaskCompletedEventAttributes) add('task completed')
+    if (event.workflowTaskFailedEventAttributes)
+      add('task failed', String(event.workflowTaskFailedEventAttributes.cause))
+    if (activity) add('activity', activity.activityType?.name ?? '')
+    if (event.activityTaskCompletedEventAttributes) add('activity done')
+    if (event.startChildWorkflowExecutionFailedEventAttributes) add('child refused')
+    if (other) add('signals other', other.signalName ?? '')
+  }
+  return result
+}
+
+/** Waits until the workflow has worked through such an event: whatever it does upon it stands in the history. */
+export async function untilHandled(
+  handle: WorkflowHandle,
+  is: (event: HistoryEvent) => boolean,
+): Promise<HistoryEvent[]> {
+  let events: HistoryEvent[] = []
+  await until(async () => {
+    events = await historyOf(handle)
+    const index = events.findIndex(is)
+    return index >= 0 && events.slice(index).some(({ kind }) => kind === 'task completed')
+  })
+  return events
+}
