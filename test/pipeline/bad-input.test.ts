@@ -30,17 +30,8 @@ const BAD: [string | Buffer | null, string][] = [
   [event({ host: 'x'.repeat(256) }), 'host_too_long'],
 ]
 
-async function send(values: (string | Buffer | null)[]): Promise<void> {
-  const producer = pipeline.kafka.producer()
-  await producer.connect()
-  const { topic } = pipeline.config.settings
-  for (let i = 0; i < values.length; i += 1_000)
-    await producer.send({
-      topic,
-      messages: values.slice(i, i + 1_000).map(value => ({ value, partition: 0 })),
-    })
-  await producer.disconnect()
-}
+const send = (values: (string | Buffer | null)[]) =>
+  pipeline.send(values.map(value => ({ value, partition: 0 })))
 
 async function startPipeline(): Promise<void> {
   await pipeline.command('migrate')

@@ -19,21 +19,13 @@ async function started(settings: Record<string, string> = {}): Promise<void> {
   pipeline.startWorker()
 }
 
-async function send(values: Iterable<string>): Promise<number> {
-  const producer = pipeline.kafka.producer()
-  await producer.connect()
-  const batch: { value: string; partition: number }[] = []
-  let sent = 0
-  const flush = async () => {
-    await producer.send({ topic: pipeline.config.settings.topic, messages: batch.splice(0) })
+/** In turn to both partitions; resolves with how many. */
+function send(values: Iterable<string>): Promise<number> {
+  function* messages() {
+    let partition = 0
+    for (const value of values) yield { value, partition: partition++ % 2 }
   }
-  for (const value of values) {
-    batch.push({ value, partition: sent++ % 2 })
-    if (batch.length === 2_000) await flush()
-  }
-  await flush()
-  await producer.disconnect()
-  return sent
+  return pipeline.send(messages())
 }
 
 /** Every third group is met a second time. */

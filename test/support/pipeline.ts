@@ -159,11 +159,23 @@ export class TestPipeline {
   }
 
   /** Sends records to the topic, in order within each partition. */
-  async send(messages: Message[]): Promise<void> {
-    const producer = this.kafka.producer()
+  /** In requests of 2,000; resolves with how many. */
+  async send(messages: Iterable<Message>): Promise<number> {
+    const { topic } = this.config.settings
+    // Where one partition of a request is refused, kafkajs repeats them all: the broker has to know repeats.
+    const producer = this.kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
     await producer.connect()
-    await producer.send({ topic: this.config.settings.topic, messages })
+    let sent = 0
+    let batch: Message[] = []
+    const flush = async () => {
+      await producer.send({ topic, messages: batch })
+      sent += batch.length
+      batch = []
+    }
+    for (const message of messages) if (batch.push(message) === 2_000) await flush()
+    if (batch.length > 0) await flush()
     await producer.disconnect()
+    return sent
   }
 
   async status(): Promise<PipelineStatus> {
