@@ -72,7 +72,7 @@ export async function runSeed(options: RunOptions): Promise<SeedResult> {
   let workers: Workers | undefined
   let right = false
   try {
-    await servers.start()
+    await servers.start(options.signal)
     options.signal.throwIfAborted()
     Object.assign(process.env, servers.environment, PIPELINE)
     workers = new Workers(logs, { ...process.env })

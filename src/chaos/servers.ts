@@ -1,55 +1,33 @@
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
+import { execFile } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { clusterEnvironment, type ComponentName } from '../cluster'
+import type { ComponentName } from '../cluster'
+import { AttendedCluster } from '../cluster/attended'
 import { anyFreePort } from '../cluster/ports'
 import { isAlive, type ProcessIdentity } from '../cluster/process-identity'
 import { readState } from '../cluster/state'
-import { UserError } from '../cli/errors'
 import { holdProcesses } from './held-processes'
 
-export const program = join(__dirname, '..', '..', 'bin', 'web-traffic.js')
-
-/**
- * Kafka, Temporal and Postgres of one seed, by the product's own cluster command. Each run of it is a child whose
- * input is a pipe of this process: it takes down what it started when this process ends, however it ends.
- */
+/** Kafka, Temporal and Postgres of one seed, on ports and data that they keep when they are killed and started again. */
 export class Servers {
-  private readonly commands: ChildProcess[] = []
+  private readonly clusters: AttendedCluster[] = []
   private ports: string[] | undefined
 
   constructor(readonly dir: string) {}
 
-  /** Starts what does not run, on the ports and the data it had before; what runs stays as it is. */
-  async start(): Promise<void> {
+  /** Starts what does not run; what runs stays as it is. */
+  async start(signal?: AbortSignal): Promise<void> {
     // Not the usual ports: while a server is away, another cluster on this machine could take them.
     this.ports ??= await choosePorts()
-    const args = ['cluster', 'up', '--dir', this.dir, '--ephemeral', '--watch-stdin', ...this.ports]
-    const command = spawn(process.execPath, [program, ...args], {
-      stdio: 'pipe',
-      // Ctrl-C reaches this process first, and the servers by the end of the command's input.
-      detached: true,
-      env: withoutAddresses(process.env),
-    })
-    this.commands.push(command)
-    const lines: string[] = []
-    await new Promise<void>((resolve, reject) => {
-      for (const stream of [command.stdout, command.stderr])
-        createInterface(stream).on('line', line => {
-          lines.push(line)
-          if (line.startsWith('Ctrl-C')) resolve()
-        })
-      command.once('exit', () => reject(new UserError(`The cluster did not start: ${lines.join(' | ')}`)))
-    })
+    const cluster = new AttendedCluster(this.dir, this.ports)
+    this.clusters.push(cluster)
+    await cluster.untilUp(signal)
   }
 
   get environment(): Record<string, string> {
-    const environment = clusterEnvironment(this.dir)
-    if (!environment) throw new Error(`the cluster in ${this.dir} is not up`)
-    return environment
+    const [cluster] = this.clusters
+    if (!cluster) throw new Error('the servers were not started')
+    return cluster.environment
   }
 
   /** Kills a server with all its processes, and resolves when it is gone. */
@@ -72,7 +50,7 @@ export class Servers {
 
   /** Takes everything down and removes the folder. */
   async end(): Promise<void> {
-    await Promise.all(this.commands.map(command => endCommand(command)))
+    await Promise.all(this.clusters.map(cluster => cluster.end()))
   }
 }
 
@@ -80,13 +58,6 @@ async function choosePorts(): Promise<string[]> {
   const options = ['--kafka-port', '--temporal-port', '--temporal-ui-port', '--postgres-port']
   const ports = await Promise.all(options.map(async option => [option, String(await anyFreePort())]))
   return ports.flat()
-}
-
-async function endCommand(command: ChildProcess): Promise<void> {
-  if (command.exitCode !== null || command.signalCode !== null) return
-  const exited = once(command, 'exit')
-  command.stdin!.end()
-  await exited
 }
 
 function killIfThere(pid: number): void {
@@ -107,10 +78,4 @@ async function processTree(root: number): Promise<number[]> {
   const tree = [root]
   for (const parent of tree) for (const [pid, ppid] of pairs) if (ppid === parent) tree.push(pid!)
   return tree
-}
-
-/** A seed has servers of its own: it never touches those that the environment names. */
-function withoutAddresses(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const named = /^(KAFKA|POSTGRES|TEMPORAL)_/
-  return Object.fromEntries(Object.entries(environment).filter(([name]) => !named.test(name)))
 }

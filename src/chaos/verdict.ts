@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
-import { sql } from 'kysely'
 import type { KafkaMessage } from 'kafkajs'
 import { Pipeline } from '../cli/pipeline'
 import type { Config } from '../config'
+import { totalsOf } from '../core/ledger'
 import { openCountryDatabase } from '../geo/country'
 import type { Db } from '../postgres/database'
+import { storedTotals } from '../postgres/totals'
 import type { window } from '../workflows/window'
-import { byGroup, countLog, differences, fold, totalOf } from './reference'
+import { countLog, differences, fold, totalOf } from './reference'
+import { readResults, type Results } from './results'
 
 /** Milliseconds after the last record within which everything must be accounted for and closed. */
 const SETTLED_WITHIN = 120_000
@@ -59,7 +61,7 @@ export async function judge(evidence: Evidence): Promise<Verdict> {
 async function settle({ db, client, config }: Evidence, records: number): Promise<string[]> {
   const deadline = Date.now() + SETTLED_WITHIN
   for (;;) {
-    const accounted = await accountedFor(db)
+    const { records: accounted } = await storedTotals(db)
     const open = await openWorkflows(client, config.settings.group)
     if (accounted === records && open === 0) return []
     if (accounted > records) return [`${accounted} records are in Postgres, but the topic has ${records}`]
@@ -71,40 +73,9 @@ async function settle({ db, client, config }: Evidence, records: number): Promis
   }
 }
 
-async function accountedFor(db: Db): Promise<number> {
-  const { rows } = await sql<{ records: number }>`
-    select ((select coalesce(sum(num_hits), 0) from window_results)
-      + (select coalesce(sum(num_hits), 0) from late_web_traffic)
-      + (select coalesce(sum(records), 0) from rejected_counts))::bigint as records`.execute(db)
-  return rows[0]!.records
-}
-
 async function openWorkflows(client: Client, group: string): Promise<number> {
   const query = `WorkflowId starts_with '${group}/' and ExecutionStatus = 'Running' and WorkflowType in ('window', 'exceptions')`
   return (await client.workflow.count(query)).count
-}
-
-interface Results {
-  hits: Map<string, number>
-  hitsAnyCountry: Map<string, number>
-  windowHits: Map<string, number>
-  late: Map<string, number>
-  closed: number
-  rejected: number
-}
-
-async function readResults(db: Db): Promise<Results> {
-  const late = await db.selectFrom('late_web_traffic').selectAll().execute()
-  const rejected = await db.selectFrom('rejected_counts').select('records').execute()
-  const windows = await db.selectFrom('window_results').select(['window_start', 'num_hits']).execute()
-  return {
-    hits: byGroup(await db.selectFrom('aggregated_web_traffic_by_country').selectAll().execute()),
-    hitsAnyCountry: byGroup(await db.selectFrom('aggregated_web_traffic').selectAll().execute()),
-    windowHits: byGroup(windows),
-    late: byGroup(late),
-    closed: totalOf(byGroup(late.filter(({ cause }) => cause === 'closed'))),
-    rejected: rejected.reduce((sum, { records }) => sum + records, 0),
-  }
 }
 
 async function compare({ client, config, log, kafkaStruck }: Evidence, found: Results): Promise<string[]> {
@@ -124,13 +95,12 @@ async function compare({ client, config, log, kafkaStruck }: Evidence, found: Re
   }
   check('hits by host and referrer', found.hitsAnyCountry, fold([found.hits], 3))
   check('hits of a window', found.windowHits, fold([found.hits], 1))
-  const ledger = (await new Pipeline(client, config).status())?.ledger.partitions ?? {}
-  const inLedger = (key: 'hits' | 'late' | 'rejected') =>
-    Object.values(ledger).reduce((sum, { totals }) => sum + totals[key], 0)
+  const status = await new Pipeline(client, config).status()
+  const inLedger = totalsOf(status?.ledger ?? { partitions: {} })
   const sums = { hits: totalOf(expected.hits), late: totalOf(expected.late), rejected: expected.rejected }
   for (const key of ['hits', 'late', 'rejected'] as const)
-    if (inLedger(key) !== sums[key])
-      problems.push(`${key}: ${inLedger(key)} in the ledger instead of ${sums[key]}`)
+    if (inLedger[key] !== sums[key])
+      problems.push(`${key}: ${inLedger[key]} in the ledger instead of ${sums[key]}`)
   if (found.rejected !== sums.rejected)
     problems.push(`rejected: ${found.rejected} instead of ${sums.rejected}`)
   return problems

@@ -1,9 +1,9 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { program } from './servers'
+import { spawnWorker } from '../cli/program'
 
 /** How long a worker may take to drain after SIGTERM, milliseconds. */
 const DRAINED_WITHIN = 60_000
@@ -34,13 +34,7 @@ export class Workers {
   start(): WorkerProcess {
     const name = `worker-${++this.started}`
     const log = join(this.logs, `${name}.log`)
-    const output = openSync(log, 'a')
-    const child = spawn(process.execPath, [program, 'worker'], {
-      stdio: ['ignore', output, output, 'ipc'],
-      detached: true,
-      env: this.environment,
-    })
-    closeSync(output)
+    const child = spawnWorker(log, this.environment)
     const worker = { child, log }
     this.running.add(worker)
     child.once('exit', (code, signal) => {

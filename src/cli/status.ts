@@ -2,6 +2,8 @@ import type { Client } from '@temporalio/client'
 import { Command } from 'commander'
 import { loadConfig, type Config } from '../config'
 import { formatDuration } from '../core/duration'
+import { totalsOf } from '../core/ledger'
+import type { RangeTotals } from '../core/messages'
 import { formatInstant } from '../core/tumbling-window'
 import { watermark } from '../core/watermark'
 import { topicOffsets, withAdmin } from '../kafka/client'
@@ -35,7 +37,7 @@ export interface PipelineStatus {
   /** Up to here no event is awaited any more. */
   frontier: string | null
   windows: { open: number; oldestOpen: string | null; closed: number }
-  totals: { records: number; hits: number; late: number; rejected: number }
+  totals: RangeTotals
   partitions: PartitionStatus[]
   webUi: string | null
 }
@@ -82,27 +84,20 @@ function summarise(
       ...(entry?.totals ?? { records: 0, hits: 0, late: 0, rejected: 0 }),
     }
   })
-  const sum = (pick: (partition: PartitionStatus) => number) =>
-    partitions.reduce((total, partition) => total + pick(partition), 0)
   const [oldest] = ledger.openWindows
   return {
     group,
     topic,
     state: pollers > 0 ? 'running' : running.length > 0 ? 'draining' : 'stopped',
     pollers: { wanted: pollers, running },
-    lag: sum(({ lag }) => lag),
+    lag: partitions.reduce((sum, { lag }) => sum + lag, 0),
     frontier: frontier === null ? null : formatInstant(frontier),
     windows: {
       open: ledger.openWindows.length,
       oldestOpen: oldest === undefined ? null : formatInstant(oldest),
       closed: ledger.closed,
     },
-    totals: {
-      records: sum(({ records }) => records),
-      hits: sum(({ hits }) => hits),
-      late: sum(({ late }) => late),
-      rejected: sum(({ rejected }) => rejected),
-    },
+    totals: totalsOf(ledger),
     partitions,
     webUi: process.env.TEMPORAL_UI_URL ?? null,
   }

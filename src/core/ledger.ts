@@ -40,6 +40,18 @@ export interface LedgerRules {
   allowedLateness: number
 }
 
+/** What is done, all partitions together. */
+export function totalsOf({ partitions }: Pick<LedgerState, 'partitions'>): RangeTotals {
+  const sum = { records: 0, hits: 0, late: 0, rejected: 0 }
+  for (const { totals } of Object.values(partitions)) {
+    sum.records += totals.records
+    sum.hits += totals.hits
+    sum.late += totals.late
+    sum.rejected += totals.rejected
+  }
+  return sum
+}
+
 /** Windows whose time has come, oldest first; starts, epoch ms. */
 export interface DueWindows {
   publish: number[]

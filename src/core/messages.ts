@@ -84,3 +84,51 @@ export interface AppliedPartition {
   basis: Basis
   last: number
 }
+
+/** Pieces of a window that one chain of its runs sent ahead to Postgres, numbered from 1. */
+export interface StagedPieces {
+  chain: string
+  count: number
+}
+
+/** A window's absolute totals. */
+export interface WindowTotals {
+  /** Its first instant, epoch milliseconds. */
+  start: number
+  revision: number
+  /** Whether corrections may follow. */
+  status: 'published' | 'closed'
+  /** Of the pieces and counts together. */
+  hits: number
+  pieces?: StagedPieces
+  /** What is not in a piece. */
+  counts: ColumnarCounts
+  applied: AppliedPartition[]
+}
+
+export interface Published {
+  /** False where this revision or a newer one was there already. */
+  written: boolean
+  groups: number
+  /** Hits of groups beyond `MAX_GROUPS`, counted under `(other)`. */
+  otherHits: number
+}
+
+/** Deltas that came after their window had closed. */
+export interface ClosedDeltas {
+  /** The window's first instant, epoch milliseconds. */
+  start: number
+  deltas: Delta[]
+  /** Earlier ones that were sent ahead, each for itself. */
+  pieces?: StagedPieces
+}
+
+/** What such deltas turned out to be. */
+export interface ClosedOutcome {
+  lateHits: number
+  repeats: number
+  overlaps: Overlap[]
+}
+
+/** Records of a range that contradict what the window has applied. */
+export type Overlap = Pick<Delta, 'partition' | 'first' | 'last'>

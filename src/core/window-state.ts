@@ -1,5 +1,5 @@
 import { encodedBytes, GroupCounter, type ColumnarCounts } from './columnar'
-import type { AppliedPartition, Delta } from './messages'
+import type { AppliedPartition, Delta, Overlap } from './messages'
 
 export type Applied = 'applied' | 'repeat' | 'overlap'
 
@@ -30,8 +30,6 @@ export interface Piece {
   number: number
   counts: ColumnarCounts[]
 }
-
-export type Overlap = Pick<Delta, 'partition' | 'first' | 'last'>
 
 /**
  * What a window has accumulated: the last offset applied of each partition, and counts, in bounded memory.

@@ -7,6 +7,7 @@ import { loadConfig, type Config } from '../config'
 import { kafkaClient } from '../kafka/client'
 import { openDatabase, type Db } from '../postgres/database'
 import { createDatabase, migrate } from '../postgres/migrate'
+import { storedTotals } from '../postgres/totals'
 import { withTemporal } from '../temporal'
 import { produce } from '../traffic/produce'
 import { accessLogSource, liveSource, type Source } from '../traffic/source'
@@ -170,39 +171,17 @@ class Watch {
   /** Waits until every record that was sent is in Postgres, and says how they add up. */
   async untilSettled(sent: number, signal: AbortSignal): Promise<boolean> {
     say(`The traffic has ended after ${sent.toLocaleString('en-US')} records; the last windows close …`)
-    let sums = await this.sums()
-    while (sums.hits + sums.late + sums.rejected !== sent && !signal.aborted) {
+    let sums = await storedTotals(this.db)
+    while (sums.records !== sent && !signal.aborted) {
       await sleep(500, undefined, { signal }).catch(() => undefined)
       await this.printFinished()
-      sums = await this.sums()
+      sums = await storedTotals(this.db)
     }
-    const { windows, hits, late, rejected } = sums
-    const adds = hits + late + rejected === sent
+    const { records, windows, hits, late, rejected } = sums
+    const adds = records === sent
     const line = `records ${sent} ${adds ? '=' : '≠'} hits ${hits} + late ${late} + rejected ${rejected}, in ${windows} windows`
     console.log((adds ? pc.green : pc.red)(pc.bold(line)))
     return adds
-  }
-
-  private async sums() {
-    const { db } = this
-    const windows = await db
-      .selectFrom('window_results')
-      .select(({ fn }) => [fn.countAll<number>().as('windows'), fn.sum<string | null>('num_hits').as('hits')])
-      .executeTakeFirstOrThrow()
-    const late = await db
-      .selectFrom('late_web_traffic')
-      .select(({ fn }) => fn.sum<string | null>('num_hits').as('late'))
-      .executeTakeFirstOrThrow()
-    const rejected = await db
-      .selectFrom('rejected_counts')
-      .select(({ fn }) => fn.sum<string | null>('records').as('rejected'))
-      .executeTakeFirstOrThrow()
-    return {
-      windows: windows.windows,
-      hits: Number(windows.hits ?? 0),
-      late: Number(late.late ?? 0),
-      rejected: Number(rejected.rejected ?? 0),
-    }
   }
 }
 

@@ -12,7 +12,6 @@ export async function findWindow(db: Db, start: number): Promise<KnownWindow | u
     .selectFrom('window_results')
     .select(['revision', 'partitions'])
     .where('window_start', '=', new Date(start))
-    .where('revision', '>', 0)
     .executeTakeFirst()
   return row && { revision: row.revision, applied: row.partitions }
 }

@@ -1,34 +1,15 @@
 import { sql } from 'kysely'
 import { GroupCounter, groups, OTHER, type ColumnarCounts } from '../core/columnar'
-import type { AppliedPartition } from '../core/messages'
+import type { Published, WindowTotals } from '../core/messages'
 import { NamedGroups } from '../core/named-groups'
 import type { Db, Transaction } from './database'
 import { dropPieces, stagedPieces } from './staged-pieces'
 
-export interface WindowResult {
+export interface WindowResult extends WindowTotals {
   /** Epoch milliseconds. */
-  start: number
   end: number
-  revision: number
-  /** Whether corrections may follow. */
-  status: 'published' | 'closed'
-  /** Of the pieces and counts together. */
-  hits: number
-  /** Pieces that were staged before. */
-  pieces?: { chain: string; count: number }
-  /** What is not in a piece. */
-  counts: ColumnarCounts
-  applied: AppliedPartition[]
   /** Groups that keep their name. */
   maxGroups: number
-}
-
-export interface Published {
-  /** False where this revision or a newer one was there already. */
-  written: boolean
-  groups: number
-  /** Hits of groups beyond the bound, counted under `(other)`. */
-  otherHits: number
 }
 
 /**
@@ -44,8 +25,8 @@ export async function publishWindow(db: Db, result: WindowResult): Promise<Publi
     const known = await lockWindow(transaction, result)
     const written = known.revision < result.revision
     if (written) await replaceCounts(transaction, result)
-    const closes = result.status === 'closed' && (written || known.revision === result.revision)
-    if (closes && (written || known.status === 'published')) await closeRevision(transaction, result.start)
+    const current = written || (known.revision === result.revision && known.status === 'published')
+    if (current && result.status === 'closed') await closeRevision(transaction, result.start)
     return { written, ...(await published(transaction, result)) }
   })
 }

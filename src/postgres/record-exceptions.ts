@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { ColumnarCounts } from '../core/columnar'
-import type { AppliedPartition, Delta, RangeExceptions } from '../core/messages'
-import { judge, type Overlap } from '../core/window-state'
+import type { AppliedPartition, ClosedDeltas, ClosedOutcome, Delta, RangeExceptions } from '../core/messages'
+import { judge } from '../core/window-state'
 import type { Db, Transaction } from './database'
 import { toColumns } from './publish-window'
 import { emptyPieces, stagedPieces } from './staged-pieces'
@@ -36,28 +36,16 @@ export async function recordExceptions(
   })
 }
 
-export interface ClosedDeltas {
-  start: number
-  windowSize: number
-  deltas: Delta[]
-  /** Earlier deltas that were staged, each for itself. */
-  pieces?: { chain: string; count: number }
-}
-
-/** What deltas for a closed window turned out to be. */
-export interface ClosedOutcome {
-  lateHits: number
-  repeats: number
-  overlaps: Overlap[]
-}
-
 /**
  * Records deltas that reached a window after it closed, as late with cause `closed`. The last offset applied
  * rises in the same transaction, under the window's lock, so that a repeat is known as one.
  *
  * @throws PiecesMissing where a piece has not arrived yet
  */
-export async function recordClosed(db: Db, closed: ClosedDeltas): Promise<ClosedOutcome> {
+export async function recordClosed(
+  db: Db,
+  closed: ClosedDeltas & { windowSize: number },
+): Promise<ClosedOutcome> {
   const { start, windowSize, pieces } = closed
   const outcome: ClosedOutcome = { lateHits: 0, repeats: 0, overlaps: [] }
   return db.transaction().execute(async transaction => {

@@ -1,4 +1,5 @@
 import type { ColumnarCounts } from '../core/columnar'
+import type { StagedPieces } from '../core/messages'
 import type { Db, Transaction } from './database'
 
 /** Pieces of one window's counts, numbered from 1, by one chain of its runs. */
@@ -50,7 +51,7 @@ export async function* stagedPieces(
 export async function emptyPieces(
   transaction: Transaction,
   start: number,
-  { chain, count }: { chain: string; count: number },
+  { chain, count }: StagedPieces,
 ): Promise<void> {
   await transaction
     .updateTable('staged_pieces')

@@ -12,10 +12,10 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import type { Activities, WindowInput } from '../activities/types'
-import type { Delta } from '../core/messages'
+import type { Delta, Overlap } from '../core/messages'
 import { pieceId } from '../core/names'
 import { formatWindow } from '../core/tumbling-window'
-import { WindowState, type Overlap, type Piece, type WindowSnapshot } from '../core/window-state'
+import { WindowState, type Piece, type WindowSnapshot } from '../core/window-state'
 import { finishedByItsBuild } from './builds'
 import { addDeltas, closeWindow, publishWindow, windowProgress, type WindowProgress } from './messages'
 import type { piece } from './piece'

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { ingestId, pollerId } from '../../src/core/names'
 import { withAdmin } from '../../src/kafka/client'
 import { TestDatabase } from '../postgres/support'
-import { program } from '../support/cluster'
+import { program } from '../../src/cli/program'
 
 /** No command may keep a person waiting for longer. */
 const PATIENCE = 20_000

@@ -1,14 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
-import type { Delta, RangeExceptions } from '../../src/core/messages'
+import type { ClosedOutcome, Delta, RangeExceptions } from '../../src/core/messages'
 import { findWindow } from '../../src/postgres/open-window'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { PiecesMissing, stagePiece } from '../../src/postgres/staged-pieces'
-import {
-  MAX_REJECTED_EVENTS,
-  recordClosed,
-  recordExceptions,
-  type ClosedOutcome,
-} from '../../src/postgres/record-exceptions'
+import { MAX_REJECTED_EVENTS, recordClosed, recordExceptions } from '../../src/postgres/record-exceptions'
 import { columns, Gate, T0, TestDatabase, WINDOW, type Group } from './support'
 
 let database: TestDatabase

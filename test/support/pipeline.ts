@@ -10,18 +10,18 @@ import { Pool } from 'pg'
 import { readLog } from '../../src/chaos/read-log'
 import { loadConfig, type Config } from '../../src/config'
 import type { PipelineStatus } from '../../src/cli/status'
+import { totalsOf } from '../../src/core/ledger'
+import type { RangeTotals } from '../../src/core/messages'
 import { ingestId } from '../../src/core/names'
 import { withTemporal } from '../../src/temporal'
 import { ingestStatus } from '../../src/workflows/messages'
 import { openDatabase, type Db } from '../../src/postgres/database'
-import { program } from './cluster'
+import { storedTotals, type StoredTotals } from '../../src/postgres/totals'
+import { program } from '../../src/cli/program'
 
 const run = promisify(execFile)
 
-export interface LedgerSums {
-  records: number
-  late: number
-  rejected: number
+export interface LedgerSums extends RangeTotals {
   /** Starts, epoch ms. */
   openWindows: number[]
 }
@@ -130,10 +130,7 @@ export class TestPipeline {
     const handle = client.workflow.getHandle(ingestId(this.config.settings.group))
     const status = await handle.query(ingestStatus).catch(() => undefined)
     if (!status) return undefined
-    const { partitions, openWindows } = status.ledger
-    const sum = (pick: 'records' | 'late' | 'rejected') =>
-      Object.values(partitions).reduce((total, { totals }) => total + totals[pick], 0)
-    return { records: sum('records'), late: sum('late'), rejected: sum('rejected'), openWindows }
+    return { ...totalsOf(status.ledger), openWindows: status.ledger.openWindows }
   }
 
   /** Waits until Temporal shows an activity of a workflow as failed and to be tried again; what it failed with. */
@@ -182,20 +179,8 @@ export class TestPipeline {
     return JSON.parse(await this.command('status', '--json')) as PipelineStatus
   }
 
-  /** Hits, late and rejected in Postgres. */
-  async sums(): Promise<{ hits: number; late: number; rejected: number; windows: number }> {
-    const { rows } = await new Query(this.config).all<{
-      hits: number
-      late: number
-      rejected: number
-      windows: number
-    }>(
-      `select (select coalesce(sum(num_hits), 0)::float from window_results) as hits,
-        (select coalesce(sum(num_hits), 0)::float from late_web_traffic) as late,
-        (select coalesce(sum(records), 0)::float from rejected_counts) as rejected,
-        (select count(*)::float from window_results) as windows`,
-    )
-    return rows[0]!
+  sums(): Promise<StoredTotals> {
+    return storedTotals(this.db)
   }
 
   async query<Row extends object>(text: string): Promise<Row[]> {
@@ -207,8 +192,7 @@ export class TestPipeline {
     let before = 0
     let deadline = Date.now() + stalled
     for (;;) {
-      const { hits, late, rejected } = await this.sums()
-      const accounted = hits + late + rejected
+      const { records: accounted } = await this.sums()
       if (accounted === records) return
       if (accounted !== before) deadline = Date.now() + stalled
       before = accounted

@@ -13,7 +13,6 @@ import {
 import type {
   Activities,
   RecordClosedInput,
-  RecordClosedResult,
   StagePieceInput,
   WindowInput,
   WriteWindowInput,
@@ -21,7 +20,7 @@ import type {
 import { packageRoot } from '../../src/cluster/install'
 import { findTemporalProgram } from '../../src/cluster/temporal-program'
 import { groups, type ColumnarCounts } from '../../src/core/columnar'
-import type { AppliedPartition, Delta } from '../../src/core/messages'
+import type { AppliedPartition, ClosedOutcome, Delta } from '../../src/core/messages'
 import type { PipelineSettings } from '../../src/core/settings'
 import { judge } from '../../src/core/window-state'
 import { until } from '../support/until'
@@ -159,13 +158,13 @@ export class MemorySink implements WindowActivities {
     })
   }
 
-  async recordClosed({ start, deltas, pieces }: RecordClosedInput): Promise<RecordClosedResult> {
+  async recordClosed({ start, deltas, pieces }: RecordClosedInput): Promise<ClosedOutcome> {
     await this.attempt('recordClosed')
     const window = this.windows.get(start)
     if (!window) throw new Error('a window that was never published has no late deltas')
     const all = [...(this.staged(pieces).flat() as Delta[]), ...deltas]
     this.calls.push(all)
-    const outcome: RecordClosedResult = { lateHits: 0, repeats: 0, overlaps: [] }
+    const outcome: ClosedOutcome = { lateHits: 0, repeats: 0, overlaps: [] }
     for (const delta of all) {
       const known = window.applied.find(({ partition }) => partition === delta.partition)
       const verdict = judge(delta, known?.last)
