@@ -3,17 +3,17 @@ import type { PipelineSettings } from '../core/settings'
 import { PollerState, type IdleClaim } from '../core/poller-state'
 import type { ReaderRules } from '../core/partition-reader'
 import { watermark } from '../core/watermark'
-import type { Fetch } from '../kafka/group-reader'
+import type { Fetch, Position } from '../kafka/group-reader'
 import type { PartitionOffsets } from '../kafka/client'
 import type { Logger } from '../log'
 import type { PipelinePort } from './pipeline-port'
 
 /** What the poller needs of Kafka; see {@link GroupReader}. */
 export interface LogPort {
-  begin(positions: { partition: number; position: number }[]): void
+  begin(positions: Position[]): void
   pause(partitions: number[]): void
   offsets(): Promise<PartitionOffsets[]>
-  commit(positions: { partition: number; position: number }[]): Promise<void>
+  commit(positions: Position[]): Promise<void>
 }
 
 export interface PollerProgress {
@@ -179,7 +179,7 @@ export class Poller {
     }
     this.log.pause(this.assigned)
     while (this.state.pending) await this.flush()
-    await this.commit(this.state.partitions.map(({ partition, position }) => ({ partition, position })))
+    await this.commit(this.positions)
     return this.recordsTaken
   }
 
@@ -237,7 +237,7 @@ export class Poller {
     this.reclaimAt = Infinity
     this.lastFlush = Date.now()
     if (assignment !== this.assignments) return
-    this.log.begin(this.state.partitions.map(({ partition, position }) => ({ partition, position })))
+    this.log.begin(this.positions)
     this.logger.info({ claims }, 'claimed partitions')
   }
 
@@ -245,10 +245,7 @@ export class Poller {
    * A topic that ends before what is done is another one of the same name. kafkajs would read it from its start and
    * pass over what has an offset below the position.
    */
-  private refuseRecreated(
-    positions: { partition: number; position: number }[],
-    offsets: PartitionOffsets[],
-  ): void {
+  private refuseRecreated(positions: Position[], offsets: PartitionOffsets[]): void {
     for (const { partition, position } of positions) {
       const high = offsets[partition]?.high ?? 0
       if (position <= high) continue
@@ -296,7 +293,11 @@ export class Poller {
     this.reclaimSoon()
   }
 
-  private async commit(positions: { partition: number; position: number }[]): Promise<void> {
+  private get positions(): Position[] {
+    return this.state.partitions.map(({ partition, position }) => ({ partition, position }))
+  }
+
+  private async commit(positions: Position[]): Promise<void> {
     if (positions.length === 0) return
     await this.log
       .commit(positions)
@@ -309,7 +310,7 @@ export class Poller {
     const seconds = (now - this.lastTick) / 1_000
     this.lastTick = now
     this.reportProgress(seconds)
-    const positions = this.state.partitions.map(({ partition, position }) => ({ partition, position }))
+    const { positions } = this
     let offsets: PartitionOffsets[]
     try {
       offsets = await this.log.offsets()

@@ -13,6 +13,12 @@ export interface GroupReaderEvents {
   onError: (error: Error) => void
 }
 
+/** The offset of the record that is read next. */
+export interface Position {
+  partition: number
+  position: number
+}
+
 export interface Fetch {
   partition: number
   fetchedFrom: number
@@ -115,7 +121,7 @@ export class GroupReader {
   }
 
   /** Reads on from these positions. */
-  begin(positions: { partition: number; position: number }[]): void {
+  begin(positions: Position[]): void {
     for (const { partition, position } of positions)
       this.consumer.seek({ topic: this.topic, partition, offset: String(position) })
     this.consumer.resume([{ topic: this.topic, partitions: positions.map(({ partition }) => partition) }])
@@ -130,7 +136,7 @@ export class GroupReader {
   }
 
   /** For the tools that show lag. May speak for a newer generation than it was meant for, which does no harm. */
-  async commit(positions: { partition: number; position: number }[]): Promise<void> {
+  async commit(positions: Position[]): Promise<void> {
     await this.consumer.commitOffsets(
       positions.map(({ partition, position }) => ({
         topic: this.topic,
