@@ -1,3 +1,5 @@
+import { GroupTable } from './group-table'
+
 /**
  * Counts by host, referrer and country, as they travel through Temporal: each distinct string once, then four
  * integers a group: indexes into `hosts`, `referrers` and `countries`, and the count.
@@ -16,10 +18,6 @@ export interface GroupCount {
   hits: number
 }
 
-/** Host, referrer and country indexes share one number as a key: 22 + 22 + 9 bits, the 53 a double holds exactly. */
-const COUNTRIES = 2 ** 9
-const REFERRERS = 2 ** 22
-
 /** A row as JSON at the most: three indexes and a count with their commas. */
 const ROW_BYTES = 30
 
@@ -36,10 +34,12 @@ class Dictionary {
   private readonly indexes = new Map<string, number>()
   bytes = 0
 
-  find(text: string): number | undefined {
-    return this.indexes.get(text)
+  /** The text's index; {@link ABSENT} where it has none. */
+  find(text: string): number {
+    return this.indexes.get(text) ?? ABSENT
   }
 
+  /** The text's index, given to it now where it has none. */
   index(text: string): number {
     let index = this.indexes.get(text)
     if (index === undefined) {
@@ -50,8 +50,9 @@ class Dictionary {
     return index
   }
 
-  get size(): number {
-    return this.indexes.size
+  /** The indexes, {@link ABSENT} among them, of the texts of another dictionary. */
+  translate(texts: string[]): Int32Array {
+    return Int32Array.from(texts, text => this.find(text))
   }
 
   strings(): string[] {
@@ -59,12 +60,15 @@ class Dictionary {
   }
 }
 
-/** Counts groups; dictionaries keep a group's cost at one number, however long its strings are. */
+/** An index that no row has. */
+const ABSENT = -1
+
+/** Counts groups; dictionaries keep a group's cost at a few numbers, however long its strings are. */
 export class GroupCounter {
   private readonly hosts = new Dictionary()
   private readonly referrers = new Dictionary()
   private readonly countries = new Dictionary()
-  private readonly counts = new Map<number, number>()
+  private readonly table = new GroupTable()
   private others = 0
   hits = 0
 
@@ -73,59 +77,74 @@ export class GroupCounter {
 
   add(host: string, referrer: string, country: string, hits = 1): void {
     this.hits += hits
-    const key = keyOf(this.hosts.find(host), this.referrers.find(referrer), this.countries.find(country))
-    const count = this.counts.get(key)
-    if (count !== undefined) this.counts.set(key, count + hits)
+    const row = this.rowOf(host, referrer, country)
+    if (row >= 0) this.table.increase(row, hits)
     else if (!this.admits || this.admits(host, referrer, country))
       this.addNamed(host, referrer, country, hits)
     else this.addOther(host, country, hits)
   }
 
-  private addNamed(host: string, referrer: string, country: string, hits: number): boolean {
-    const key = keyOf(this.hosts.index(host), this.referrers.index(referrer), this.countries.index(country))
-    const count = this.counts.get(key)
-    this.counts.set(key, (count ?? 0) + hits)
-    return count === undefined
+  /** Index of the group's row, -1 where it has none. */
+  private rowOf(host: string, referrer: string, country: string): number {
+    return this.table.find(this.hosts.find(host), this.referrers.find(referrer), this.countries.find(country))
+  }
+
+  private addNamed(host: string, referrer: string, country: string, hits: number): void {
+    const a = this.hosts.index(host)
+    const b = this.referrers.index(referrer)
+    const c = this.countries.index(country)
+    const row = this.table.find(a, b, c)
+    if (row >= 0) this.table.increase(row, hits)
+    else this.table.append(a, b, c, hits)
   }
 
   /** The host keeps its name while there are few such; there are only so many countries. */
   private addOther(host: string, country: string, hits: number): void {
-    const key = keyOf(this.hosts.find(host), this.referrers.find(OTHER), this.countries.find(country))
-    const named = this.counts.has(key) || this.others < MAX_OTHER_GROUPS
-    if (this.addNamed(named ? host : OTHER, OTHER, country, hits)) this.others++
+    const named = this.rowOf(host, OTHER, country) >= 0 || this.others < MAX_OTHER_GROUPS
+    const before = this.groups
+    this.addNamed(named ? host : OTHER, OTHER, country, hits)
+    if (this.groups > before) this.others++
   }
 
-  addAll(columns: ColumnarCounts): void {
-    for (const { host, referrer, country, hits } of groups(columns)) this.add(host, referrer, country, hits)
+  addAll({ hosts, referrers, countries, rows }: ColumnarCounts): void {
+    const ownHosts = this.hosts.translate(hosts)
+    const ownReferrers = this.referrers.translate(referrers)
+    const ownCountries = this.countries.translate(countries)
+    for (let i = 0; i < rows.length; i += 4) {
+      const host = rows[i]!
+      const referrer = rows[i + 1]!
+      const country = rows[i + 2]!
+      const hits = rows[i + 3]!
+      const row = this.table.find(ownHosts[host]!, ownReferrers[referrer]!, ownCountries[country]!)
+      if (row >= 0) {
+        this.table.increase(row, hits)
+        this.hits += hits
+      } else {
+        this.add(hosts[host]!, referrers[referrer]!, countries[country]!, hits)
+        ownHosts[host] = this.hosts.find(hosts[host]!)
+        ownReferrers[referrer] = this.referrers.find(referrers[referrer]!)
+        ownCountries[country] = this.countries.find(countries[country]!)
+      }
+    }
   }
 
   get groups(): number {
-    return this.counts.size
+    return this.table.size
   }
 
   /** Upper bound of the JSON text of {@link columns} in bytes, kept as groups are added. */
   get encodedBytes(): number {
-    return this.hosts.bytes + this.referrers.bytes + this.countries.bytes + this.counts.size * ROW_BYTES + 64
+    return this.hosts.bytes + this.referrers.bytes + this.countries.bytes + this.groups * ROW_BYTES + 64
   }
 
   columns(): ColumnarCounts {
-    const rows: number[] = []
-    for (const [key, hits] of this.counts) {
-      const pair = Math.floor(key / COUNTRIES)
-      rows.push(Math.floor(pair / REFERRERS), pair % REFERRERS, key % COUNTRIES, hits)
-    }
     return {
       hosts: this.hosts.strings(),
       referrers: this.referrers.strings(),
       countries: this.countries.strings(),
-      rows,
+      rows: this.table.toArray(),
     }
   }
-}
-
-/** NaN where a part is not known: no group has that key. */
-function keyOf(host = NaN, referrer = NaN, country = NaN): number {
-  return (host * REFERRERS + referrer) * COUNTRIES + country
 }
 
 /** Upper bound of the JSON text of columnar counts in bytes. */

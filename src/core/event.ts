@@ -59,14 +59,18 @@ export function readEvent(
   return {
     eventTime,
     host,
-    referrer: referrerOf(fields.referrer, rules.referrer),
+    referrer: normalReferrer(fields.referrer, rules.referrer),
     ip: typeof fields.ip === 'string' ? fields.ip.trim() : '',
   }
 }
 
-function hostOf(fields: Record<string, unknown>): string {
-  const given = typeof fields.host === 'string' ? withoutPort(fields.host.trim()) : ''
-  return storable((given || hostOfUrl(fields.url)).toLowerCase())
+function hostOf({ host, url }: Record<string, unknown>): string {
+  return (typeof host === 'string' && normalHost(host)) || normalHost(hostOfUrl(url))
+}
+
+/** How a host is counted, whichever way it was written; empty where there is none. */
+export function normalHost(host: string): string {
+  return storable(withoutPort(host.trim()).toLowerCase())
 }
 
 function withoutPort(host: string): string {
@@ -86,7 +90,8 @@ function hostOfUrl(url: unknown): string {
   }
 }
 
-function referrerOf(value: unknown, grouping: EventRules['referrer']): string {
+/** How a referrer is counted; empty where there is none. */
+export function normalReferrer(value: unknown, grouping: EventRules['referrer']): string {
   if (typeof value !== 'string' || value === '-') return ''
   const referrer = grouping === 'origin' ? originOf(value) : value
   return storable(referrer.slice(0, MAX_REFERRER_LENGTH))

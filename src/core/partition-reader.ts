@@ -1,5 +1,6 @@
 import { GroupCounter, type Admits } from './columnar'
-import { readEvent, type EventRules, type RejectionReason } from './event'
+import type { RejectionReason } from './event'
+import { EventReader, type LocatingRules } from './event-reader'
 import type { Claimed, Delta, RangeExceptions, RangeTotals } from './messages'
 import { NamedGroups } from './named-groups'
 import { windowStart } from './tumbling-window'
@@ -10,16 +11,14 @@ export interface LogRecord {
   offset: number
   timestamp: number
   /** UTF-8 text; null for a tombstone. */
-  value: string | null
+  value: Uint8Array | null
 }
 
-export interface ReaderRules extends EventRules {
+export interface ReaderRules extends LocatingRules {
   windowSize: number
   watermarkDelay: number
   allowedLateness: number
   maxGroups: number
-  /** ISO 3166-1 alpha-2 code of an address, `??` where unknown. */
-  locate: (ip: string) => string
 }
 
 /** A range is cut before the encoded counts of one window, or of its late events, grow beyond this. */
@@ -133,6 +132,7 @@ export class PartitionReader {
     claimed: Claimed,
     private readonly rules: ReaderRules,
     private readonly earliest = 0,
+    private readonly events = new EventReader(rules),
   ) {
     this.partition = claimed.partition
     this.epoch = claimed.epoch
@@ -218,7 +218,7 @@ export class PartitionReader {
   /** False where the event would make its message too large. */
   private count(record: LogRecord): boolean {
     const { range, rules } = this
-    const event = readEvent(record.value, record.timestamp, rules)
+    const event = this.events.read(record.value, record.timestamp)
     if (typeof event === 'string') {
       range.countRejected(event, record.offset)
     } else {
@@ -226,11 +226,11 @@ export class PartitionReader {
       const late = this.isLate(start)
       // While re-reading, the end is given: it was chosen under the same bound.
       if (this.limit === null && range.encodedBytes(start, late) > MAX_DELTA_BYTES) return false
-      const country = rules.locate(event.ip)
+      const { host, referrer, country } = event
       if (late) {
-        range.countLate(start, event.host, event.referrer, country)
+        range.countLate(start, host, referrer, country)
       } else {
-        range.hit(start, record.offset, this.admits).add(event.host, event.referrer, country)
+        range.hit(start, record.offset, this.admits).add(host, referrer, country)
         range.toBasis = advance(range.toBasis, event.eventTime, record.timestamp)
       }
     }

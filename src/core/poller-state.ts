@@ -1,4 +1,5 @@
 import type { FlushAnswer, FlushRequest, Claimed, Delta, PartitionFlush, RangeExceptions } from './messages'
+import { EventReader } from './event-reader'
 import { PartitionReader, type Range, type ReaderRules } from './partition-reader'
 
 export interface IdleClaim {
@@ -31,11 +32,15 @@ export class PollerState {
   /** Every delta accepted by its window; to be said with the next flush. */
   private done = new Map<number, Range>()
   private planned: Range[] = []
+  /** What it remembers of hosts, referrers and addresses serves all partitions. */
+  private readonly events: EventReader
 
   constructor(
     readonly poller: number,
     private readonly rules: ReaderRules,
-  ) {}
+  ) {
+    this.events = new EventReader(rules)
+  }
 
   /**
    * Takes the place of every earlier assignment: what was held of it belongs to whoever claims it next.
@@ -49,7 +54,8 @@ export class PollerState {
     this.planned = []
     for (const claimed of claims) {
       const { partition } = claimed
-      this.readers.set(partition, new PartitionReader(claimed, this.rules, earliest.get(partition)))
+      const reader = new PartitionReader(claimed, this.rules, earliest.get(partition), this.events)
+      this.readers.set(partition, reader)
     }
   }
 

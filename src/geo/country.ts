@@ -63,28 +63,11 @@ export async function openCountryDatabase(file?: string): Promise<LocateCountry>
     const reason = error instanceof Error ? error.message : String(error)
     throw new UserError(`GEO_DATABASE: ${path} cannot be read as a MaxMind database (${reason}).`)
   }
-  const locate = (ip: string): string => {
+  return ip => {
     if (!validate(ip)) return UNKNOWN_COUNTRY
     const address = withoutMapping(ip)
     if (isNobodys(address)) return UNKNOWN_COUNTRY
     const found = reader.get(address)
     return found?.country_code ?? found?.country?.iso_code ?? UNKNOWN_COUNTRY
-  }
-  return remembering(locate)
-}
-
-/** Addresses come again and again; what was found for the last so many is kept. */
-const REMEMBERED = 100_000
-
-function remembering(locate: LocateCountry): LocateCountry {
-  const known = new Map<string, string>()
-  return ip => {
-    let country = known.get(ip)
-    if (country === undefined) {
-      country = locate(ip)
-      if (known.size >= REMEMBERED) known.clear()
-      known.set(ip, country)
-    }
-    return country
   }
 }

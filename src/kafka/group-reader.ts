@@ -165,6 +165,6 @@ function toRecord({ offset, timestamp, value }: KafkaMessage): LogRecord {
   return {
     offset: Number(offset),
     timestamp: Number(timestamp),
-    value: value === null ? null : value.toString(),
+    value,
   }
 }

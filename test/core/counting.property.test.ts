@@ -25,7 +25,7 @@ const partitionLog = fc.array(entry, { maxLength: 60 }).map(entries => {
   let offset = 0
   return entries.map(({ event, gap }): LogRecord => {
     offset += 1 + gap
-    return event ? record(offset, event) : { offset, timestamp: T0, value: 'malformed' }
+    return event ? record(offset, event) : { offset, timestamp: T0, value: Buffer.from('malformed') }
   })
 })
 const logs = fc.array(partitionLog, { minLength: 1, maxLength: 3 })

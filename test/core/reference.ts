@@ -12,7 +12,8 @@ export function referenceCount(logs: LogRecord[][], windowSize = 5 * MINUTE, del
   const result: ReferenceCount = { hits: {}, late: {}, rejected: 0 }
   for (const log of logs) {
     let newest = -Infinity
-    for (const { value, timestamp } of log) {
+    for (const { value: bytes, timestamp } of log) {
+      const value = bytes?.toString()
       if (!value?.startsWith('{')) {
         result.rejected++
         continue

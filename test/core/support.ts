@@ -26,6 +26,6 @@ export function record(
   offset: number,
   { at, host = 'a.example', referrer = '', ip = 'DE' }: TestEvent,
 ): LogRecord {
-  const value = JSON.stringify({ event_time: new Date(at).toISOString(), host, referrer, ip })
+  const value = Buffer.from(JSON.stringify({ event_time: new Date(at).toISOString(), host, referrer, ip }))
   return { offset, timestamp: T0 + 24 * 60 * MINUTE, value }
 }

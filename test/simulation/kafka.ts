@@ -23,7 +23,8 @@ export class Kafka {
 
   append({ partition, gap, value, event }: Arrival): void {
     const log = this.log[partition]!
-    log.push({ offset: this.end(partition) + gap, timestamp: this.world.clock, value, event })
+    const bytes = value === null ? null : Buffer.from(value)
+    log.push({ offset: this.end(partition) + gap, timestamp: this.world.clock, value: bytes, event })
   }
 
   /** The offset that the next record will get at the least. */

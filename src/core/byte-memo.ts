@@ -1,0 +1,98 @@
+/** Entries, and bytes of their keys, at most; then all are forgotten. */
+const MAX_ENTRIES = 1 << 16
+const MAX_BYTES = 1 << 22
+const FIRST_ENTRIES = 1 << 8
+
+/** As a signed number, as the steps after it are. */
+const FNV_OFFSET = 0x811c9dc5 | 0
+const FNV_PRIME = 0x01000193
+
+/**
+ * Remembers what a function gives for a text, and finds it by the text's UTF-8 bytes: for texts that come again and
+ * again, no string is made. A hash table with linear probing, at most half full; hashes are FNV-1a.
+ *
+ * @typeParam T not undefined
+ */
+export class ByteMemo<T> {
+  /** Index of an entry plus one, 0 where there is none. */
+  private slots = new Int32Array(FIRST_ENTRIES * 2)
+  private hashes = new Int32Array(FIRST_ENTRIES)
+  /** Where the key of an entry ends in `keys`; it begins where the one before it ends. */
+  private ends = new Int32Array(FIRST_ENTRIES)
+  private keys = new Uint8Array(FIRST_ENTRIES * 16)
+  private values: T[] = []
+
+  constructor(private readonly make: (text: string) => T) {}
+
+  /** What the function gives for the text at `[from, to)`; bytes that are no UTF-8 read as U+FFFD. */
+  get(bytes: Uint8Array, from: number, to: number): T {
+    let hash = FNV_OFFSET
+    for (let i = from; i < to; i++) hash = Math.imul(hash ^ bytes[i]!, FNV_PRIME)
+    const mask = this.slots.length - 1
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const entry = this.slots[slot]! - 1
+      if (entry < 0) return this.remember(bytes.subarray(from, to), hash, slot)
+      if (this.hashes[entry] === hash && this.isKey(entry, bytes, from, to)) return this.values[entry]!
+    }
+  }
+
+  private isKey(entry: number, bytes: Uint8Array, from: number, to: number): boolean {
+    const start = this.startOf(entry)
+    if (this.ends[entry]! - start !== to - from) return false
+    for (let i = from, at = start; i < to; i++, at++) if (bytes[i] !== this.keys[at]) return false
+    return true
+  }
+
+  private startOf(entry: number): number {
+    return entry === 0 ? 0 : this.ends[entry - 1]!
+  }
+
+  private remember(key: Uint8Array, hash: number, slot: number): T {
+    const value = this.make(decodeText(key))
+    const entry = this.values.length
+    const start = this.startOf(entry)
+    const end = start + key.length
+    if (entry === MAX_ENTRIES || end > MAX_BYTES) {
+      this.forget()
+      return value
+    }
+    if (end > this.keys.length) this.keys = enlarged(this.keys, new Uint8Array(end * 2))
+    this.keys.set(key, start)
+    this.ends[entry] = end
+    this.hashes[entry] = hash
+    this.values.push(value)
+    this.slots[slot] = entry + 1
+    if (this.values.length === this.hashes.length) this.grow()
+    return value
+  }
+
+  private grow(): void {
+    const { length } = this.hashes
+    this.hashes = enlarged(this.hashes, new Int32Array(length * 2))
+    this.ends = enlarged(this.ends, new Int32Array(length * 2))
+    this.slots = new Int32Array(length * 4)
+    const mask = this.slots.length - 1
+    for (let entry = 0; entry < length; entry++) {
+      let slot = this.hashes[entry]! & mask
+      while (this.slots[slot] !== 0) slot = (slot + 1) & mask
+      this.slots[slot] = entry + 1
+    }
+  }
+
+  private forget(): void {
+    this.slots.fill(0)
+    this.values = []
+  }
+}
+
+function enlarged<A extends Int32Array | Uint8Array>(from: A, into: A): A {
+  into.set(from)
+  return into
+}
+
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+
+/** UTF-8 text; bytes that are none read as U+FFFD, and a byte order mark is kept. */
+export function decodeText(bytes: Uint8Array): string {
+  return decoder.decode(bytes)
+}
