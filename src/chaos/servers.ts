@@ -1,10 +1,9 @@
-import { execFile } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import type { ComponentName } from '../cluster'
 import { AttendedCluster } from '../cluster/attended'
 import { anyFreePort } from '../cluster/ports'
 import { isAlive, type ProcessIdentity } from '../cluster/process-identity'
+import { processTree } from '../cluster/process-tree'
 import { readState } from '../cluster/state'
 import { holdProcesses } from './held-processes'
 
@@ -66,16 +65,4 @@ function killIfThere(pid: number): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
-}
-
-/** A process and everything it started that still runs, parents first: Postgres has a process a session. */
-async function processTree(root: number): Promise<number[]> {
-  const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid='])
-  const pairs = stdout
-    .trim()
-    .split('\n')
-    .map(line => line.trim().split(/\s+/).map(Number))
-  const tree = [root]
-  for (const parent of tree) for (const [pid, ppid] of pairs) if (ppid === parent) tree.push(pid!)
-  return tree
 }

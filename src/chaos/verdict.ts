@@ -8,8 +8,8 @@ import { openCountryDatabase } from '../geo/country'
 import type { Db } from '../postgres/database'
 import { storedTotals } from '../postgres/totals'
 import type { window } from '../workflows/window'
-import { countLog, differences, fold, totalOf } from './reference'
-import { readResults, type Results } from './results'
+import { countLog, differences, fold, totalOf } from '../oracle/reference'
+import { readResults, type Results } from '../oracle/results'
 
 /** Milliseconds after the last record within which everything must be accounted for and closed. */
 const SETTLED_WITHIN = 120_000

@@ -5,7 +5,7 @@ import { pollerId } from '../../src/core/names'
 import { openCountryDatabase } from '../../src/geo/country'
 import { withTemporal } from '../../src/temporal'
 import { expectCounts } from '../support/counts'
-import { countLog, totalOf, type Reference } from '../../src/chaos/reference'
+import { countLog, totalOf, type Reference } from '../../src/oracle/reference'
 import { TestPipeline } from '../support/pipeline'
 
 const EVENTS = 1_000_000

@@ -7,7 +7,7 @@ import { windowProgress } from '../../src/workflows/messages'
 import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
 import { PostgresRelay } from '../support/postgres-relay'
-import { countLog, totalOf } from '../../src/chaos/reference'
+import { countLog, totalOf } from '../../src/oracle/reference'
 
 /** How long Postgres is away. */
 const OUTAGE = Number(process.env.OUTAGE_SECONDS ?? 20) * 1_000

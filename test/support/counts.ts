@@ -1,7 +1,7 @@
 import { expect } from '@jest/globals'
 import type { Db } from '../../src/postgres/database'
-import { differences, fold, type Reference } from '../../src/chaos/reference'
-import { readResults } from '../../src/chaos/results'
+import { differences, fold, type Reference } from '../../src/oracle/reference'
+import { readResults } from '../../src/oracle/results'
 
 /** Every table of counts, row by row, against an independent count. */
 export async function expectCounts(db: Db, reference: Reference): Promise<void> {

@@ -1,20 +1,23 @@
 import { randomUUID } from 'node:crypto'
 import type { Kafka, KafkaMessage } from 'kafkajs'
 
-/** Reads a whole topic with kafkajs alone, partition by partition in order. */
-export async function readLog(kafka: Kafka, topic: string): Promise<KafkaMessage[][]> {
+/** Reads a whole topic with kafkajs alone, each partition in its order. */
+export async function eachMessage(
+  kafka: Kafka,
+  topic: string,
+  use: (partition: number, message: KafkaMessage) => void,
+): Promise<void> {
   const admin = kafka.admin()
   await admin.connect()
   const offsets = await admin.fetchTopicOffsets(topic)
   await admin.disconnect()
-  const log: KafkaMessage[][] = offsets.map(() => [])
   let remaining = offsets.reduce((sum, { low, high }) => sum + Number(high) - Number(low), 0)
   const consumer = kafka.consumer({ groupId: `${topic}-reference-${randomUUID()}`, maxBytes: 32 << 20 })
   await consumer.connect()
   await consumer.subscribe({ topics: [topic], fromBeginning: true })
   await new Promise<void>((resolve, reject) => {
     const eachBatch = ({ batch }: { batch: { partition: number; messages: KafkaMessage[] } }) => {
-      for (const message of batch.messages) log[batch.partition]!.push(message)
+      for (const message of batch.messages) use(batch.partition, message)
       remaining -= batch.messages.length
       if (remaining === 0) resolve()
       return Promise.resolve()
@@ -22,5 +25,11 @@ export async function readLog(kafka: Kafka, topic: string): Promise<KafkaMessage
     consumer.run({ autoCommit: false, eachBatch }).catch(reject)
   })
   await consumer.disconnect()
-  return log
+}
+
+/** All messages of a topic, by partition. */
+export async function readLog(kafka: Kafka, topic: string): Promise<KafkaMessage[][]> {
+  const log: KafkaMessage[][] = []
+  await eachMessage(kafka, topic, (partition, message) => (log[partition] ??= []).push(message))
+  return Array.from(log, messages => messages ?? [])
 }

@@ -11,35 +11,48 @@ export interface Reference {
  * Counts a topic as read by kafkajs alone, by the rules as written down and nothing of the product but the
  * country look-up. Keys are `start|host|referrer|country`, start in ISO 8601.
  */
+export class LogCounter {
+  readonly counted: Reference = { hits: new Map(), late: new Map(), rejected: 0 }
+  private readonly newest: number[] = []
+
+  constructor(
+    private readonly locate: LocateCountry,
+    private readonly windowSize: number,
+    private readonly delay: number,
+  ) {}
+
+  /** The records of a partition, in their order. */
+  add(partition: number, { value, timestamp }: KafkaMessage): void {
+    const { counted } = this
+    const newest = this.newest[partition] ?? -Infinity
+    const event = parse(value)
+    const time = event ? Date.parse(event.event_time) : NaN
+    if (!event || Number.isNaN(time) || time > Number(timestamp) + 60_000) {
+      counted.rejected++
+      return
+    }
+    const start = time - (time % this.windowSize)
+    const key = [
+      new Date(start).toISOString(),
+      event.host,
+      event.referrer.replace(/^-$/, ''),
+      this.locate(event.ip),
+    ].join('|')
+    const into = start + this.windowSize <= newest - this.delay ? counted.late : counted.hits
+    into.set(key, (into.get(key) ?? 0) + 1)
+    this.newest[partition] = Math.max(newest, Math.min(time, Number(timestamp)))
+  }
+}
+
 export function countLog(
   log: KafkaMessage[][],
   locate: LocateCountry,
   windowSize: number,
   delay: number,
 ): Reference {
-  const result: Reference = { hits: new Map(), late: new Map(), rejected: 0 }
-  for (const partition of log) {
-    let newest = -Infinity
-    for (const { value, timestamp } of partition) {
-      const event = parse(value)
-      const time = event ? Date.parse(event.event_time) : NaN
-      if (!event || Number.isNaN(time) || time > Number(timestamp) + 60_000) {
-        result.rejected++
-        continue
-      }
-      const start = time - (time % windowSize)
-      const key = [
-        new Date(start).toISOString(),
-        event.host,
-        event.referrer.replace(/^-$/, ''),
-        locate(event.ip),
-      ].join('|')
-      const into = start + windowSize <= newest - delay ? result.late : result.hits
-      into.set(key, (into.get(key) ?? 0) + 1)
-      newest = Math.max(newest, Math.min(time, Number(timestamp)))
-    }
-  }
-  return result
+  const counter = new LogCounter(locate, windowSize, delay)
+  log.forEach((messages, partition) => messages.forEach(message => counter.add(partition, message)))
+  return counter.counted
 }
 
 interface Event {
