@@ -1,14 +1,15 @@
-# make setup | demo [FOR=60] [LOG=access.log HOST=name] | test | chaos [SEEDS=3] | lint | clean
+# make setup | demo [FOR=60] [LOG=access.log HOST=name] | test | chaos [SEEDS=3] | bench [EVENTS=5000000] | lint | clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 CLI := node bin/web-traffic.js
 
-.PHONY: help setup demo test chaos lint format clean
+.PHONY: help setup demo test chaos bench lint format clean
 
 help:
 	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   the whole pipeline, live or on a log of yours'
 	@echo 'make test                                                  lint, types and all tests, on real servers'
 	@echo 'make chaos [SEEDS=20]                                      faults of every kind on real servers, and an exact count after them'
+	@echo 'make bench [EVENTS=1000000]                                how fast a topic is loaded, beside what kafkajs alone can do'
 	@echo 'make setup                                                 install and build'
 
 setup: dist/.built
@@ -37,6 +38,10 @@ test: lint
 # FIRST=7 begins with seed 7; SHORT=1 takes a few faults a seed; JSON=1 prints JSON.
 chaos: setup
 	@node dist/chaos/main.js $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(SHORT),--short) $(if $(JSON),--json)
+
+# WORKERS=1,2,4 loads once with each; JSON=1 prints JSON.
+bench: setup
+	@node dist/bench/main.js $(if $(EVENTS),--events $(EVENTS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(JSON),--json)
 
 format: setup
 	npm run --silent format

@@ -1,0 +1,210 @@
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Client } from '@temporalio/client'
+import { spawnWorker } from '../cli/program'
+import { startPipeline } from '../cli/start'
+import type { ComponentName } from '../cluster'
+import { readState } from '../cluster/state'
+import { loadConfig, type Config } from '../config'
+import { windowId } from '../core/names'
+import { byGroup, differences, type Reference } from '../oracle/reference'
+import { openDatabase, type Db } from '../postgres/database'
+import { createDatabase, migrate } from '../postgres/migrate'
+import { storedTotals } from '../postgres/totals'
+import { withTemporal } from '../temporal'
+import { cpuSeconds, peakResident } from './usage'
+
+export interface LoadOptions {
+  name: string
+  topic: string
+  workers: number
+  /** Folder of the cluster, and one for the workers' logs. */
+  cluster: string
+  logs: string
+  /** Settings beside those of the servers and the topic. */
+  settings: Record<string, string>
+  reference: Reference
+  signal: AbortSignal
+}
+
+export interface Load {
+  workers: number
+  events: number
+  /** From the first partition claimed to the last delta accepted by its window. */
+  secondsToAccepted: number
+  /** From the same moment to the last row visible in Postgres. */
+  secondsToVisible: number
+  /** CPU seconds in that time, by program. */
+  cpu: Record<'workers' | ComponentName, number>
+  /** The most memory resident at once in one worker, MB. */
+  peakMB: number
+  windows: number
+  groups: number
+  /** Of a window's workflow, on average. */
+  perWindow: { messages: number; historyEvents: number; historyBytes: number }
+  /** Where the tables differ from the independent count; none where they are right. */
+  problems: string[]
+}
+
+type Usage = Load['cpu']
+
+/** Loads a topic with a new pipeline and workers of its own, and holds the result against an independent count. */
+export async function load(options: LoadOptions): Promise<Load> {
+  const { name, topic, workers, settings } = options
+  Object.assign(process.env, { KAFKA_GROUP: name, KAFKA_TOPIC: topic, POSTGRES_DB: name, ...settings })
+  const config = loadConfig()
+  await createDatabase(config.postgres)
+  const db = openDatabase(config.postgres, 2)
+  mkdirSync(options.logs, { recursive: true })
+  const logs = Array.from({ length: workers }, (_, i) => join(options.logs, `${name}-${i + 1}.log`))
+  try {
+    await migrate(db)
+    await startPipeline(config, workers, 'earliest')
+    const processes = logs.map(log => spawnWorker(log, { ...process.env, LOG_LEVEL: 'debug' }))
+    try {
+      const pids = processes.map(({ pid }) => pid!)
+      const [began] = await untilLogged(logs, 'claimed partitions', options.signal)
+      const before = await usage(pids, options.cluster)
+      const events = await untilVisible(db, options)
+      const ended = Date.now()
+      const after = await usage(pids, options.cluster)
+      const flushed = loggedAt(logs, 'flushed')
+      return {
+        workers,
+        events,
+        secondsToAccepted: (Math.max(...flushed) - began!) / 1_000,
+        secondsToVisible: (ended - began!) / 1_000,
+        cpu: difference(before, after),
+        peakMB: Math.max(...pids.map(peakResident)),
+        ...(await windowsOf(db, config)),
+        problems: await compare(db, options.reference),
+      }
+    } finally {
+      await Promise.all(processes.map(endWorker))
+    }
+  } finally {
+    await db.destroy()
+  }
+}
+
+async function endWorker(worker: ChildProcess): Promise<void> {
+  if (worker.exitCode !== null || worker.signalCode !== null) return
+  const exited = once(worker, 'exit')
+  worker.kill('SIGTERM')
+  await exited
+}
+
+async function untilVisible(db: Db, { reference, signal }: LoadOptions): Promise<number> {
+  const events = sum(reference.hits.values()) + sum(reference.late.values()) + reference.rejected
+  for (;;) {
+    signal.throwIfAborted()
+    if ((await storedTotals(db)).records >= events) return events
+    await sleep(100)
+  }
+}
+
+/** The moments, epoch milliseconds, at which the workers logged this. */
+function loggedAt(logs: string[], message: string): number[] {
+  const moments: number[] = []
+  for (const log of logs)
+    for (const line of readFileSync(log, 'utf8').split('\n'))
+      if (line.includes(`"msg":"${message}"`)) moments.push((JSON.parse(line) as { time: number }).time)
+  return moments.sort((a, b) => a - b)
+}
+
+async function untilLogged(logs: string[], message: string, signal: AbortSignal): Promise<number[]> {
+  for (;;) {
+    signal.throwIfAborted()
+    const moments = loggedAt(logs, message)
+    if (moments.length > 0) return moments
+    await sleep(20)
+  }
+}
+
+async function usage(workers: number[], cluster: string): Promise<Usage> {
+  const of = async (pids: number[]) => sum(await Promise.all(pids.map(cpuSeconds)))
+  const components = readState(cluster)?.components ?? {}
+  const component = (name: ComponentName) => of([components[name]?.process?.pid ?? []].flat())
+  return {
+    workers: await of(workers),
+    temporal: await component('temporal'),
+    postgres: await component('postgres'),
+    kafka: await component('kafka'),
+  }
+}
+
+function difference(before: Usage, after: Usage): Usage {
+  const names = Object.keys(after) as (keyof Usage)[]
+  return Object.fromEntries(names.map(name => [name, after[name] - before[name]])) as Usage
+}
+
+async function windowsOf(db: Db, config: Config): Promise<Pick<Load, 'windows' | 'groups' | 'perWindow'>> {
+  const windows = await db.selectFrom('window_results').select(['window_start', 'groups']).execute()
+  const starts = windows.map(({ window_start }) => window_start.getTime())
+  const histories = await withTemporal(client =>
+    Promise.all(starts.map(start => historyOf(client, config, start))),
+  )
+  const average = (pick: (history: History) => number) => sum(histories.map(pick)) / histories.length
+  return {
+    windows: windows.length,
+    groups: sum(windows.map(({ groups }) => groups)),
+    perWindow: {
+      messages: average(({ messages }) => messages),
+      historyEvents: average(({ events }) => events),
+      historyBytes: average(({ bytes }) => bytes),
+    },
+  }
+}
+
+interface History {
+  messages: number
+  events: number
+  bytes: number
+}
+
+/** Of the last run of a window, which has all of them where it was not continued as new. */
+async function historyOf(client: Client, config: Config, start: number): Promise<History> {
+  const handle = client.workflow.getHandle(windowId(config.settings.group, start))
+  const { historyLength, historySize = 0 } = await handle.describe()
+  const { events } = await handle.fetchHistory()
+  const messages = events?.filter(event => event.workflowExecutionSignaledEventAttributes).length ?? 0
+  return { messages, events: historyLength, bytes: historySize }
+}
+
+/** Window by window: all groups at once would not fit in memory. */
+async function compare(db: Db, reference: Reference): Promise<string[]> {
+  const expected = new Map<string, Map<string, number>>()
+  for (const [key, hits] of reference.hits) {
+    const start = key.slice(0, key.indexOf('|'))
+    const window = expected.get(start) ?? new Map<string, number>()
+    expected.set(start, window.set(key, hits))
+  }
+  const problems: string[] = []
+  for (const [start, groups] of expected) {
+    const rows = await db
+      .selectFrom('aggregated_web_traffic_by_country')
+      .selectAll()
+      .where('window_start', '=', new Date(start))
+      .execute()
+    problems.push(...differences(byGroup(rows), groups))
+  }
+  const { hits, late, rejected } = await storedTotals(db)
+  const right = {
+    hits: sum(reference.hits.values()),
+    late: sum(reference.late.values()),
+    rejected: reference.rejected,
+  }
+  for (const [name, found] of Object.entries({ hits, late, rejected }))
+    if (found !== right[name as keyof typeof right])
+      problems.push(`${name}: ${found} instead of ${right[name as keyof typeof right]}`)
+  return problems
+}
+
+function sum(values: Iterable<number>): number {
+  let total = 0
+  for (const value of values) total += value
+  return total
+}
