@@ -3,13 +3,14 @@
 SHELL := /bin/bash
 CLI := node bin/web-traffic.js
 
-.PHONY: help setup demo test chaos bench lint format clean
+.PHONY: help setup demo test chaos bench bench-live lint format clean
 
 help:
 	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   the whole pipeline, live or on a log of yours'
 	@echo 'make test                                                  lint, types and all tests, on real servers'
 	@echo 'make chaos [SEEDS=20]                                      faults of every kind on real servers, and an exact count after them'
 	@echo 'make bench [EVENTS=1000000]                                how fast a topic is loaded, beside what kafkajs alone can do'
+	@echo 'make bench-live [RATES=1000,20000]                         how soon a window is visible, and what it asks of Temporal'
 	@echo 'make setup                                                 install and build'
 
 setup: dist/.built
@@ -41,7 +42,11 @@ chaos: setup
 
 # WORKERS=1,2,4 loads once with each; JSON=1 prints JSON.
 bench: setup
-	@node dist/bench/main.js $(if $(EVENTS),--events $(EVENTS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(JSON),--json)
+	@node dist/bench/main.js load $(if $(EVENTS),--events $(EVENTS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(JSON),--json)
+
+# RATES=1000,20000 WINDOWS=50 FLUSH=5s; JSON=1 prints JSON.
+bench-live: setup
+	@node dist/bench/main.js live $(if $(RATES),--rates $(RATES)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(FLUSH),--flush $(FLUSH)) $(if $(JSON),--json)
 
 format: setup
 	npm run --silent format

@@ -90,7 +90,7 @@ export async function load(options: LoadOptions): Promise<Load> {
   }
 }
 
-async function endWorker(worker: ChildProcess): Promise<void> {
+export async function endWorker(worker: ChildProcess): Promise<void> {
   if (worker.exitCode !== null || worker.signalCode !== null) return
   const exited = once(worker, 'exit')
   worker.kill('SIGTERM')

@@ -1,171 +1,85 @@
-import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { availableParallelism, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { Command, InvalidArgumentError } from 'commander'
 import { UserError } from '../cli/errors'
 import { interruption } from '../cli/interruption'
 import { AttendedCluster } from '../cluster/attended'
-import { openCountryDatabase } from '../geo/country'
-import { kafkaClient } from '../kafka/client'
-import { eachMessage } from '../oracle/read-log'
-import { LogCounter, type Reference } from '../oracle/reference'
-import { produce } from '../traffic/produce'
-import { syntheticHistory } from '../traffic/synthetic'
-import type { Drained } from './drain'
-import { load, type Load } from './load'
-import { chart, table } from './report'
+import { measureLive, type Live } from './live'
+import { liveTable } from './live-report'
+import { measureLoads, type Benchmark } from './loads'
+import { chart, table } from './loads-report'
 
-const TOPIC = 'bench'
-const PARTITIONS = 4
-const WINDOW = 5 * 60_000
-const EVENTS_A_WINDOW = 83_333
-/** With so many referrers a window has about 3,650 groups of host and referrer. */
-const REFERRERS = 85
-/** After the last record so long, and the last windows close. */
-const IDLE_TIMEOUT = '1s'
-
-export interface Benchmark {
-  events: number
-  bytesPerEvent: number
-  windows: number
-  cores: number
-  node: string
-  idleTimeout: string
-  drains: Record<'raw' | 'parse', Drained>
-  loads: Load[]
-}
-
-new Command('bench')
-  .description('measures how fast a topic is loaded, beside what kafkajs alone can do, on servers of its own')
-  .option('--events <n>', 'how many events', wholeNumber, 5_000_000)
-  .option('--workers <list>', 'worker processes, a load for each number', numbers, [1, 2])
-  .option('--json', 'print the figures as JSON')
-  .action(run)
-  .parseAsync()
-  .catch((error: unknown) => {
-    console.error(error instanceof UserError ? error.message : error)
-    process.exit(1)
-  })
-
-async function run({
-  events,
-  workers,
-  json,
-}: {
+interface LoadFlags {
   events: number
   workers: number[]
   json?: true
-}): Promise<void> {
+}
+
+interface LiveFlags {
+  rates: number[]
+  windows: number
+  flush: string
+  json?: true
+}
+
+const program = new Command('bench').description('measures the pipeline, on servers of its own')
+
+program
+  .command('load')
+  .description('how fast a topic of history is loaded, beside what kafkajs alone can do')
+  .option('--events <n>', 'how many events', wholeNumber, 5_000_000)
+  .option('--workers <list>', 'worker processes, a load for each number', numbers, [1, 2])
+  .option('--json', 'print the figures as JSON')
+  .action(async ({ json, ...options }: LoadFlags) => {
+    const benchmark = await onServers((folder, signal) => measureLoads(options, folder, signal))
+    if (!benchmark) return
+    print(benchmark, json, (found: Benchmark) => `${table(found)}\n\n${chart(found)}`)
+    if (benchmark.loads.some(({ problems }) => problems.length > 0)) process.exitCode = 1
+  })
+
+program
+  .command('live')
+  .description(
+    'how soon after its end and delay a window is visible in live traffic, and what it asks of Temporal',
+  )
+  .option('--rates <list>', 'events a second, a run for each', numbers, [1_000, 20_000])
+  .option('--windows <n>', 'windows to be seen in each run', wholeNumber, 50)
+  .option('--flush <duration>', 'FLUSH_INTERVAL', '5s')
+  .option('--json', 'print the figures as JSON')
+  .action(async ({ json, ...options }: LiveFlags) => {
+    const runs = await onServers((folder, signal) => measureLive(options, folder, signal))
+    if (runs) print(runs, json, (found: Live[]) => liveTable(found))
+  })
+
+program.parseAsync().catch((error: unknown) => {
+  console.error(error instanceof UserError ? error.message : error)
+  process.exit(1)
+})
+
+/** Undefined where it was interrupted. */
+async function onServers<T>(
+  measure: (folder: string, signal: AbortSignal) => Promise<T>,
+): Promise<T | undefined> {
   const signal = interruption()
   const folder = mkdtempSync(join(tmpdir(), 'web-traffic-bench-'))
   const cluster = new AttendedCluster(join(folder, 'cluster'))
   try {
     Object.assign(process.env, await cluster.untilUp(signal))
-    const benchmark = await measure(events, workers, folder, signal)
-    console.log(json ? JSON.stringify(benchmark, null, 2) : `${table(benchmark)}\n\n${chart(benchmark)}`)
-    if (benchmark.loads.some(({ problems }) => problems.length > 0)) process.exitCode = 1
+    return await measure(folder, signal)
   } catch (error) {
     if (!signal.aborted) throw error
     process.exitCode = 130
+    return undefined
   } finally {
     await cluster.end()
     rmSync(folder, { recursive: true, force: true })
   }
 }
 
-async function measure(
-  events: number,
-  workers: number[],
-  folder: string,
-  signal: AbortSignal,
-): Promise<Benchmark> {
-  const brokers = process.env.KAFKA_URL!
-  const bytes = await fill(brokers, events, signal)
-  const reference = await count(brokers)
-  const drains = { raw: await drain('raw', brokers, events), parse: await drain('parse', brokers, events) }
-  const loads: Load[] = []
-  for (const number of workers) {
-    say(`loading ${grouped(events)} events with ${number} ${number === 1 ? 'worker' : 'workers'} …`)
-    loads.push(
-      await load({
-        name: `bench_${number}`,
-        topic: TOPIC,
-        workers: number,
-        cluster: join(folder, 'cluster'),
-        logs: join(folder, 'logs'),
-        settings: { IDLE_TIMEOUT },
-        reference,
-        signal,
-      }),
-    )
-  }
-  return {
-    events,
-    bytesPerEvent: bytes / events,
-    windows: loads[0]?.windows ?? 0,
-    cores: availableParallelism(),
-    node: process.version,
-    idleTimeout: IDLE_TIMEOUT,
-    drains,
-    loads,
-  }
+function print<T>(found: T, json: true | undefined, text: (found: T) => string): void {
+  console.log(json ? JSON.stringify(found, null, 2) : text(found))
 }
-
-/** Fills the topic with history; resolves with the bytes of its values. */
-async function fill(brokers: string, events: number, signal: AbortSignal): Promise<number> {
-  say(`sending ${grouped(events)} events …`)
-  const span = Math.max(1, Math.round(events / EVENTS_A_WINDOW)) * WINDOW
-  const now = Date.now()
-  const start = Math.floor((now - span) / WINDOW - 12) * WINDOW
-  let bytes = 0
-  function* records(partitions: number) {
-    const options = {
-      seed: 1,
-      referrers: REFERRERS,
-      partitions,
-      disorder: 20_000,
-      late: 0.001,
-      malformed: 0.0005,
-    }
-    for (const record of syntheticHistory(options, { events, start, span, now })) {
-      bytes += record.value?.length ?? 0
-      yield record
-    }
-  }
-  await produce({
-    kafka: kafkaClient([brokers], 'bench'),
-    topic: TOPIC,
-    partitions: PARTITIONS,
-    records,
-    signal,
-  })
-  signal.throwIfAborted()
-  return bytes
-}
-
-async function count(brokers: string): Promise<Reference> {
-  say('counting them independently …')
-  const counter = new LogCounter(await openCountryDatabase(), WINDOW, 60_000)
-  await eachMessage(kafkaClient([brokers], 'bench'), TOPIC, (partition, message) =>
-    counter.add(partition, message),
-  )
-  return counter.counted
-}
-
-async function drain(mode: 'raw' | 'parse', brokers: string, events: number): Promise<Drained> {
-  say(`draining the topic with kafkajs alone, ${mode} …`)
-  const args = [join(__dirname, 'drain.js'), mode, brokers, TOPIC, String(events)]
-  const { stdout } = await promisify(execFile)(process.execPath, args)
-  return JSON.parse(stdout) as Drained
-}
-
-function say(line: string): void {
-  console.error(line)
-}
-
-const grouped = (count: number) => count.toLocaleString('en-US')
 
 function wholeNumber(text: string): number {
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('It must be a whole number above 0.')

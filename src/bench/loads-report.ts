@@ -1,4 +1,4 @@
-import type { Benchmark } from './main'
+import type { Benchmark } from './loads'
 import type { Load } from './load'
 
 /** The figures as a Markdown table. */

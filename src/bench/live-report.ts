@@ -1,0 +1,29 @@
+import type { Live } from './live'
+
+/** The figures as Markdown tables. */
+export function liveTable(runs: Live[]): string {
+  const latencies = runs.map(({ rate, events, windows, latency }) =>
+    [grouped(rate), grouped(events), windows, latency.median, latency.p99, latency.worst].join(' | '),
+  )
+  const kinds = [...new Set(runs.flatMap(({ actions }) => Object.keys(actions)))].sort()
+  const actions = kinds.map(kind =>
+    [kind, ...runs.map(({ actions }) => (actions[kind] ?? 0).toFixed(1))].join(' | '),
+  )
+  const total = runs.map(({ actions }) =>
+    Object.values(actions)
+      .reduce((sum, count) => sum + count, 0)
+      .toFixed(1),
+  )
+  return [
+    '| events/s | events | windows | median, ms | 99th percentile, ms | worst, ms |',
+    '| --- | --- | --- | --- | --- | --- |',
+    ...latencies.map(line => `| ${line} |`),
+    '',
+    `| actions a window | ${runs.map(({ rate }) => `${grouped(rate)} events/s`).join(' | ')} |`,
+    `| --- |${' --- |'.repeat(runs.length)}`,
+    ...actions.map(line => `| ${line} |`),
+    `| all | ${total.join(' | ')} |`,
+  ].join('\n')
+}
+
+const grouped = (count: number) => count.toLocaleString('en-US')

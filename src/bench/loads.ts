@@ -1,0 +1,128 @@
+import { execFile } from 'node:child_process'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { openCountryDatabase } from '../geo/country'
+import { kafkaClient } from '../kafka/client'
+import { eachMessage } from '../oracle/read-log'
+import { LogCounter, type Reference } from '../oracle/reference'
+import { produce } from '../traffic/produce'
+import { syntheticHistory } from '../traffic/synthetic'
+import type { Drained } from './drain'
+import { load, type Load } from './load'
+
+const TOPIC = 'bench'
+const PARTITIONS = 4
+const WINDOW = 5 * 60_000
+const EVENTS_A_WINDOW = 83_333
+/** With so many referrers a window has about 3,650 groups of host and referrer. */
+const REFERRERS = 85
+/** After the last record so long, and the last windows close. */
+const IDLE_TIMEOUT = '1s'
+
+export interface Benchmark {
+  events: number
+  bytesPerEvent: number
+  windows: number
+  cores: number
+  node: string
+  idleTimeout: string
+  drains: Record<'raw' | 'parse', Drained>
+  loads: Load[]
+}
+
+/**
+ * How fast a topic of history is loaded by so many workers, one load after another, beside what kafkajs alone can do.
+ *
+ * @param folder holds the running cluster as `cluster`
+ */
+export async function measureLoads(
+  { events, workers }: { events: number; workers: number[] },
+  folder: string,
+  signal: AbortSignal,
+): Promise<Benchmark> {
+  const brokers = process.env.KAFKA_URL!
+  const bytes = await fill(brokers, events, signal)
+  const reference = await count(brokers)
+  const drains = { raw: await drain('raw', brokers, events), parse: await drain('parse', brokers, events) }
+  const loads: Load[] = []
+  for (const number of workers) {
+    say(`loading ${grouped(events)} events with ${number} ${number === 1 ? 'worker' : 'workers'} …`)
+    loads.push(
+      await load({
+        name: `bench_${number}`,
+        topic: TOPIC,
+        workers: number,
+        cluster: join(folder, 'cluster'),
+        logs: join(folder, 'logs'),
+        settings: { IDLE_TIMEOUT },
+        reference,
+        signal,
+      }),
+    )
+  }
+  return {
+    events,
+    bytesPerEvent: bytes / events,
+    windows: loads[0]?.windows ?? 0,
+    cores: availableParallelism(),
+    node: process.version,
+    idleTimeout: IDLE_TIMEOUT,
+    drains,
+    loads,
+  }
+}
+
+/** Fills the topic with history; resolves with the bytes of its values. */
+async function fill(brokers: string, events: number, signal: AbortSignal): Promise<number> {
+  say(`sending ${grouped(events)} events …`)
+  const span = Math.max(1, Math.round(events / EVENTS_A_WINDOW)) * WINDOW
+  const now = Date.now()
+  const start = Math.floor((now - span) / WINDOW - 12) * WINDOW
+  let bytes = 0
+  function* records(partitions: number) {
+    const options = {
+      seed: 1,
+      referrers: REFERRERS,
+      partitions,
+      disorder: 20_000,
+      late: 0.001,
+      malformed: 0.0005,
+    }
+    for (const record of syntheticHistory(options, { events, start, span, now })) {
+      bytes += record.value?.length ?? 0
+      yield record
+    }
+  }
+  await produce({
+    kafka: kafkaClient([brokers], 'bench'),
+    topic: TOPIC,
+    partitions: PARTITIONS,
+    records,
+    signal,
+  })
+  signal.throwIfAborted()
+  return bytes
+}
+
+async function count(brokers: string): Promise<Reference> {
+  say('counting them independently …')
+  const counter = new LogCounter(await openCountryDatabase(), WINDOW, 60_000)
+  await eachMessage(kafkaClient([brokers], 'bench'), TOPIC, (partition, message) =>
+    counter.add(partition, message),
+  )
+  return counter.counted
+}
+
+async function drain(mode: 'raw' | 'parse', brokers: string, events: number): Promise<Drained> {
+  say(`draining the topic with kafkajs alone, ${mode} …`)
+  const args = [join(__dirname, 'drain.js'), mode, brokers, TOPIC, String(events)]
+  const { stdout } = await promisify(execFile)(process.execPath, args)
+  return JSON.parse(stdout) as Drained
+}
+
+function say(line: string): void {
+  console.error(line)
+}
+
+const grouped = (count: number) => count.toLocaleString('en-US')
