@@ -40,9 +40,9 @@ test: lint
 chaos: setup
 	@node dist/chaos/main.js $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(SHORT),--short) $(if $(JSON),--json)
 
-# WORKERS=1,2,4 loads once with each; JSON=1 prints JSON.
+# WORKERS=1,2,4 loads once with each, of a topic of PARTITIONS=8, events over WINDOWS=100; JSON=1 prints JSON.
 bench: setup
-	@node dist/bench/main.js load $(if $(EVENTS),--events $(EVENTS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(JSON),--json)
+	@node dist/bench/main.js load $(if $(EVENTS),--events $(EVENTS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(JSON),--json)
 
 # RATES=1000,20000 WINDOWS=50 FLUSH=5s; JSON=1 prints JSON.
 bench-live: setup

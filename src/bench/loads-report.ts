@@ -50,9 +50,9 @@ export function table(benchmark: Benchmark): string {
   return [description(benchmark), '', ...lines, '', ...loads.map(visible)].join('\n')
 }
 
-function description({ events, bytesPerEvent, windows, cores, node, loads }: Benchmark): string {
+function description({ events, partitions, bytesPerEvent, windows, cores, node, loads }: Benchmark): string {
   return (
-    `${grouped(events)} events of ${Math.round(bytesPerEvent)} bytes in 4 partitions, ${windows} windows with ` +
+    `${grouped(events)} events of ${Math.round(bytesPerEvent)} bytes in ${partitions} partitions, ${windows} windows with ` +
     `${grouped(loads[0]?.groups ?? 0)} groups of host, referrer and country; everything on ${cores} cores, ` +
     `Node.js ${node.slice(1)}.`
   )

@@ -12,7 +12,6 @@ import type { Drained } from './drain'
 import { load, type Load } from './load'
 
 const TOPIC = 'bench'
-const PARTITIONS = 4
 const WINDOW = 5 * 60_000
 const EVENTS_A_WINDOW = 83_333
 /** With so many referrers a window has about 3,650 groups of host and referrer. */
@@ -20,8 +19,18 @@ const REFERRERS = 85
 /** After the last record so long, and the last windows close. */
 const IDLE_TIMEOUT = '1s'
 
+export interface LoadsOptions {
+  events: number
+  partitions: number
+  /** Over which the events are spread; one for every 83,333 events where it is not given. */
+  windows?: number
+  /** Numbers of worker processes, a load for each. */
+  workers: number[]
+}
+
 export interface Benchmark {
   events: number
+  partitions: number
   bytesPerEvent: number
   windows: number
   cores: number
@@ -37,12 +46,13 @@ export interface Benchmark {
  * @param folder holds the running cluster as `cluster`
  */
 export async function measureLoads(
-  { events, workers }: { events: number; workers: number[] },
+  options: LoadsOptions,
   folder: string,
   signal: AbortSignal,
 ): Promise<Benchmark> {
   const brokers = process.env.KAFKA_URL!
-  const bytes = await fill(brokers, events, signal)
+  const { events, partitions, workers } = options
+  const bytes = await fill(brokers, options, signal)
   const reference = await count(brokers)
   const drains = { raw: await drain('raw', brokers, events), parse: await drain('parse', brokers, events) }
   const loads: Load[] = []
@@ -63,6 +73,7 @@ export async function measureLoads(
   }
   return {
     events,
+    partitions,
     bytesPerEvent: bytes / events,
     windows: loads[0]?.windows ?? 0,
     cores: availableParallelism(),
@@ -74,9 +85,13 @@ export async function measureLoads(
 }
 
 /** Fills the topic with history; resolves with the bytes of its values. */
-async function fill(brokers: string, events: number, signal: AbortSignal): Promise<number> {
+async function fill(
+  brokers: string,
+  { events, partitions, windows = Math.max(1, Math.round(events / EVENTS_A_WINDOW)) }: LoadsOptions,
+  signal: AbortSignal,
+): Promise<number> {
   say(`sending ${grouped(events)} events …`)
-  const span = Math.max(1, Math.round(events / EVENTS_A_WINDOW)) * WINDOW
+  const span = windows * WINDOW
   const now = Date.now()
   const start = Math.floor((now - span) / WINDOW - 12) * WINDOW
   let bytes = 0
@@ -97,7 +112,7 @@ async function fill(brokers: string, events: number, signal: AbortSignal): Promi
   await produce({
     kafka: kafkaClient([brokers], 'bench'),
     topic: TOPIC,
-    partitions: PARTITIONS,
+    partitions,
     records,
     signal,
   })

@@ -7,12 +7,10 @@ import { interruption } from '../cli/interruption'
 import { AttendedCluster } from '../cluster/attended'
 import { measureLive, type Live } from './live'
 import { liveTable } from './live-report'
-import { measureLoads, type Benchmark } from './loads'
+import { measureLoads, type Benchmark, type LoadsOptions } from './loads'
 import { chart, table } from './loads-report'
 
-interface LoadFlags {
-  events: number
-  workers: number[]
+interface LoadFlags extends LoadsOptions {
   json?: true
 }
 
@@ -29,6 +27,12 @@ program
   .command('load')
   .description('how fast a topic of history is loaded, beside what kafkajs alone can do')
   .option('--events <n>', 'how many events', wholeNumber, 5_000_000)
+  .option('--partitions <n>', 'partitions of the topic', wholeNumber, 4)
+  .option(
+    '--windows <n>',
+    'windows over which the events are spread (default: one for every 83,333)',
+    wholeNumber,
+  )
   .option('--workers <list>', 'worker processes, a load for each number', numbers, [1, 2])
   .option('--json', 'print the figures as JSON')
   .action(async ({ json, ...options }: LoadFlags) => {

@@ -1,0 +1,51 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { expect, test } from '@jest/globals'
+import type { Live } from '../../src/bench/live'
+import type { Benchmark } from '../../src/bench/loads'
+import { chart, table } from '../../src/bench/loads-report'
+
+const run = promisify(execFile)
+
+/** The benchmark as `make bench` runs it, on servers of its own. */
+async function bench<T>(...args: string[]): Promise<T> {
+  const { stdout } = await run(process.execPath, [join('dist', 'bench', 'main.js'), ...args, '--json'])
+  return JSON.parse(stdout) as T
+}
+
+test('a load is measured beside the drains, and held against an independent count', async () => {
+  const benchmark = await bench<Benchmark>('load', '--events', '60000', '--windows', '3', '--workers', '1,2')
+  const { drains, loads } = benchmark
+  expect(benchmark).toMatchObject({ events: 60_000, partitions: 4 })
+  for (const drained of [drains.raw, drains.parse]) {
+    expect(drained.events).toBe(60_000)
+    expect(drained.cpuSeconds).toBeGreaterThan(0)
+  }
+  expect(loads.map(({ workers, events, problems }) => ({ workers, events, problems }))).toEqual([
+    { workers: 1, events: 60_000, problems: [] },
+    { workers: 2, events: 60_000, problems: [] },
+  ])
+  for (const { secondsToAccepted, secondsToVisible, cpu, peakMB, windows, perWindow } of loads) {
+    expect(secondsToAccepted).toBeGreaterThan(0)
+    expect(secondsToVisible).toBeGreaterThan(secondsToAccepted)
+    expect(Math.min(...Object.values(cpu))).toBeGreaterThan(0)
+    expect(peakMB).toBeGreaterThan(50)
+    // Disorder reaches into the window before the first.
+    expect(windows).toBe(4)
+    expect(perWindow.messages).toBeGreaterThanOrEqual(2)
+    expect(perWindow.historyBytes).toBeGreaterThan(10_000)
+  }
+  expect(table(benchmark)).toContain('pipeline, 2 workers')
+  expect(chart(benchmark)).toContain('pipeline, 1 worker')
+}, 300_000)
+
+test('live traffic is measured from when a window is due to when its row is visible', async () => {
+  const [live] = await bench<Live[]>('live', '--rates', '100', '--windows', '2', '--flush', '1s')
+  expect(live).toMatchObject({ rate: 100, windows: 2 })
+  // Four windows to warm up, each of five seconds, and two to be measured.
+  expect(live!.events).toBeGreaterThan(100 * 20)
+  expect(live!.latency.median).toBeGreaterThan(0)
+  expect(live!.actions['window: signal']).toBeGreaterThan(1)
+  expect(live!.actions['window: activity']).toBeGreaterThanOrEqual(2)
+}, 300_000)
