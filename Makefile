@@ -44,9 +44,9 @@ chaos: setup
 bench: setup
 	@node dist/bench/main.js load $(if $(EVENTS),--events $(EVENTS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(JSON),--json)
 
-# RATES=1000,20000 WINDOWS=50 FLUSH=5s; JSON=1 prints JSON.
+# RATES=1000,20000 WINDOWS=50 SIZE=5s FLUSH=5s; JSON=1 prints JSON.
 bench-live: setup
-	@node dist/bench/main.js live $(if $(RATES),--rates $(RATES)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(FLUSH),--flush $(FLUSH)) $(if $(JSON),--json)
+	@node dist/bench/main.js live $(if $(RATES),--rates $(RATES)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(SIZE),--size $(SIZE)) $(if $(FLUSH),--flush $(FLUSH)) $(if $(JSON),--json)
 
 format: setup
 	npm run --silent format

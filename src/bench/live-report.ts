@@ -2,8 +2,15 @@ import type { Live } from './live'
 
 /** The figures as Markdown tables. */
 export function liveTable(runs: Live[]): string {
-  const latencies = runs.map(({ rate, events, windows, latency }) =>
-    [grouped(rate), grouped(events), windows, latency.median, latency.p99, latency.worst].join(' | '),
+  const latencies = runs.map(({ rate, events, windows, windowSize, latency }) =>
+    [
+      grouped(rate),
+      grouped(events),
+      `${windows} of ${windowSize}`,
+      latency.median,
+      latency.p99,
+      latency.worst,
+    ].join(' | '),
   )
   const kinds = [...new Set(runs.flatMap(({ actions }) => Object.keys(actions)))].sort()
   const actions = kinds.map(kind =>

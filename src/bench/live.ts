@@ -15,7 +15,7 @@ import { ensureTopic } from '../traffic/topic'
 import { endWorker } from './load'
 
 const PARTITIONS = 4
-const SETTINGS = { WINDOW_SIZE: '5s', WATERMARK_DELAY: '2s', IDLE_TIMEOUT: '2s' }
+const SETTINGS = { WATERMARK_DELAY: '2s', IDLE_TIMEOUT: '2s' }
 /** Milliseconds by which events are out of order: within the watermark delay. */
 const DISORDER = 1_000
 /** The first windows meet a worker whose code is not compiled yet, and a topic that nobody has read. */
@@ -26,6 +26,7 @@ export interface Live {
   rate: number
   events: number
   windows: number
+  windowSize: string
   flushInterval: string
   /** From the end of a window and its watermark delay to its row being visible, milliseconds. */
   latency: { median: number; p99: number; worst: number }
@@ -36,6 +37,9 @@ export interface Live {
 interface LiveOptions {
   rates: number[]
   windows: number
+  /** `WINDOW_SIZE` */
+  size: string
+  /** `FLUSH_INTERVAL` */
   flush: string
 }
 
@@ -52,7 +56,7 @@ export async function measureLive(
 
 async function run(
   rate: number,
-  { windows, flush }: LiveOptions,
+  { windows, size, flush }: LiveOptions,
   logs: string,
   signal: AbortSignal,
 ): Promise<Live> {
@@ -61,6 +65,7 @@ async function run(
     KAFKA_GROUP: name,
     KAFKA_TOPIC: name,
     POSTGRES_DB: name,
+    WINDOW_SIZE: size,
     FLUSH_INTERVAL: flush,
   })
   const config = loadConfig()
@@ -88,6 +93,7 @@ async function run(
         rate,
         events: sent,
         windows,
+        windowSize: size,
         flushInterval: flush,
         latency: summary(latencies.slice(WARM_UP_WINDOWS)),
         actions: await actionsPerWindow(config, latencies.length),

@@ -17,6 +17,7 @@ interface LoadFlags extends LoadsOptions {
 interface LiveFlags {
   rates: number[]
   windows: number
+  size: string
   flush: string
   json?: true
 }
@@ -49,6 +50,7 @@ program
   )
   .option('--rates <list>', 'events a second, a run for each', numbers, [1_000, 20_000])
   .option('--windows <n>', 'windows to be seen in each run', wholeNumber, 50)
+  .option('--size <duration>', 'WINDOW_SIZE', '5s')
   .option('--flush <duration>', 'FLUSH_INTERVAL', '5s')
   .option('--json', 'print the figures as JSON')
   .action(async ({ json, ...options }: LiveFlags) => {
