@@ -48,6 +48,8 @@ export class Poller {
   private claimedAssignment = 0
   private partitionCount = 0
   private brokerAway = false
+  /** So much was unread that ranges were cut for their size; once all of it is read, what is left is not kept waiting. */
+  private backlog = false
   private reclaimAt = Infinity
   private lastFlush = 0
   private flushNow = false
@@ -97,6 +99,7 @@ export class Poller {
       partitionActivity.high = Math.max(partitionActivity.high, fetch.high)
       if (fetch.length > 0) partitionActivity.quietSince = Date.now()
     }
+    if (this.unread() >= MAX_PENDING_RECORDS) this.backlog = true
     let index = 0
     while (!this.draining && !this.failure) {
       const reader = this.state.reader(partition)
@@ -114,6 +117,10 @@ export class Poller {
       const taken = reader.take(records, 0, next)
       this.recordsTaken += taken
       index += taken
+      if (this.backlog && this.unread() === 0) {
+        this.backlog = false
+        this.flushSoon()
+      }
       if (this.passesWindowEnd(before, reader.basis) && this.caughtUp()) this.flushSoon()
       if (taken < records.length) await this.untilCut(heartbeat)
       else if (index >= fetch.length) return
@@ -139,10 +146,15 @@ export class Poller {
 
   /** Whether everything that Kafka was heard to have is read: live traffic, not a backlog. */
   private caughtUp(): boolean {
-    return this.state.partitions.every(({ partition, position }) => {
-      const high = this.activity.get(partition)?.high ?? 0
-      return high - position < SLICE
-    })
+    return this.state.partitions.every(reader => this.lag(reader) < SLICE)
+  }
+
+  private unread(): number {
+    return this.state.partitions.reduce((sum, reader) => sum + this.lag(reader), 0)
+  }
+
+  private lag({ partition, position }: Position): number {
+    return Math.max(0, (this.activity.get(partition)?.high ?? position) - position)
   }
 
   private flushSoon(): void {
@@ -359,7 +371,7 @@ export class Poller {
     const partitions = this.state.partitions.map(({ partition, position, basis }) => ({
       partition,
       position,
-      lag: Math.max(0, (this.activity.get(partition)?.high ?? position) - position),
+      lag: this.lag({ partition, position }),
       watermark:
         basis === null ? null : new Date(watermark(basis, this.settings.watermarkDelay)).toISOString(),
     }))

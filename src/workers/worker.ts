@@ -45,11 +45,14 @@ export async function runWorker(config: Config, signal: AbortSignal, onReady: ()
   await withTemporal(() => Promise.resolve())
   const locate = await openCountryDatabase(config.geoDatabase)
   const payloadLimits = { payloadsWarnSize: PAYLOAD_WARNING }
-  const connection = await NativeConnection.connect({ ...connectionOptions, payloadLimits }).catch(
-    (error: unknown) => {
-      throw unreachable(error)
-    },
-  )
+  const connection = await NativeConnection.connect({
+    ...connectionOptions,
+    payloadLimits,
+    // By itself the SDK asks for gzip, on which the server spent half of its time, and this process a part of its own.
+    grpcCompression: { codec: 'none' },
+  }).catch((error: unknown) => {
+    throw unreachable(error)
+  })
   const db = openDatabase(config.postgres)
   try {
     const activities = createActivities({ config, db, locate, namespace })

@@ -187,6 +187,16 @@ test('while a flush hangs, records are taken up to a bound, and the group still 
   expect(pipeline.hits).toBe(300_010)
 })
 
+test('once a backlog is read, its end does not wait for the flush interval', async () => {
+  const setup = new Setup(2, { flushInterval: 60_000 })
+  const { log, pipeline } = setup
+  const one = record(0, { at: T0 })
+  log.append(0, new Array<LogRecord>(230_000).fill(one))
+  log.append(1, new Array<LogRecord>(30_000).fill(one))
+  await setup.start()
+  await until(() => pipeline.hits === 260_000)
+})
+
 test('an idle partition claims for the time at which its end was looked up, not that of reporting', async () => {
   const setup = new Setup(1)
   const { log, pipeline } = setup
