@@ -1,11 +1,9 @@
+import { FNV_OFFSET, fnvStep } from './fnv1a'
+
 /** Entries, and bytes of their keys, at most; then all are forgotten. */
 const MAX_ENTRIES = 1 << 16
 const MAX_BYTES = 1 << 22
 const FIRST_ENTRIES = 1 << 8
-
-/** As a signed number, as the steps after it are. */
-const FNV_OFFSET = 0x811c9dc5 | 0
-const FNV_PRIME = 0x01000193
 
 /**
  * Remembers what a function gives for a text, and finds it by the text's UTF-8 bytes: for texts that come again and
@@ -27,7 +25,7 @@ export class ByteMemo<T> {
   /** What the function gives for the text at `[from, to)`; bytes that are no UTF-8 read as U+FFFD. */
   get(bytes: Uint8Array, from: number, to: number): T {
     let hash = FNV_OFFSET
-    for (let i = from; i < to; i++) hash = Math.imul(hash ^ bytes[i]!, FNV_PRIME)
+    for (let i = from; i < to; i++) hash = fnvStep(hash, bytes[i]!)
     const mask = this.slots.length - 1
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const entry = this.slots[slot]! - 1

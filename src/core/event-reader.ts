@@ -52,8 +52,7 @@ export class EventReader {
    * @param timestamp the record's, epoch milliseconds
    */
   read(value: Uint8Array | null, timestamp: number): LocatedEvent | RejectionReason {
-    if (value === null) return 'null_value'
-    return this.readPlain(value, timestamp) ?? this.readAny(value, timestamp)
+    return (value && this.readPlain(value, timestamp)) ?? this.readAny(value, timestamp)
   }
 
   private readPlain(value: Uint8Array, timestamp: number): LocatedEvent | undefined {
@@ -74,8 +73,8 @@ export class EventReader {
     return exact ? parseEventTime(wholeNumber(value, from, to)) : undefined
   }
 
-  private readAny(value: Uint8Array, timestamp: number): LocatedEvent | RejectionReason {
-    const event = readEvent(decodeText(value), timestamp, this.rules)
+  private readAny(value: Uint8Array | null, timestamp: number): LocatedEvent | RejectionReason {
+    const event = readEvent(value && decodeText(value), timestamp, this.rules)
     if (typeof event === 'string') return event
     const { eventTime, host, referrer, ip } = event
     return { eventTime, host, referrer, country: this.rules.locate(ip) }

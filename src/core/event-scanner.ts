@@ -43,7 +43,7 @@ export class EventScanner {
     this.at = 0
     for (const field of this.fields) field.kind = 'absent'
     this.skipSpace()
-    if (bytes[this.at] !== OPENING.object || !this.skipObject(1)) return false
+    if (bytes[this.at] !== OPENING.object || !this.skipItems(CLOSING.object, 1)) return false
     this.skipSpace()
     return this.at === bytes.length
   }
@@ -57,32 +57,40 @@ export class EventScanner {
     }
   }
 
-  /** From the opening brace to behind the closing one; at depth 1 the fields are noted. */
-  private skipObject(depth: number): boolean {
+  /** From the opening brace or bracket to behind the closing one. */
+  private skipItems(closing: number, depth: number): boolean {
     const { bytes } = this
     this.at++
     this.skipSpace()
-    if (bytes[this.at] === CLOSING.object) {
+    if (bytes[this.at] === closing) {
       this.at++
       return true
     }
     for (;;) {
-      const name = this.at + 1
-      if (bytes[this.at] !== QUOTE || !this.skipText()) return false
-      const field = depth === 1 ? this.fieldNamed(name, this.at - 1) : undefined
-      this.skipSpace()
-      if (bytes[this.at] !== COLON) return false
-      this.at++
-      this.skipSpace()
-      const from = this.at
-      if (!this.skipValue(depth)) return false
-      if (field) this.note(field, from)
+      const skipped = closing === CLOSING.object ? this.skipMember(depth) : this.skipValue(depth)
+      if (!skipped) return false
       this.skipSpace()
       const next = bytes[this.at++]
-      if (next === CLOSING.object) return true
+      if (next === closing) return true
       if (next !== COMMA) return false
       this.skipSpace()
     }
+  }
+
+  /** A name and its value; at depth 1 the fields are noted. */
+  private skipMember(depth: number): boolean {
+    const { bytes } = this
+    const name = this.at + 1
+    if (bytes[this.at] !== QUOTE || !this.skipText()) return false
+    const field = depth === 1 ? this.fieldNamed(name, this.at - 1) : undefined
+    this.skipSpace()
+    if (bytes[this.at] !== COLON) return false
+    this.at++
+    this.skipSpace()
+    const from = this.at
+    if (!this.skipValue(depth)) return false
+    if (field) this.note(field, from)
+    return true
   }
 
   private note(field: Field, from: number): void {
@@ -108,9 +116,9 @@ export class EventScanner {
       case QUOTE:
         return this.skipText()
       case OPENING.object:
-        return depth < MAX_DEPTH && this.skipObject(depth + 1)
+        return depth < MAX_DEPTH && this.skipItems(CLOSING.object, depth + 1)
       case OPENING.array:
-        return depth < MAX_DEPTH && this.skipArray(depth + 1)
+        return depth < MAX_DEPTH && this.skipItems(CLOSING.array, depth + 1)
       case 0x74:
         return this.skipWord(TRUE)
       case 0x66:
@@ -135,24 +143,6 @@ export class EventScanner {
       if (byte < 0x20 || byte === BACKSLASH) return false
     }
     return false
-  }
-
-  private skipArray(depth: number): boolean {
-    const { bytes } = this
-    this.at++
-    this.skipSpace()
-    if (bytes[this.at] === CLOSING.array) {
-      this.at++
-      return true
-    }
-    for (;;) {
-      if (!this.skipValue(depth)) return false
-      this.skipSpace()
-      const next = bytes[this.at++]
-      if (next === CLOSING.array) return true
-      if (next !== COMMA) return false
-      this.skipSpace()
-    }
   }
 
   private skipWord(word: Uint8Array): boolean {

@@ -1,6 +1,8 @@
+import { FNV_OFFSET, fnvStep } from './fnv1a'
+
 /**
  * Which groups of a window keep their name, in bounded memory: after `max` distinct ones no new one does. Groups are
- * told apart by a 32-bit hash (FNV-1a, draft-eastlake-fnv): two that share one are both named, and counted apart.
+ * told apart by a 32-bit hash (FNV-1a): two that share one are both named, and counted apart.
  */
 export class NamedGroups {
   private readonly hashes = new Set<number>()
@@ -17,11 +19,8 @@ export class NamedGroups {
   }
 }
 
-const FNV_OFFSET = 0x811c9dc5
-const FNV_PRIME = 0x01000193
-
 function fnv1a(text: string, hash: number): number {
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), FNV_PRIME)
+  for (let i = 0; i < text.length; i++) hash = fnvStep(hash, text.charCodeAt(i))
   // Sets "ab" + "c" apart from "a" + "bc": a code unit never is so large.
-  return Math.imul(hash ^ 0x10000, FNV_PRIME)
+  return fnvStep(hash, 0x10000)
 }
