@@ -1,3 +1,4 @@
+import { grouped } from '../traffic/progress'
 import type { Live } from './live'
 
 /** The figures as Markdown tables. */
@@ -32,5 +33,3 @@ export function liveTable(runs: Live[]): string {
     `| all | ${total.join(' | ')} |`,
   ].join('\n')
 }
-
-const grouped = (count: number) => count.toLocaleString('en-US')

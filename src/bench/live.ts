@@ -1,18 +1,14 @@
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { spawnWorker } from '../cli/program'
-import { startPipeline } from '../cli/start'
-import { loadConfig, type Config } from '../config'
+import type { Config } from '../config'
 import { windowStart } from '../core/tumbling-window'
 import { kafkaClient } from '../kafka/client'
-import { openDatabase, type Db } from '../postgres/database'
-import { createDatabase, migrate } from '../postgres/migrate'
+import type { Db } from '../postgres/database'
 import { withTemporal } from '../temporal'
 import { produce } from '../traffic/produce'
 import { liveSource } from '../traffic/source'
 import { ensureTopic } from '../traffic/topic'
-import { endWorker } from './load'
+import { withPipeline } from './pipeline'
 
 const PARTITIONS = 4
 const SETTINGS = { WATERMARK_DELAY: '2s', IDLE_TIMEOUT: '2s' }
@@ -57,53 +53,32 @@ export async function measureLive(
 async function run(
   rate: number,
   { windows, size, flush }: LiveOptions,
-  logs: string,
+  folder: string,
   signal: AbortSignal,
 ): Promise<Live> {
   const name = `live_${rate}`
-  Object.assign(process.env, SETTINGS, {
-    KAFKA_GROUP: name,
-    KAFKA_TOPIC: name,
-    POSTGRES_DB: name,
-    WINDOW_SIZE: size,
-    FLUSH_INTERVAL: flush,
-  })
-  const config = loadConfig()
-  await createDatabase(config.postgres)
-  const db = openDatabase(config.postgres, 1)
-  mkdirSync(logs, { recursive: true })
-  const enough = new AbortController()
-  try {
-    await migrate(db)
-    const kafka = kafkaClient(config.brokers, 'bench')
-    await ensureTopic(kafka, name, PARTITIONS)
-    await startPipeline(config, 1, 'earliest')
-    const worker = spawnWorker(join(logs, `${name}.log`), { ...process.env, LOG_LEVEL: 'info' })
-    try {
-      console.error(`${rate} events/s, until ${windows} windows have closed …`)
-      const people = { seed: 1, referrers: 85, disorder: DISORDER, late: 0, malformed: 0 }
-      const { records } = liveSource(people, { rate })
-      const stop = AbortSignal.any([signal, enough.signal])
-      const traffic = produce({ kafka, topic: name, records, signal: stop })
-      const latencies = await watch(db, config, windows + WARM_UP_WINDOWS, signal).finally(() =>
-        enough.abort(),
-      )
-      const { sent } = await traffic
-      return {
-        rate,
-        events: sent,
-        windows,
-        windowSize: size,
-        flushInterval: flush,
-        latency: summary(latencies.slice(WARM_UP_WINDOWS)),
-        actions: await actionsPerWindow(config, latencies.length),
-      }
-    } finally {
-      await endWorker(worker)
+  const kafka = kafkaClient([process.env.KAFKA_URL!], 'bench')
+  await ensureTopic(kafka, name, PARTITIONS)
+  const settings = { ...SETTINGS, KAFKA_TOPIC: name, WINDOW_SIZE: size, FLUSH_INTERVAL: flush }
+  return withPipeline({ name, workers: 1, folder, settings }, async ({ config, db }) => {
+    console.error(`${rate} events/s, until ${windows} windows have closed …`)
+    const people = { seed: 1, referrers: 85, disorder: DISORDER, late: 0, malformed: 0 }
+    const { records } = liveSource(people, { rate })
+    const enough = new AbortController()
+    const stop = AbortSignal.any([signal, enough.signal])
+    const traffic = produce({ kafka, topic: name, records, signal: stop })
+    const latencies = await watch(db, config, windows + WARM_UP_WINDOWS, signal).finally(() => enough.abort())
+    const { sent } = await traffic
+    return {
+      rate,
+      events: sent,
+      windows,
+      windowSize: size,
+      flushInterval: flush,
+      latency: summary(latencies.slice(WARM_UP_WINDOWS)),
+      actions: await actionsPerWindow(config, latencies.length),
     }
-  } finally {
-    await db.destroy()
-  }
+  })
 }
 
 /** Milliseconds from when each window was due to when its row was seen, in the order of seeing. */

@@ -1,20 +1,15 @@
-import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
-import { spawnWorker } from '../cli/program'
-import { startPipeline } from '../cli/start'
 import type { ComponentName } from '../cluster'
 import { readState } from '../cluster/state'
-import { loadConfig, type Config } from '../config'
+import type { Config } from '../config'
 import { windowId } from '../core/names'
-import { byGroup, differences, type Reference } from '../oracle/reference'
-import { openDatabase, type Db } from '../postgres/database'
-import { createDatabase, migrate } from '../postgres/migrate'
+import { byGroup, differences, totalOf, type Reference } from '../oracle/reference'
+import type { Db } from '../postgres/database'
 import { storedTotals } from '../postgres/totals'
 import { withTemporal } from '../temporal'
+import { withPipeline } from './pipeline'
 import { cpuSeconds, peakResident } from './usage'
 
 export interface LoadOptions {
@@ -52,53 +47,33 @@ export interface Load {
 type Usage = Load['cpu']
 
 /** Loads a topic with a new pipeline and workers of its own, and holds the result against an independent count. */
-export async function load(options: LoadOptions): Promise<Load> {
-  const { name, topic, workers, settings } = options
-  Object.assign(process.env, { KAFKA_GROUP: name, KAFKA_TOPIC: topic, POSTGRES_DB: name, ...settings })
-  const config = loadConfig()
-  await createDatabase(config.postgres)
-  const db = openDatabase(config.postgres, 2)
-  mkdirSync(options.logs, { recursive: true })
-  const logs = Array.from({ length: workers }, (_, i) => join(options.logs, `${name}-${i + 1}.log`))
-  try {
-    await migrate(db)
-    await startPipeline(config, workers, 'earliest')
-    const processes = logs.map(log => spawnWorker(log, { ...process.env, LOG_LEVEL: 'debug' }))
-    try {
-      const pids = processes.map(({ pid }) => pid!)
-      const [began] = await untilLogged(logs, 'claimed partitions', options.signal)
-      const before = await usage(pids, options.cluster)
-      const events = await untilVisible(db, options)
-      const ended = Date.now()
-      const after = await usage(pids, options.cluster)
-      const flushed = loggedAt(logs, 'flushed')
-      return {
-        workers,
-        events,
-        secondsToAccepted: (Math.max(...flushed) - began!) / 1_000,
-        secondsToVisible: (ended - began!) / 1_000,
-        cpu: difference(before, after),
-        peakMB: Math.max(...pids.map(peakResident)),
-        ...(await windowsOf(db, config)),
-        problems: await compare(db, options.reference),
-      }
-    } finally {
-      await Promise.all(processes.map(endWorker))
+export function load(options: LoadOptions): Promise<Load> {
+  const { name, topic, workers, reference, cluster, signal } = options
+  const settings = { KAFKA_TOPIC: topic, ...options.settings }
+  return withPipeline({ name, workers, folder: options.logs, settings }, async pipeline => {
+    const { config, db, processes, logs } = pipeline
+    const pids = processes.map(({ pid }) => pid!)
+    const [began] = await untilLogged(logs, 'claimed partitions', signal)
+    const before = await usage(pids, cluster)
+    const events = await untilVisible(db, options)
+    const ended = Date.now()
+    const after = await usage(pids, cluster)
+    const flushed = loggedAt(logs, 'flushed')
+    return {
+      workers,
+      events,
+      secondsToAccepted: (flushed.at(-1)! - began!) / 1_000,
+      secondsToVisible: (ended - began!) / 1_000,
+      cpu: difference(before, after),
+      peakMB: Math.max(...pids.map(peakResident)),
+      ...(await windowsOf(db, config)),
+      problems: await compare(db, reference),
     }
-  } finally {
-    await db.destroy()
-  }
-}
-
-export async function endWorker(worker: ChildProcess): Promise<void> {
-  if (worker.exitCode !== null || worker.signalCode !== null) return
-  const exited = once(worker, 'exit')
-  worker.kill('SIGTERM')
-  await exited
+  })
 }
 
 async function untilVisible(db: Db, { reference, signal }: LoadOptions): Promise<number> {
-  const events = sum(reference.hits.values()) + sum(reference.late.values()) + reference.rejected
+  const events = totalOf(reference.hits) + totalOf(reference.late) + reference.rejected
   for (;;) {
     signal.throwIfAborted()
     if ((await storedTotals(db)).records >= events) return events
@@ -193,8 +168,8 @@ async function compare(db: Db, reference: Reference): Promise<string[]> {
   }
   const { hits, late, rejected } = await storedTotals(db)
   const right = {
-    hits: sum(reference.hits.values()),
-    late: sum(reference.late.values()),
+    hits: totalOf(reference.hits),
+    late: totalOf(reference.late),
     rejected: reference.rejected,
   }
   for (const [name, found] of Object.entries({ hits, late, rejected }))
@@ -203,8 +178,6 @@ async function compare(db: Db, reference: Reference): Promise<string[]> {
   return problems
 }
 
-function sum(values: Iterable<number>): number {
-  let total = 0
-  for (const value of values) total += value
-  return total
+function sum(values: number[]): number {
+  return values.reduce((total, value) => total + value, 0)
 }

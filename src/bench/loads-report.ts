@@ -1,5 +1,6 @@
 import type { Benchmark } from './loads'
 import type { Load } from './load'
+import { counted, grouped } from '../traffic/progress'
 
 /** The figures as a Markdown table. */
 export function table(benchmark: Benchmark): string {
@@ -24,7 +25,7 @@ export function table(benchmark: Benchmark): string {
     const each = [cpu.workers, cpu.temporal, cpu.postgres, cpu.kafka].map(seconds =>
       perMillion(seconds, events),
     )
-    const what = `pipeline, ${workers} ${workers === 1 ? 'worker' : 'workers'}`
+    const what = `pipeline, ${counted(workers, 'worker')}`
     return row(what, events / load.secondsToAccepted, raw, [
       ...each,
       String(peakMB),
@@ -50,23 +51,32 @@ export function table(benchmark: Benchmark): string {
   return [description(benchmark), '', ...lines, '', ...loads.map(visible)].join('\n')
 }
 
-function description({ events, partitions, bytesPerEvent, windows, cores, node, loads }: Benchmark): string {
+function description({
+  events,
+  partitions,
+  bytesPerEvent,
+  cores,
+  node,
+  idleTimeout,
+  loads,
+}: Benchmark): string {
+  const { windows = 0, groups = 0 } = loads[0] ?? {}
   return (
-    `${grouped(events)} events of ${Math.round(bytesPerEvent)} bytes in ${partitions} partitions, ${windows} windows with ` +
-    `${grouped(loads[0]?.groups ?? 0)} groups of host, referrer and country; everything on ${cores} cores, ` +
-    `Node.js ${node.slice(1)}.`
+    `${counted(events, 'event')} of ${Math.round(bytesPerEvent)} bytes in ${counted(partitions, 'partition')}, ` +
+    `${counted(windows, 'window')} with ${counted(groups, 'group')} of host, referrer and country; everything on ` +
+    `${counted(cores, 'core')}, Node.js ${node.slice(1)}, IDLE_TIMEOUT=${idleTimeout}.`
   )
 }
 
 const visible = ({ workers, secondsToVisible, events, problems }: Load) =>
   [
-    `With ${workers} ${workers === 1 ? 'worker' : 'workers'} the last row was visible after ` +
-      `${secondsToVisible.toFixed(1)} s (${grouped(Math.round(events / secondsToVisible))} events/s).`,
+    `With ${counted(workers, 'worker')} the last row was visible after ` +
+      `${secondsToVisible.toFixed(1)} s (${grouped(events / secondsToVisible)} events/s).`,
     ...problems,
   ].join('\n')
 
 function row(what: string, perSecond: number, raw: number, rest: string[]): string[] {
-  return [what, grouped(Math.round(perSecond)), (perSecond / raw).toFixed(2), ...rest]
+  return [what, grouped(perSecond), (perSecond / raw).toFixed(2), ...rest]
 }
 
 /** The rates as a chart that Markdown viewers with Mermaid draw. */
@@ -75,7 +85,7 @@ export function chart({ drains, loads, events }: Benchmark): string {
     ['kafkajs alone', drains.raw.events / drains.raw.seconds],
     ['and JSON.parse', drains.parse.events / drains.parse.seconds],
     ...loads.map(({ workers, secondsToAccepted }): [string, number] => [
-      `pipeline, ${workers} ${workers === 1 ? 'worker' : 'workers'}`,
+      `pipeline, ${counted(workers, 'worker')}`,
       events / secondsToAccepted,
     ]),
   ]
@@ -94,5 +104,3 @@ export function chart({ drains, loads, events }: Benchmark): string {
 function perMillion(seconds: number, events: number): string {
   return ((seconds / events) * 1e6).toFixed(1)
 }
-
-const grouped = (count: number) => count.toLocaleString('en-US')

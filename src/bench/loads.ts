@@ -7,6 +7,7 @@ import { kafkaClient } from '../kafka/client'
 import { eachMessage } from '../oracle/read-log'
 import { LogCounter, type Reference } from '../oracle/reference'
 import { produce } from '../traffic/produce'
+import { counted } from '../traffic/progress'
 import { syntheticHistory } from '../traffic/synthetic'
 import type { Drained } from './drain'
 import { load, type Load } from './load'
@@ -32,7 +33,6 @@ export interface Benchmark {
   events: number
   partitions: number
   bytesPerEvent: number
-  windows: number
   cores: number
   node: string
   idleTimeout: string
@@ -57,7 +57,7 @@ export async function measureLoads(
   const drains = { raw: await drain('raw', brokers, events), parse: await drain('parse', brokers, events) }
   const loads: Load[] = []
   for (const number of workers) {
-    say(`loading ${grouped(events)} events with ${number} ${number === 1 ? 'worker' : 'workers'} …`)
+    say(`loading ${counted(events, 'event')} with ${counted(number, 'worker')} …`)
     loads.push(
       await load({
         name: `bench_${number}`,
@@ -75,7 +75,6 @@ export async function measureLoads(
     events,
     partitions,
     bytesPerEvent: bytes / events,
-    windows: loads[0]?.windows ?? 0,
     cores: availableParallelism(),
     node: process.version,
     idleTimeout: IDLE_TIMEOUT,
@@ -90,7 +89,7 @@ async function fill(
   { events, partitions, windows = Math.max(1, Math.round(events / EVENTS_A_WINDOW)) }: LoadsOptions,
   signal: AbortSignal,
 ): Promise<number> {
-  say(`sending ${grouped(events)} events …`)
+  say(`sending ${counted(events, 'event')} …`)
   const span = windows * WINDOW
   const now = Date.now()
   const start = Math.floor((now - span) / WINDOW - 12) * WINDOW
@@ -139,5 +138,3 @@ async function drain(mode: 'raw' | 'parse', brokers: string, events: number): Pr
 function say(line: string): void {
   console.error(line)
 }
-
-const grouped = (count: number) => count.toLocaleString('en-US')

@@ -1,9 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command } from 'commander'
 import { UserError } from '../cli/errors'
 import { interruption } from '../cli/interruption'
+import { whole } from '../cli/produce'
 import { AttendedCluster } from '../cluster/attended'
 import { measureLive, type Live } from './live'
 import { liveTable } from './live-report'
@@ -27,12 +28,12 @@ const program = new Command('bench').description('measures the pipeline, on serv
 program
   .command('load')
   .description('how fast a topic of history is loaded, beside what kafkajs alone can do')
-  .option('--events <n>', 'how many events', wholeNumber, 5_000_000)
-  .option('--partitions <n>', 'partitions of the topic', wholeNumber, 4)
+  .option('--events <n>', 'how many events', whole(1), 5_000_000)
+  .option('--partitions <n>', 'partitions of the topic', whole(1), 4)
   .option(
     '--windows <n>',
     'windows over which the events are spread (default: one for every 83,333)',
-    wholeNumber,
+    whole(1),
   )
   .option('--workers <list>', 'worker processes, a load for each number', numbers, [1, 2])
   .option('--json', 'print the figures as JSON')
@@ -49,7 +50,7 @@ program
     'how soon after its end and delay a window is visible in live traffic, and what it asks of Temporal',
   )
   .option('--rates <list>', 'events a second, a run for each', numbers, [1_000, 20_000])
-  .option('--windows <n>', 'windows to be seen in each run', wholeNumber, 50)
+  .option('--windows <n>', 'windows to be seen in each run', whole(1), 50)
   .option('--size <duration>', 'WINDOW_SIZE', '5s')
   .option('--flush <duration>', 'FLUSH_INTERVAL', '5s')
   .option('--json', 'print the figures as JSON')
@@ -87,11 +88,6 @@ function print<T>(found: T, json: true | undefined, text: (found: T) => string):
   console.log(json ? JSON.stringify(found, null, 2) : text(found))
 }
 
-function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('It must be a whole number above 0.')
-  return Number(text)
-}
-
 function numbers(text: string): number[] {
-  return text.split(',').map(wholeNumber)
+  return text.split(',').map(whole(1))
 }

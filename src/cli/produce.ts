@@ -5,7 +5,7 @@ import { parseEventTime } from '../core/event-time'
 import type { Site } from '../traffic/access-log'
 import { explainKafkaFailure } from '../traffic/kafka-failure'
 import { type ProduceResult, produce } from '../traffic/produce'
-import { Progress, grouped } from '../traffic/progress'
+import { Progress, counted, grouped } from '../traffic/progress'
 import { type Source, accessLogSource, historySource, liveSource, ndjsonSource } from '../traffic/source'
 import { UserError } from './errors'
 
@@ -104,10 +104,10 @@ async function run(flags: Flags, command: Command): Promise<void> {
           quiet: flags.quiet ?? false,
           ...(fraction && { fraction }),
         })
-        if (created) progress.notice(`Created topic ${flags.topic} with ${count(partitions, 'partition')}.`)
+        if (created) progress.notice(`Created topic ${flags.topic} with ${counted(partitions, 'partition')}.`)
         else if (flags.partitions !== undefined && flags.partitions !== partitions) {
           progress.notice(
-            `Topic ${flags.topic} exists with ${count(partitions, 'partition')}; using it as it is.`,
+            `Topic ${flags.topic} exists with ${counted(partitions, 'partition')}; using it as it is.`,
           )
         }
       },
@@ -219,18 +219,14 @@ function report(flags: Flags, source: Source, result: ProduceResult, interrupted
     )
     const asked = flags.rate === undefined ? '' : ` of ${grouped(flags.rate)} asked for`
     process.stdout.write(
-      `${interrupted ? 'Interrupted: sent' : 'Sent'} ${count(sent, 'record')}` +
-        `${among.length > 0 ? ` (${among.join(', ')})` : ''} to ${count(partitions, 'partition')} of ${flags.topic}` +
+      `${interrupted ? 'Interrupted: sent' : 'Sent'} ${counted(sent, 'record')}` +
+        `${among.length > 0 ? ` (${among.join(', ')})` : ''} to ${counted(partitions, 'partition')} of ${flags.topic}` +
         ` in ${seconds.toFixed(1)} s: ${grouped(recordsPerSecond)} records/s${asked}\n`,
     )
   }
 }
 
-function count(number: number, noun: string): string {
-  return `${grouped(number)} ${noun}${number === 1 ? '' : 's'}`
-}
-
-const whole = (least: number) => (text: string) => {
+export const whole = (least: number) => (text: string) => {
   const value = Number(text)
   if (Number.isInteger(value) && value >= least && value <= 2 ** 31 - 1) return value
   throw new InvalidArgumentError(`It must be a whole number from ${least}.`)

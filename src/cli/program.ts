@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
+import { endProcess } from '../cluster/end-process'
 
 /** What users run as `web-traffic`; for programs that run its commands as processes of their own. */
 export const program = join(__dirname, '..', '..', 'bin', 'web-traffic.js')
@@ -19,4 +20,9 @@ export function spawnWorker(log: string, environment: NodeJS.ProcessEnv): ChildP
   })
   closeSync(output)
   return worker
+}
+
+/** Resolves when the worker has drained. */
+export function endWorker(worker: ChildProcess): Promise<void> {
+  return endProcess(worker, worker => worker.kill('SIGTERM'))
 }

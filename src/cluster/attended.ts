@@ -3,10 +3,8 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { UserError } from '../cli/errors'
 import { program } from '../cli/program'
+import { endProcess } from './end-process'
 import { clusterEnvironment } from './environment'
-
-/** Taking servers down by asking them; then the command is killed, milliseconds. */
-const DOWN_WITHIN = 45_000
 
 /**
  * A cluster that belongs to this process: `web-traffic cluster up` as a child whose input is a pipe of it. However
@@ -63,12 +61,7 @@ export class AttendedCluster {
 
   /** Resolves when everything it started has been taken down. */
   async end(): Promise<void> {
-    if (this.command.exitCode !== null || this.command.signalCode !== null) return
-    const exited = once(this.command, 'exit')
-    this.command.stdin!.end()
-    const timer = setTimeout(() => this.command.kill('SIGKILL'), DOWN_WITHIN)
-    await exited
-    clearTimeout(timer)
+    await endProcess(this.command, command => command.stdin!.end())
   }
 }
 

@@ -1,12 +1,9 @@
 import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { join } from 'node:path'
-import { spawnWorker } from '../cli/program'
+import { endWorker, spawnWorker } from '../cli/program'
 import { clusterDown } from '../cluster'
 import { AttendedCluster } from '../cluster/attended'
-
-/** How long the worker may take to drain, milliseconds. */
-const DRAINED_WITHIN = 45_000
+import { hasEnded } from '../cluster/end-process'
 
 /** The servers and the worker of a demo: processes of their own, which end with it even if it is killed. */
 export class Stage {
@@ -38,19 +35,7 @@ export class Stage {
 
   /** The worker first, so that it drains into servers that are still there. */
   async end(): Promise<void> {
-    if (this.worker && !hasEnded(this.worker)) await endWorker(this.worker)
+    if (this.worker) await endWorker(this.worker)
     await this.cluster?.end()
   }
-}
-
-function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
-  return exitCode !== null || signalCode !== null
-}
-
-async function endWorker(worker: ChildProcess): Promise<void> {
-  const exited = once(worker, 'exit')
-  worker.kill('SIGTERM')
-  const timer = setTimeout(() => worker.kill('SIGKILL'), DRAINED_WITHIN)
-  await exited
-  clearTimeout(timer)
 }

@@ -71,3 +71,8 @@ export class Progress {
 export function grouped(value: number): string {
   return Math.round(value).toLocaleString('en-US')
 }
+
+/** `1 record`, `2,000 records`. */
+export function counted(number: number, noun: string): string {
+  return `${grouped(number)} ${noun}${number === 1 ? '' : 's'}`
+}
