@@ -1,15 +1,14 @@
 import { FNV_OFFSET, fnvStep } from './fnv1a'
 
-/** Entries, and bytes of their keys, at most; then all are forgotten. */
+/** Entries, and bytes of their keys, from which on it is full. */
 const MAX_ENTRIES = 1 << 16
 const MAX_BYTES = 1 << 22
 const FIRST_ENTRIES = 1 << 8
 
 /**
  * Remembers what a function gives for a text, and finds it by the text's UTF-8 bytes: for texts that come again and
- * again, no string is made. A hash table with linear probing, at most half full; hashes are FNV-1a.
- *
- * @typeParam T not undefined
+ * again, no string is made. A hash table with linear probing, at most half full; hashes are FNV-1a. What it takes in
+ * is bounded by its owner, who makes it {@link forget} once it is {@link full}.
  */
 export class ByteMemo<T> {
   /** Index of an entry plus one, 0 where there is none. */
@@ -50,10 +49,6 @@ export class ByteMemo<T> {
     const entry = this.values.length
     const start = this.startOf(entry)
     const end = start + key.length
-    if (entry === MAX_ENTRIES || end > MAX_BYTES) {
-      this.forget()
-      return value
-    }
     if (end > this.keys.length) this.keys = enlarged(this.keys, new Uint8Array(end * 2))
     this.keys.set(key, start)
     this.ends[entry] = end
@@ -77,7 +72,11 @@ export class ByteMemo<T> {
     }
   }
 
-  private forget(): void {
+  get full(): boolean {
+    return this.values.length >= MAX_ENTRIES || this.startOf(this.values.length) >= MAX_BYTES
+  }
+
+  forget(): void {
     this.slots.fill(0)
     this.values = []
   }

@@ -1,4 +1,7 @@
+import { ABSENT, Dictionary, jsonBytes, textHash } from './dictionary'
 import { GroupTable } from './group-table'
+import { groupHash } from './named-groups'
+import type { Vocabulary } from './vocabulary'
 
 /**
  * Counts by host, referrer and country, as they travel through Temporal: each distinct string once, then four
@@ -27,41 +30,15 @@ export const OTHER = '(other)'
 /** So many hosts keep their name even where their referrers no longer do. */
 const MAX_OTHER_GROUPS = 1_000
 
-/** Whether a group that is new keeps its name. */
-export type Admits = (host: string, referrer: string, country: string) => boolean
+/** Whether a group that is new keeps its name, by its {@link groupHash}. */
+export type Admits = (hash: number) => boolean
 
-class Dictionary {
-  private readonly indexes = new Map<string, number>()
-  bytes = 0
-
-  /** The text's index; {@link ABSENT} where it has none. */
-  find(text: string): number {
-    return this.indexes.get(text) ?? ABSENT
-  }
-
-  /** The text's index, given to it now where it has none. */
-  index(text: string): number {
-    let index = this.indexes.get(text)
-    if (index === undefined) {
-      index = this.indexes.size
-      this.indexes.set(text, index)
-      this.bytes += jsonBytes(text)
-    }
-    return index
-  }
-
-  /** The indexes, {@link ABSENT} among them, of the texts of another dictionary. */
-  translate(texts: string[]): Int32Array {
-    return Int32Array.from(texts, text => this.find(text))
-  }
-
-  strings(): string[] {
-    return [...this.indexes.keys()]
-  }
+/** A group by the numbers that a {@link Vocabulary} has given to its parts. */
+export interface NumberedGroup {
+  host: number
+  referrer: number
+  country: number
 }
-
-/** An index that no row has. */
-const ABSENT = -1
 
 /** Counts groups; dictionaries keep a group's cost at a few numbers, however long its strings are. */
 export class GroupCounter {
@@ -70,6 +47,8 @@ export class GroupCounter {
   private readonly countries = new Dictionary()
   private readonly table = new GroupTable()
   private others = 0
+  /** Of the numbers that the dictionaries have learned. */
+  private generation = 0
   hits = 0
 
   /** @param admits asked of every group that is new; one that it refuses is counted under {@link OTHER} */
@@ -77,16 +56,46 @@ export class GroupCounter {
 
   add(host: string, referrer: string, country: string, hits = 1): void {
     this.hits += hits
-    const row = this.rowOf(host, referrer, country)
+    const a = this.hosts.find(host)
+    const b = this.referrers.find(referrer)
+    const c = this.countries.find(country)
+    const row = this.table.find(a, b, c)
     if (row >= 0) this.table.increase(row, hits)
-    else if (!this.admits || this.admits(host, referrer, country))
+    else if (!this.admits || this.admits(groupHash(textHash(host), textHash(referrer), textHash(country))))
       this.addNamed(host, referrer, country, hits)
     else this.addOther(host, country, hits)
   }
 
-  /** Index of the group's row, -1 where it has none. */
-  private rowOf(host: string, referrer: string, country: string): number {
-    return this.table.find(this.hosts.find(host), this.referrers.find(referrer), this.countries.find(country))
+  /** Adds a hit without a look at the group's texts, where they have come before. */
+  count({ host, referrer, country }: NumberedGroup, words: Vocabulary): void {
+    if (this.generation !== words.generation) this.unlearn(words.generation)
+    const a = this.hosts.findNumber(host)
+    const b = this.referrers.findNumber(referrer)
+    const c = this.countries.findNumber(country)
+    if (a >= 0 && b >= 0 && c >= 0) {
+      this.addIndexed(a, b, c, 1)
+      return
+    }
+    this.add(words.hosts.text(host), words.referrers.text(referrer), words.countries.text(country))
+    this.hosts.learn(host, words.hosts)
+    this.referrers.learn(referrer, words.referrers)
+    this.countries.learn(country, words.countries)
+  }
+
+  private unlearn(generation: number): void {
+    this.generation = generation
+    for (const dictionary of [this.hosts, this.referrers, this.countries]) dictionary.unlearn()
+  }
+
+  /** The parts of the group have these indexes; the group may be new. */
+  private addIndexed(a: number, b: number, c: number, hits: number): void {
+    this.hits += hits
+    const { hosts, referrers, countries, table } = this
+    const row = table.find(a, b, c)
+    if (row >= 0) table.increase(row, hits)
+    else if (!this.admits || this.admits(groupHash(hosts.hash(a), referrers.hash(b), countries.hash(c))))
+      table.append(a, b, c, hits)
+    else this.addOther(hosts.text(a), countries.text(c), hits)
   }
 
   private addNamed(host: string, referrer: string, country: string, hits: number): void {
@@ -100,7 +109,12 @@ export class GroupCounter {
 
   /** The host keeps its name while there are few such; there are only so many countries. */
   private addOther(host: string, country: string, hits: number): void {
-    const named = this.rowOf(host, OTHER, country) >= 0 || this.others < MAX_OTHER_GROUPS
+    const known = this.table.find(
+      this.hosts.find(host),
+      this.referrers.find(OTHER),
+      this.countries.find(country),
+    )
+    const named = known >= 0 || this.others < MAX_OTHER_GROUPS
     const before = this.groups
     this.addNamed(named ? host : OTHER, OTHER, country, hits)
     if (this.groups > before) this.others++
@@ -115,10 +129,11 @@ export class GroupCounter {
       const referrer = rows[i + 1]!
       const country = rows[i + 2]!
       const hits = rows[i + 3]!
-      const row = this.table.find(ownHosts[host]!, ownReferrers[referrer]!, ownCountries[country]!)
-      if (row >= 0) {
-        this.table.increase(row, hits)
-        this.hits += hits
+      const a = ownHosts[host]!
+      const b = ownReferrers[referrer]!
+      const c = ownCountries[country]!
+      if (a !== ABSENT && b !== ABSENT && c !== ABSENT) {
+        this.addIndexed(a, b, c, hits)
       } else {
         this.add(hosts[host]!, referrers[referrer]!, countries[country]!, hits)
         ownHosts[host] = this.hosts.find(hosts[host]!)
@@ -164,17 +179,4 @@ export function* groups({ hosts, referrers, countries, rows }: ColumnarCounts): 
       hits: rows[i + 3]!,
     }
   }
-}
-
-/** Upper bound of a string's bytes as a JSON array element in UTF-8 (RFC 8259: quotes, escapes, a comma). */
-function jsonBytes(text: string): number {
-  let bytes = 3
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code < 0x20) bytes += 6
-    else if (code === 0x22 || code === 0x5c) bytes += 2
-    else if (code >= 0xd800 && code < 0xe000) bytes += 6
-    else bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : 3
-  }
-  return bytes
 }

@@ -1,4 +1,5 @@
-import { ByteMemo, decodeText } from './byte-memo'
+import { decodeText } from './byte-memo'
+import type { NumberedGroup } from './columnar'
 import {
   MAX_HOST_LENGTH,
   normalHost,
@@ -9,13 +10,12 @@ import {
 } from './event'
 import { parseEventTime, PlainTimes, wholeNumber } from './event-time'
 import { EventScanner, type Field } from './event-scanner'
+import { Lexicon, Vocabulary } from './vocabulary'
 
-export interface LocatedEvent {
+/** An event that is counted, by the numbers of {@link EventReader.words}. */
+export interface LocatedEvent extends NumberedGroup {
   /** Epoch milliseconds. */
   eventTime: number
-  host: string
-  referrer: string
-  country: string
 }
 
 export interface LocatingRules extends EventRules {
@@ -31,39 +31,49 @@ const EXACT_DIGITS = 15
  * what the plain way does not take, and every rejection, is {@link readEvent}'s, with which it always agrees.
  */
 export class EventReader {
+  readonly words: Vocabulary
   private readonly time: Field
   private readonly host: Field
   private readonly referrer: Field
   private readonly ip: Field
   private readonly scanner = new EventScanner(['event_time', 'host', 'referrer', 'ip'])
   private readonly times = new PlainTimes()
-  private readonly hosts = new ByteMemo(normalHost)
-  private readonly referrers: ByteMemo<string>
-  private readonly countries: ByteMemo<string>
+  /** One for all events: nothing is allocated for one that was read in place. */
+  private readonly event: LocatedEvent = { eventTime: 0, host: 0, referrer: 0, country: 0 }
 
   constructor(private readonly rules: LocatingRules) {
     ;[this.time, this.host, this.referrer, this.ip] = this.scanner.fields as [Field, Field, Field, Field]
-    this.referrers = new ByteMemo(referrer => normalReferrer(referrer, rules.referrer))
-    this.countries = new ByteMemo(ip => rules.locate(ip.trim()))
+    this.words = new Vocabulary(
+      new Lexicon(normalHost),
+      new Lexicon(referrer => normalReferrer(referrer, rules.referrer)),
+      new Lexicon(ip => rules.locate(ip.trim())),
+    )
   }
 
   /**
    * @param value UTF-8 text; null for a tombstone
    * @param timestamp the record's, epoch milliseconds
+   * @returns an event that holds until the next is read
    */
   read(value: Uint8Array | null, timestamp: number): LocatedEvent | RejectionReason {
-    return (value && this.readPlain(value, timestamp)) ?? this.readAny(value, timestamp)
+    this.words.makeRoom()
+    return value && this.readPlain(value, timestamp) ? this.event : this.readAny(value, timestamp)
   }
 
-  private readPlain(value: Uint8Array, timestamp: number): LocatedEvent | undefined {
-    if (!this.scanner.scan(value)) return undefined
+  /** Whether the record was plain, and is the event. */
+  private readPlain(value: Uint8Array, timestamp: number): boolean {
+    if (!this.scanner.scan(value)) return false
     const eventTime = this.eventTime(value)
-    if (eventTime === undefined || eventTime > timestamp + this.rules.maxFuture) return undefined
-    const host = memoised(this.hosts, value, this.host)
-    if (!host || host.length > MAX_HOST_LENGTH) return undefined
-    const referrer = memoised(this.referrers, value, this.referrer) ?? ''
-    const country = memoised(this.countries, value, this.ip) ?? this.rules.locate('')
-    return { eventTime, host, referrer, country }
+    if (eventTime === undefined || eventTime > timestamp + this.rules.maxFuture) return false
+    if (this.host.kind !== 'text') return false
+    const { words, event } = this
+    event.eventTime = eventTime
+    event.host = words.hosts.read(value, this.host.from, this.host.to)
+    const host = words.hosts.text(event.host)
+    if (!host || host.length > MAX_HOST_LENGTH) return false
+    event.referrer = textOf(words.referrers, value, this.referrer)
+    event.country = textOf(words.countries, value, this.ip)
+    return true
   }
 
   private eventTime(value: Uint8Array): number | undefined {
@@ -74,14 +84,18 @@ export class EventReader {
   }
 
   private readAny(value: Uint8Array | null, timestamp: number): LocatedEvent | RejectionReason {
-    const event = readEvent(value && decodeText(value), timestamp, this.rules)
-    if (typeof event === 'string') return event
-    const { eventTime, host, referrer, ip } = event
-    return { eventTime, host, referrer, country: this.rules.locate(ip) }
+    const read = readEvent(value && decodeText(value), timestamp, this.rules)
+    if (typeof read === 'string') return read
+    const { words, event } = this
+    event.eventTime = read.eventTime
+    event.host = words.hosts.number(read.host)
+    event.referrer = words.referrers.number(read.referrer)
+    event.country = words.countries.number(this.rules.locate(read.ip))
+    return event
   }
 }
 
-/** Undefined where the field is no text. */
-function memoised(memo: ByteMemo<string>, bytes: Uint8Array, { kind, from, to }: Field): string | undefined {
-  return kind === 'text' ? memo.get(bytes, from, to) : undefined
+/** What is no text is read as an empty one. */
+function textOf(lexicon: Lexicon, bytes: Uint8Array, { kind, from, to }: Field): number {
+  return kind === 'text' ? lexicon.read(bytes, from, to) : lexicon.read(bytes, 0, 0)
 }

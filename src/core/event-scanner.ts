@@ -1,16 +1,20 @@
 const QUOTE = 0x22
-const BACKSLASH = 0x5c
+const PLUS = 0x2b
 const COMMA = 0x2c
-const COLON = 0x3a
 const MINUS = 0x2d
 const DOT = 0x2e
 const ZERO = 0x30
 const NINE = 0x39
+const COLON = 0x3a
+const BACKSLASH = 0x5c
 const OPENING = { object: 0x7b, array: 0x5b }
 const CLOSING = { object: 0x7d, array: 0x5d }
 
 /** Deeper than this nothing is scanned, so that no record can exhaust the stack. */
 const MAX_DEPTH = 32
+
+/** In place of where a text goes on. */
+const NOT_TAKEN = -1
 
 /** Where a field's value lies: the text of a string without its quotes, or any other value as it is written. */
 export class Field {
@@ -19,6 +23,20 @@ export class Field {
   kind: 'absent' | 'text' | 'other' = 'absent'
 
   constructor(readonly name: Uint8Array) {}
+
+  note(bytes: Uint8Array, from: number, to: number): void {
+    const text = bytes[from] === QUOTE
+    this.kind = text ? 'text' : 'other'
+    this.from = text ? from + 1 : from
+    this.to = text ? to - 1 : to
+  }
+
+  /** Whether the name without escapes whose opening quote is here is this one's. */
+  isNamed(bytes: Uint8Array, quote: number): boolean {
+    const { name } = this
+    const from = quote + 1
+    return bytes[from + name.length] === QUOTE && isAt(bytes, from, name)
+  }
 }
 
 /**
@@ -29,152 +47,128 @@ export class Field {
  */
 export class EventScanner {
   readonly fields: Field[]
-  private bytes: Uint8Array = new Uint8Array()
-  private at = 0
 
   constructor(names: string[]) {
-    const encoder = new TextEncoder()
     this.fields = names.map(name => new Field(encoder.encode(name)))
   }
 
   /** Whether the text was taken; then the fields say where their values are. */
   scan(bytes: Uint8Array): boolean {
-    this.bytes = bytes
-    this.at = 0
     for (const field of this.fields) field.kind = 'absent'
-    this.skipSpace()
-    if (bytes[this.at] !== OPENING.object || !this.skipItems(CLOSING.object, 1)) return false
-    this.skipSpace()
-    return this.at === bytes.length
+    const opening = skipSpace(bytes, 0)
+    if (bytes[opening] !== OPENING.object) return false
+    const end = this.scanObject(bytes, opening)
+    return end !== NOT_TAKEN && skipSpace(bytes, end) === bytes.length
   }
 
-  private skipSpace(): void {
-    const { bytes } = this
+  private noteField(bytes: Uint8Array, name: number, from: number, to: number): void {
+    for (const field of this.fields) if (field.isNamed(bytes, name)) field.note(bytes, from, to)
+  }
+
+  /** The outermost object, whose members are noted. */
+  private scanObject(bytes: Uint8Array, opening: number): number {
+    let at = skipSpace(bytes, opening + 1)
+    if (bytes[at] === CLOSING.object) return at + 1
     for (;;) {
-      const byte = bytes[this.at]
-      if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return
-      this.at++
+      const value = skipName(bytes, at)
+      const end = value === NOT_TAKEN ? NOT_TAKEN : skipValue(bytes, value, 1)
+      if (end === NOT_TAKEN) return NOT_TAKEN
+      this.noteField(bytes, at, value, end)
+      at = skipSpace(bytes, end)
+      if (bytes[at] === CLOSING.object) return at + 1
+      if (bytes[at] !== COMMA) return NOT_TAKEN
+      at = skipSpace(bytes, at + 1)
     }
   }
+}
 
-  /** From the opening brace or bracket to behind the closing one. */
-  private skipItems(closing: number, depth: number): boolean {
-    const { bytes } = this
-    this.at++
-    this.skipSpace()
-    if (bytes[this.at] === closing) {
-      this.at++
-      return true
-    }
-    for (;;) {
-      const skipped = closing === CLOSING.object ? this.skipMember(depth) : this.skipValue(depth)
-      if (!skipped) return false
-      this.skipSpace()
-      const next = bytes[this.at++]
-      if (next === closing) return true
-      if (next !== COMMA) return false
-      this.skipSpace()
-    }
+// Each of these begins at a place and gives the one behind, or NOT_TAKEN.
+
+function skipItems(bytes: Uint8Array, opening: number, closing: number, depth: number): number {
+  let at = skipSpace(bytes, opening + 1)
+  if (bytes[at] === closing) return at + 1
+  for (;;) {
+    const value = closing === CLOSING.object ? skipName(bytes, at) : at
+    const end = value === NOT_TAKEN ? NOT_TAKEN : skipValue(bytes, value, depth)
+    if (end === NOT_TAKEN) return NOT_TAKEN
+    at = skipSpace(bytes, end)
+    if (bytes[at] === closing) return at + 1
+    if (bytes[at] !== COMMA) return NOT_TAKEN
+    at = skipSpace(bytes, at + 1)
   }
+}
 
-  /** A name and its value; at depth 1 the fields are noted. */
-  private skipMember(depth: number): boolean {
-    const { bytes } = this
-    const name = this.at + 1
-    if (bytes[this.at] !== QUOTE || !this.skipText()) return false
-    const field = depth === 1 ? this.fieldNamed(name, this.at - 1) : undefined
-    this.skipSpace()
-    if (bytes[this.at] !== COLON) return false
-    this.at++
-    this.skipSpace()
-    const from = this.at
-    if (!this.skipValue(depth)) return false
-    if (field) this.note(field, from)
-    return true
+/** A member's name, to where its value begins. */
+function skipName(bytes: Uint8Array, from: number): number {
+  if (bytes[from] !== QUOTE) return NOT_TAKEN
+  const end = skipText(bytes, from)
+  if (end === NOT_TAKEN) return NOT_TAKEN
+  const colon = skipSpace(bytes, end)
+  return bytes[colon] === COLON ? skipSpace(bytes, colon + 1) : NOT_TAKEN
+}
+
+function skipValue(bytes: Uint8Array, from: number, depth: number): number {
+  switch (bytes[from]) {
+    case QUOTE:
+      return skipText(bytes, from)
+    case OPENING.object:
+      return depth < MAX_DEPTH ? skipItems(bytes, from, CLOSING.object, depth + 1) : NOT_TAKEN
+    case OPENING.array:
+      return depth < MAX_DEPTH ? skipItems(bytes, from, CLOSING.array, depth + 1) : NOT_TAKEN
+    case 0x74:
+      return skipWord(bytes, from, TRUE)
+    case 0x66:
+      return skipWord(bytes, from, FALSE)
+    case 0x6e:
+      return skipWord(bytes, from, NULL)
+    default:
+      return skipNumber(bytes, from)
   }
+}
 
-  private note(field: Field, from: number): void {
-    const text = this.bytes[from] === QUOTE
-    field.kind = text ? 'text' : 'other'
-    field.from = text ? from + 1 : from
-    field.to = text ? this.at - 1 : this.at
+/** From the opening quote to behind the closing one; there is no escape and no control character between. */
+function skipText(bytes: Uint8Array, opening: number): number {
+  const { length } = bytes
+  for (let at = opening + 1; at < length; at++) {
+    const byte = bytes[at]!
+    if (byte === QUOTE) return at + 1
+    if (byte < 0x20 || byte === BACKSLASH) return NOT_TAKEN
   }
+  return NOT_TAKEN
+}
 
-  private fieldNamed(from: number, to: number): Field | undefined {
-    for (const field of this.fields)
-      if (field.name.length === to - from && this.isAt(from, field.name)) return field
-    return undefined
-  }
+function skipNumber(bytes: Uint8Array, from: number): number {
+  let at = bytes[from] === MINUS ? from + 1 : from
+  at = bytes[at] === ZERO ? at + 1 : skipDigits(bytes, at)
+  if (at !== NOT_TAKEN && bytes[at] === DOT) at = skipDigits(bytes, at + 1)
+  // e or E
+  if (at === NOT_TAKEN || (bytes[at]! | 0x20) !== 0x65) return at
+  at++
+  return skipDigits(bytes, bytes[at] === PLUS || bytes[at] === MINUS ? at + 1 : at)
+}
 
-  private isAt(from: number, expected: Uint8Array): boolean {
-    for (let i = 0; i < expected.length; i++) if (this.bytes[from + i] !== expected[i]) return false
-    return true
-  }
+/** At least one. */
+function skipDigits(bytes: Uint8Array, from: number): number {
+  let at = from
+  while (at < bytes.length && bytes[at]! >= ZERO && bytes[at]! <= NINE) at++
+  return at > from ? at : NOT_TAKEN
+}
 
-  private skipValue(depth: number): boolean {
-    switch (this.bytes[this.at]) {
-      case QUOTE:
-        return this.skipText()
-      case OPENING.object:
-        return depth < MAX_DEPTH && this.skipItems(CLOSING.object, depth + 1)
-      case OPENING.array:
-        return depth < MAX_DEPTH && this.skipItems(CLOSING.array, depth + 1)
-      case 0x74:
-        return this.skipWord(TRUE)
-      case 0x66:
-        return this.skipWord(FALSE)
-      case 0x6e:
-        return this.skipWord(NULL)
-      default:
-        return this.skipNumber()
-    }
-  }
+function skipWord(bytes: Uint8Array, from: number, word: Uint8Array): number {
+  return isAt(bytes, from, word) ? from + word.length : NOT_TAKEN
+}
 
-  /** From the opening quote to behind the closing one; there is no escape and no control character between. */
-  private skipText(): boolean {
-    const { bytes } = this
-    const { length } = bytes
-    for (let at = this.at + 1; at < length; at++) {
-      const byte = bytes[at]!
-      if (byte === QUOTE) {
-        this.at = at + 1
-        return true
-      }
-      if (byte < 0x20 || byte === BACKSLASH) return false
-    }
-    return false
-  }
+function isAt(bytes: Uint8Array, from: number, expected: Uint8Array): boolean {
+  for (let i = 0; i < expected.length; i++) if (bytes[from + i] !== expected[i]) return false
+  return true
+}
 
-  private skipWord(word: Uint8Array): boolean {
-    const from = this.at
-    this.at += word.length
-    return this.isAt(from, word)
-  }
-
-  private skipNumber(): boolean {
-    const { bytes } = this
-    if (bytes[this.at] === MINUS) this.at++
-    if (bytes[this.at] === ZERO) this.at++
-    else if (!this.skipDigits()) return false
-    if (bytes[this.at] === DOT) {
-      this.at++
-      if (!this.skipDigits()) return false
-    }
-    // e or E
-    if ((bytes[this.at]! | 0x20) === 0x65) {
-      this.at++
-      // + or -
-      if (bytes[this.at] === 0x2b || bytes[this.at] === MINUS) this.at++
-      if (!this.skipDigits()) return false
-    }
-    return true
-  }
-
-  /** At least one. */
-  private skipDigits(): boolean {
-    const from = this.at
-    for (let byte = this.bytes[from]!; byte >= ZERO && byte <= NINE; byte = this.bytes[++this.at]!);
-    return this.at > from
+function skipSpace(bytes: Uint8Array, from: number): number {
+  let at = from
+  for (;;) {
+    const byte = bytes[at]
+    if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return at
+    at++
   }
 }
 

@@ -1,9 +1,10 @@
 import { GroupCounter, type Admits } from './columnar'
 import type { RejectionReason } from './event'
-import { EventReader, type LocatingRules } from './event-reader'
+import { EventReader, type LocatedEvent, type LocatingRules } from './event-reader'
 import type { Claimed, Delta, RangeExceptions, RangeTotals } from './messages'
 import { NamedGroups } from './named-groups'
 import { windowStart } from './tumbling-window'
+import type { Vocabulary } from './vocabulary'
 import { advance, isLate, type Basis } from './watermark'
 
 /** One record of the log. `timestamp` is epoch milliseconds. */
@@ -28,6 +29,7 @@ export const MAX_DELTA_BYTES = 900_000
 export const MAX_SAMPLES = 1_000
 
 interface WindowCounts {
+  start: number
   counter: GroupCounter
   first: number
   last: number
@@ -42,6 +44,7 @@ export class Range {
   readonly totals: RangeTotals = { records: 0, hits: 0, late: 0, rejected: 0 }
   to: number
   toBasis: Basis
+  private newest: WindowCounts | undefined
 
   constructor(
     readonly partition: number,
@@ -53,22 +56,28 @@ export class Range {
     this.toBasis = fromBasis
   }
 
-  /** The counter of a window's hits, for the one at `offset` to be added to. */
-  hit(start: number, offset: number, admits: (start: number) => Admits): GroupCounter {
+  /** The counts of a window, made now where there are none. */
+  window(start: number, offset: number, admits: (start: number) => Admits): WindowCounts {
+    // Nearly always the window of the event before.
+    if (this.newest?.start === start) return this.newest
     let window = this.windows.get(start)
     if (!window) {
-      window = { counter: new GroupCounter(admits(start)), first: offset, last: offset }
+      window = { start, counter: new GroupCounter(admits(start)), first: offset, last: offset }
       this.windows.set(start, window)
     }
-    window.last = offset
-    this.totals.hits++
-    return window.counter
+    return (this.newest = window)
   }
 
-  countLate(start: number, host: string, referrer: string, country: string): void {
+  countHit(window: WindowCounts, offset: number, event: LocatedEvent, words: Vocabulary): void {
+    window.counter.count(event, words)
+    window.last = offset
+    this.totals.hits++
+  }
+
+  countLate(start: number, event: LocatedEvent, words: Vocabulary): void {
     let counter = this.late.get(start)
     if (!counter) this.late.set(start, (counter = new GroupCounter()))
-    counter.add(host, referrer, country)
+    counter.count(event, words)
     this.totals.late++
   }
 
@@ -88,12 +97,16 @@ export class Range {
     this.to = earliest
   }
 
-  /** Size that the next event for a window must not push over the bound of a message. */
-  encodedBytes(start: number, late: boolean): number {
-    if (!late) return this.windows.get(start)?.counter.encodedBytes ?? 0
+  /** Size of the late events, which the next one must not push over the bound of a message. */
+  get lateBytes(): number {
     let bytes = 0
     for (const counter of this.late.values()) bytes += counter.encodedBytes
     return bytes
+  }
+
+  /** Size of a window's delta, at the most. */
+  encodedBytes(start: number): number {
+    return this.windows.get(start)!.counter.encodedBytes
   }
 
   delta(start: number): Delta {
@@ -217,24 +230,27 @@ export class PartitionReader {
 
   /** False where the event would make its message too large. */
   private count(record: LogRecord): boolean {
-    const { range, rules } = this
-    const event = this.events.read(record.value, record.timestamp)
-    if (typeof event === 'string') {
-      range.countRejected(event, record.offset)
-    } else {
+    const { range, rules, events } = this
+    const event = events.read(record.value, record.timestamp)
+    if (typeof event === 'string') range.countRejected(event, record.offset)
+    else {
       const start = windowStart(event.eventTime, rules.windowSize)
-      const late = this.isLate(start)
-      // While re-reading, the end is given: it was chosen under the same bound.
-      if (this.limit === null && range.encodedBytes(start, late) > MAX_DELTA_BYTES) return false
-      const { host, referrer, country } = event
-      if (late) {
-        range.countLate(start, host, referrer, country)
+      if (this.isLate(start)) {
+        if (this.isTooLarge(range.lateBytes)) return false
+        range.countLate(start, event, events.words)
       } else {
-        range.hit(start, record.offset, this.admits).add(host, referrer, country)
+        const window = range.window(start, record.offset, this.admits)
+        if (this.isTooLarge(window.counter.encodedBytes)) return false
+        range.countHit(window, record.offset, event, events.words)
         range.toBasis = advance(range.toBasis, event.eventTime, record.timestamp)
       }
     }
     range.totals.records++
     return true
+  }
+
+  private isTooLarge(bytes: number): boolean {
+    // While re-reading, the end is given: it was chosen under the same bound.
+    return this.limit === null && bytes > MAX_DELTA_BYTES
   }
 }

@@ -112,7 +112,7 @@ export class PollerState {
       if (answer.refused.includes(range.partition)) continue
       this.announced.set(range.partition, range)
       for (const start of range.windows.keys()) {
-        const sized = { delta: range.delta(start), bytes: range.encodedBytes(start, false) }
+        const sized = { delta: range.delta(start), bytes: range.encodedBytes(start) }
         const deltas = outgoing.deltas.get(start)
         if (deltas) deltas.push(sized)
         else outgoing.deltas.set(start, [sized])

@@ -1,8 +1,9 @@
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { ByteMemo } from '../../src/core/byte-memo'
-import { readEvent } from '../../src/core/event'
-import { EventReader } from '../../src/core/event-reader'
+import { GroupCounter, groups } from '../../src/core/columnar'
+import { readEvent, type RejectionReason } from '../../src/core/event'
+import { EventReader, type LocatedEvent } from '../../src/core/event-reader'
 import { EventScanner } from '../../src/core/event-scanner'
 import { MINUTE, T0 } from './support'
 
@@ -15,6 +16,17 @@ function expected(value: Uint8Array) {
   if (typeof event === 'string') return event
   const { eventTime, host, referrer, ip } = event
   return { eventTime, host, referrer, country: rules.locate(ip) }
+}
+
+function inWords(read: LocatedEvent | RejectionReason, { words }: EventReader) {
+  if (typeof read === 'string') return read
+  const { eventTime, host, referrer, country } = read
+  return {
+    eventTime,
+    host: words.hosts.text(host),
+    referrer: words.referrers.text(referrer),
+    country: words.countries.text(country),
+  }
 }
 
 const text = fc.oneof(
@@ -120,7 +132,7 @@ test('records are read as JSON.parse reads them, whole or mangled', () => {
       value => {
         if (scanner.scan(value)) plain++
         else strange++
-        expect(reader.read(value, NOW)).toEqual(expected(value))
+        expect(inWords(reader.read(value, NOW), reader)).toEqual(expected(value))
       },
     ),
     { numRuns: 20_000 },
@@ -189,13 +201,14 @@ test('no depth exhausts the stack', () => {
   expect([1, 31, 100, 1_000_000].map(depth => scanner.scan(deep(depth)))).toEqual([true, true, false, false])
 })
 
-test('a memo gives what its function gives, far beyond what it keeps', () => {
+test('a memo gives what its function gives, however often it has to forget', () => {
   const made = new Map<string, number>()
   const memo = new ByteMemo(text => {
     made.set(text, (made.get(text) ?? 0) + 1)
     return text.toUpperCase()
   })
   const ask = (text: string) => {
+    if (memo.full) memo.forget()
     const bytes = Buffer.from(`__${text}__`)
     if (memo.get(bytes, 2, bytes.length - 2) !== text.toUpperCase()) throw new Error(`wrong for ${text}`)
   }
@@ -209,4 +222,27 @@ test('a memo gives what its function gives, far beyond what it keeps', () => {
   expect(made.get('text-7')! - before!).toBeLessThanOrEqual(1)
   // Keys together beyond its room.
   for (let i = 0; i < 100; i++) ask(`${i}${'x'.repeat(100_000)}`)
+})
+
+test('groups are counted by their texts, also where more come than are remembered', () => {
+  const reader = new EventReader(rules)
+  const counter = new GroupCounter()
+  const expected = new Map<string, number>()
+  const event_time = new Date(T0).toISOString()
+  for (let i = 0; i < 150_000; i++) {
+    // One that comes always, and others that come once, or again after all were forgotten.
+    const referrer = i % 2 === 0 ? 'https://often.example/' : `https://r-${i % 75_001}.example/`
+    const ip = String(i % 7)
+    const event = reader.read(Buffer.from(JSON.stringify({ event_time, host: 'a', referrer, ip })), NOW)
+    if (typeof event === 'string') throw new Error(event)
+    counter.count(event, reader.words)
+    const key = `${referrer} <${ip}>`
+    expected.set(key, (expected.get(key) ?? 0) + 1)
+  }
+  expect(reader.words.generation).toBeGreaterThan(0)
+  const counted = new Map<string, number>()
+  for (const { referrer, country, hits } of groups(counter.columns()))
+    counted.set(`${referrer} ${country}`, hits)
+  expect(counted).toEqual(expected)
+  expect(counter.hits).toBe(150_000)
 })

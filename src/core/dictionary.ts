@@ -1,0 +1,89 @@
+import { FNV_OFFSET, fnvStep } from './fnv1a'
+import type { Lexicon } from './vocabulary'
+
+/** An index that no text has. */
+export const ABSENT = -1
+
+/** The distinct texts of one column, in the order in which they came, and the bytes that they take as JSON. */
+export class Dictionary {
+  private readonly indexes = new Map<string, number>()
+  private readonly texts: string[] = []
+  private readonly hashes: number[] = []
+  /** Index plus one of the text that a lexicon knows by this number, 0 where it is not known yet. */
+  private numbered = new Int32Array(16)
+  bytes = 0
+
+  /** The text's index; {@link ABSENT} where it has none. */
+  find(text: string): number {
+    return this.indexes.get(text) ?? ABSENT
+  }
+
+  /** The text's index, given to it now where it has none. */
+  index(text: string): number {
+    let index = this.indexes.get(text)
+    if (index === undefined) {
+      index = this.texts.push(text) - 1
+      this.indexes.set(text, index)
+      this.bytes += jsonBytes(text)
+    }
+    return index
+  }
+
+  /** The index of the text with this number; {@link ABSENT} where it has none, or none that was {@link learn}ed. */
+  findNumber(number: number): number {
+    return number < this.numbered.length ? this.numbered[number]! - 1 : ABSENT
+  }
+
+  /** Looks up what {@link findNumber} is to find. */
+  learn(number: number, lexicon: Lexicon): void {
+    if (number >= this.numbered.length) {
+      const { numbered } = this
+      this.numbered = new Int32Array(Math.max(number + 1, numbered.length * 2))
+      this.numbered.set(numbered)
+    }
+    this.numbered[number] = this.find(lexicon.text(number)) + 1
+  }
+
+  /** The numbers of texts hold no longer. */
+  unlearn(): void {
+    this.numbered.fill(0)
+  }
+
+  /** The indexes, {@link ABSENT} among them, of the texts of another dictionary. */
+  translate(texts: string[]): Int32Array {
+    return Int32Array.from(texts, text => this.find(text))
+  }
+
+  /** {@link textHash} of the text at the index. */
+  hash(index: number): number {
+    return (this.hashes[index] ??= textHash(this.texts[index]!))
+  }
+
+  text(index: number): string {
+    return this.texts[index]!
+  }
+
+  strings(): string[] {
+    return [...this.texts]
+  }
+}
+
+/** FNV-1a over the text's code units. */
+export function textHash(text: string): number {
+  let hash = FNV_OFFSET
+  for (let i = 0; i < text.length; i++) hash = fnvStep(hash, text.charCodeAt(i))
+  return hash
+}
+
+/** Upper bound of a string's bytes as a JSON array element in UTF-8 (RFC 8259: quotes, escapes, a comma). */
+export function jsonBytes(text: string): number {
+  let bytes = 3
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code < 0x20) bytes += 6
+    else if (code === 0x22 || code === 0x5c) bytes += 2
+    else if (code >= 0xd800 && code < 0xe000) bytes += 6
+    else bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : 3
+  }
+  return bytes
+}
