@@ -31,6 +31,7 @@ export const REQUEST_HEADERS: Record<string, string>[] = ACCEPT.flatMap(accept =
   LANGUAGES.map(language => ({
     accept,
     'accept-language': language,
-    'accept-encoding': 'gzip, deflate, br',
+    'accept-encoding': 'gzip, deflate, br, zstd',
+    'x-forwarded-proto': 'https',
   })),
 )
