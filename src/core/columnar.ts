@@ -1,17 +1,19 @@
 import { ABSENT, Dictionary, jsonBytes, textHash } from './dictionary'
 import { GroupTable } from './group-table'
 import { groupHash } from './named-groups'
+import { countNumbers, NumberReader } from './row-text'
 import type { Vocabulary } from './vocabulary'
 
 /**
  * Counts by host, referrer and country, as they travel through Temporal: each distinct string once, then four
- * integers a group: indexes into `hosts`, `referrers` and `countries`, and the count.
+ * integers a group, as text (see `row-text.ts`): indexes into `hosts`, `referrers` and `countries`, and the
+ * count.
  */
 export interface ColumnarCounts {
   hosts: string[]
   referrers: string[]
   countries: string[]
-  rows: number[]
+  rows: string
 }
 
 export interface GroupCount {
@@ -21,8 +23,8 @@ export interface GroupCount {
   hits: number
 }
 
-/** A row as JSON at the most: three indexes and a count with their commas. */
-const ROW_BYTES = 30
+/** A row at the most: three indexes below 2²⁰, as a message has room for no more texts, and a count below 2⁵³. */
+const ROW_BYTES = 4 + 4 + 4 + 11
 
 /** Names the groups that are counted together because a window has too many. */
 export const OTHER = '(other)'
@@ -124,11 +126,11 @@ export class GroupCounter {
     const ownHosts = this.hosts.translate(hosts)
     const ownReferrers = this.referrers.translate(referrers)
     const ownCountries = this.countries.translate(countries)
-    for (let i = 0; i < rows.length; i += 4) {
-      const host = rows[i]!
-      const referrer = rows[i + 1]!
-      const country = rows[i + 2]!
-      const hits = rows[i + 3]!
+    for (const reader = new NumberReader(rows); !reader.done;) {
+      const host = reader.next()
+      const referrer = reader.next()
+      const country = reader.next()
+      const hits = reader.next()
       const a = ownHosts[host]!
       const b = ownReferrers[referrer]!
       const c = ownCountries[country]!
@@ -157,26 +159,31 @@ export class GroupCounter {
       hosts: this.hosts.strings(),
       referrers: this.referrers.strings(),
       countries: this.countries.strings(),
-      rows: this.table.toArray(),
+      rows: this.table.toText(),
     }
   }
 }
 
 /** Upper bound of the JSON text of columnar counts in bytes. */
 export function encodedBytes({ hosts, referrers, countries, rows }: ColumnarCounts): number {
-  let bytes = (rows.length / 4) * ROW_BYTES + 64
+  let bytes = rows.length + 64
   for (const texts of [hosts, referrers, countries]) for (const text of texts) bytes += jsonBytes(text)
   return bytes
 }
 
+/** How many groups columnar counts have. */
+export function groupsOf({ rows }: ColumnarCounts): number {
+  return countNumbers(rows) / 4
+}
+
 /** The groups of columnar counts, one by one. */
 export function* groups({ hosts, referrers, countries, rows }: ColumnarCounts): Generator<GroupCount> {
-  for (let i = 0; i < rows.length; i += 4) {
+  for (const reader = new NumberReader(rows); !reader.done;) {
     yield {
-      host: hosts[rows[i]!]!,
-      referrer: referrers[rows[i + 1]!]!,
-      country: countries[rows[i + 2]!]!,
-      hits: rows[i + 3]!,
+      host: hosts[reader.next()]!,
+      referrer: referrers[reader.next()]!,
+      country: countries[reader.next()]!,
+      hits: reader.next(),
     }
   }
 }

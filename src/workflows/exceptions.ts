@@ -1,5 +1,6 @@
 import { proxyActivities, setWorkflowOptions } from '@temporalio/workflow'
 import type { Activities } from '../activities/types'
+import { groupsOf } from '../core/columnar'
 import type { RangeExceptions } from '../core/messages'
 import type { PipelineSettings } from '../core/settings'
 import { finishedByItsBuild } from './builds'
@@ -29,7 +30,7 @@ export function describeExceptions(ranges: RangeExceptions[]): string {
   let late = 0
   let rejected = 0
   for (const range of ranges) {
-    for (const { rows } of range.late) late += rows.length / 4
+    for (const counts of range.late) late += groupsOf(counts)
     for (const records of Object.values(range.rejected)) rejected += records
   }
   return `${late} late groups and ${rejected} rejected records in ${ranges.length} ranges`

@@ -4,7 +4,7 @@ import { Poller } from '../../src/activities/poller'
 import type { LogRecord } from '../../src/core/partition-reader'
 import type { PipelineSettings } from '../../src/core/settings'
 import { logger } from '../../src/log'
-import { MINUTE, record, rules, T0 } from '../core/support'
+import { MINUTE, record, rowsOf, rules, T0 } from '../core/support'
 import { until } from '../support/until'
 import { MemoryLog, MemoryPipeline } from './support'
 
@@ -123,7 +123,7 @@ test('a range that another poller left announced is read again to its very end, 
   pipeline.ledger.claim({ ...request, partitions: [{ partition: 0, earliest: 0 }] })
   const announce = { from: 0, to: 7, windows: [T0] }
   pipeline.ledger.flush({ ...request, partitions: [{ partition: 0, epoch: 1, announce }] })
-  const counts = { hosts: ['a.example'], referrers: [''], countries: ['DE'], rows: [0, 0, 0, 7] }
+  const counts = { hosts: ['a.example'], referrers: [''], countries: ['DE'], rows: rowsOf([0, 0, 0, 7]) }
   pipeline.receive(T0, { partition: 0, from: 0, basis: null, first: 0, last: 6, hits: 7, ...counts })
 
   log.append(0, events(3))

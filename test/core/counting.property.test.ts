@@ -5,7 +5,7 @@ import type { Claimed, Delta } from '../../src/core/messages'
 import { PartitionReader, type LogRecord, type Range } from '../../src/core/partition-reader'
 import { WindowState } from '../../src/core/window-state'
 import { referenceCount, type ReferenceCount } from './reference'
-import { MINUTE, record, rules, T0 } from './support'
+import { MINUTE, record, rowsOf, rules, T0 } from './support'
 
 const event = fc.record({
   at: fc.integer({ min: T0, max: T0 + 40 * MINUTE }),
@@ -156,7 +156,7 @@ test('a delta that overlaps what was applied, and is not covered by it, is not c
     hosts: ['a.example'],
     referrers: [''],
     countries: ['DE'],
-    rows: [0, 0, 0, 1],
+    rows: rowsOf([0, 0, 0, 1]),
   })
   const window = new WindowState()
   expect(window.apply(delta(0, 10))).toBe('applied')

@@ -1,3 +1,4 @@
+import { NumberWriter } from '../../src/core/row-text'
 import type { LogRecord, ReaderRules } from '../../src/core/partition-reader'
 
 export const MINUTE = 60_000
@@ -28,4 +29,11 @@ export function record(
 ): LogRecord {
   const value = Buffer.from(JSON.stringify({ event_time: new Date(at).toISOString(), host, referrer, ip }))
   return { offset, timestamp: T0 + 24 * 60 * MINUTE, value }
+}
+
+/** Rows of columnar counts, four numbers each. */
+export function rowsOf(numbers: number[]): string {
+  const writer = new NumberWriter()
+  for (const number of numbers) writer.write(number)
+  return writer.toString()
 }

@@ -4,6 +4,7 @@ import { groups, GroupCounter, OTHER, type ColumnarCounts } from '../../src/core
 import type { Delta } from '../../src/core/messages'
 import { NamedGroups } from '../../src/core/named-groups'
 import { MAX_PIECE_BYTES, WindowState, type WindowSnapshot } from '../../src/core/window-state'
+import { rowsOf } from './support'
 
 /** A delta of `size` groups with long referrers, so that a few of them fill a piece. */
 function delta(number: number, size: number, kind: number): Delta {
@@ -19,7 +20,7 @@ function delta(number: number, size: number, kind: number): Delta {
     hosts: ['a.example'],
     referrers,
     countries: ['DE'],
-    rows: referrers.flatMap((_, i) => [0, i, 0, 2]),
+    rows: rowsOf(referrers.flatMap((_, i) => [0, i, 0, 2])),
   }
 }
 

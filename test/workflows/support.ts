@@ -23,6 +23,7 @@ import { groups, type ColumnarCounts } from '../../src/core/columnar'
 import type { AppliedPartition, ClosedOutcome, Delta } from '../../src/core/messages'
 import type { PipelineSettings } from '../../src/core/settings'
 import { judge } from '../../src/core/window-state'
+import { rowsOf } from '../core/support'
 import { until } from '../support/until'
 
 export const MINUTE = 60_000
@@ -85,7 +86,7 @@ export function newDelta(
   last: number,
   { host = 'a.example', referrer = '', country = 'DE', hits = last - first + 1 } = {},
 ): Delta {
-  const counts = { hosts: [host], referrers: [referrer], countries: [country], rows: [0, 0, 0, hits] }
+  const counts = { hosts: [host], referrers: [referrer], countries: [country], rows: rowsOf([0, 0, 0, hits]) }
   return { partition, from: first, basis: null, first, last, hits, ...counts }
 }
 

@@ -25,6 +25,7 @@ import {
   sinkActivities,
   untilHandled,
 } from './support'
+import { rowsOf } from '../core/support'
 
 type Handle = WorkflowHandleWithSignaledRunId<typeof windowWorkflow>
 
@@ -447,7 +448,7 @@ describe('on a server that suggests continuing as new early', () => {
     let handle!: Handle
     for (let n = 0; n < 8; n++) {
       const referrers = Array.from({ length: 1_000 }, (_, i) => `https://r/${n % 6}/${i}/${padding}`)
-      const rows = referrers.flatMap((_, i) => [0, i, 0, 1 + n])
+      const rows = rowsOf(referrers.flatMap((_, i) => [0, i, 0, 1 + n]))
       const hits = 1_000 * (1 + n)
       const [first, last] = [n * 10_000, n * 10_000 + hits - 1]
       const delta = { ...newDelta(0, first, last, { hits }), referrers, rows }
