@@ -85,6 +85,9 @@ afterAll(async () => {
 /** One history by name, as compressed protobuf. On whose machine it ran is nobody's business. */
 async function keep(name: string, handle: WorkflowHandle): Promise<void> {
   const history = await handle.fetchHistory()
+  // A run that took no step yet would be no test of any.
+  if (!history.events?.some(event => event.workflowTaskCompletedEventAttributes))
+    throw new Error(`${name} has not begun`)
   forgetMachine(history)
   const encoded = temporal.api.history.v1.History.encode(history).finish()
   writeFileSync(join(FOLDER, `${name}.pb.gz`), gzipSync(encoded))
@@ -209,10 +212,11 @@ test('ingest and poller: started, claimed, flushed, windows closed, continued as
   await send(W0, newDelta(0, 0, 9))
   for (let n = 1; n < 30; n++) await flush(10 * n, W0 + n * MINUTE, [W0 + (n + 5) * 5 * MINUTE])
   await until(async () => (await latest(handle).describe()).runId !== handle.firstExecutionRunId)
+  const { runId } = await latest(handle).describe()
   await latest(handle).executeUpdate(scale, { args: [0] })
   await until(async () => (await handle.query(ingestStatus)).running.length === 0)
   await keep('ingest', client.workflow.getHandle(handle.workflowId, handle.firstExecutionRunId))
-  await keep('ingest-next-run', latest(handle))
+  await keep('ingest-next-run', client.workflow.getHandle(handle.workflowId, runId))
   await keep('poller', client.workflow.getHandle(pollerId(settings.group, 1)))
   await latest(handle).terminate()
 }, 180_000)

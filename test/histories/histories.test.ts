@@ -29,6 +29,13 @@ describe('what runs of a release did is what these workflows would do', () => {
     )
   })
 
+  test('every one of them took a step', () => {
+    const begun = names.filter(name =>
+      historyOf(name).events?.some(event => event.workflowTaskCompletedEventAttributes),
+    )
+    expect(begun).toEqual(names)
+  })
+
   test.each(names)('%s', async name => {
     await replay(bundle, name)
   })
