@@ -15,6 +15,7 @@ import type { Outgoing } from '../core/poller-state'
 import { formatWindow } from '../core/tumbling-window'
 import { describeExceptions, type exceptions } from '../workflows/exceptions'
 import * as messages from '../workflows/messages'
+import { pipelineAttributes, windowAttributes, windowMemo } from '../workflows/search-attributes'
 import type { window } from '../workflows/window'
 import { untilAnswered, updateUntilAnswered } from './patience'
 import type { PollInput } from './types'
@@ -83,6 +84,8 @@ export class TemporalPort implements PipelinePort {
       signal: messages.addDeltas,
       signalArgs: [deltas],
       staticSummary: formatWindow(start, settings.windowSize),
+      typedSearchAttributes: windowAttributes(settings, start),
+      memo: windowMemo(settings),
     })
   }
 
@@ -95,6 +98,7 @@ export class TemporalPort implements PipelinePort {
         taskQueue,
         args: [{ settings, ranges }],
         staticSummary: describeExceptions(ranges),
+        typedSearchAttributes: pipelineAttributes(settings),
       })
     } catch (error) {
       // An earlier try of this same flush was taken in and its answer lost.

@@ -6,6 +6,7 @@ import { ingestId, pollerId } from '../core/names'
 import type { PipelineSettings } from '../core/settings'
 import type { ingest } from '../workflows/ingest'
 import { ingestStatus, scale, type IngestStatus } from '../workflows/messages'
+import { pipelineAttributes } from '../workflows/search-attributes'
 import { UserError } from './errors'
 
 /** The pipeline as the client sees it: its ingest workflow. */
@@ -45,6 +46,7 @@ export class Pipeline {
         workflowTaskTimeout: '7s',
         args: [{ settings, taskQueue, pollers, startPositions }],
         staticSummary: `the ledger of ${settings.topic}`,
+        typedSearchAttributes: pipelineAttributes(settings),
       })
       return true
     } catch (error) {

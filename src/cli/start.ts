@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from 'commander'
 import { parseEventTime } from '../core/event-time'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { claimSchema, isClaimed, WrongOwnerError } from '../postgres/owner'
+import { requireSearchAttributes } from '../search-attributes'
 import { temporalConfig, withTemporal } from '../temporal'
 import { loadConfig, type Config } from '../config'
 import { withDatabase } from './database'
@@ -55,6 +56,7 @@ export async function startPipeline(config: Config, pollers: number, from: strin
     const pipeline = new Pipeline(client, config)
     const existing = await pipeline.status()
     if (existing) checkSettings(existing.settings, settings)
+    await requireSearchAttributes(client)
     await withDatabase(config, async db => {
       const { namespace } = temporalConfig()
       const owner = { group: settings.group, topic: settings.topic, namespace }

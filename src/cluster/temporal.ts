@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { Connection } from '@temporalio/client'
 import { parse } from 'yaml'
 import { UserError } from '../cli/errors'
+import { typeName } from '../search-attributes'
+import { searchAttributes } from '../workflows/search-attributes'
 import { portOf, type Component, type Program } from './component'
 import { packageRoot } from './install'
 import { isReachable } from './ports'
@@ -58,6 +60,8 @@ function prepare(
   args.push('--db-filename', join(folder, 'temporal.db'), '--log-level', 'warn', '--color', 'never')
   // A process that is killed loses nothing; only a machine that fails may lose the last moments.
   args.push('--sqlite-pragma', 'journal_mode=WAL', '--sqlite-pragma', 'synchronous=NORMAL')
+  for (const attribute of searchAttributes)
+    args.push('--search-attribute', `${attribute.name}=${typeName(attribute)}`)
   for (const [key, value] of Object.entries(readDynamicConfig())) {
     args.push('--dynamic-config-value', `${key}=${JSON.stringify(value)}`)
   }

@@ -222,6 +222,23 @@ export class Ledger {
     return { open: this.open.size, closed: this.state.closed }
   }
 
+  get totals(): RangeTotals {
+    return totalsOf(this.state)
+  }
+
+  /**
+   * The oldest open window, what every partition has to reach (epoch ms) for its next step, and the partitions that
+   * have not: they hold it back.
+   */
+  get oldestWaiting(): { start: number; until: number; holders: number[] } | undefined {
+    const start = this.openWindows[0]
+    if (start === undefined) return undefined
+    const until = this.published.has(start) ? this.closableFrom(start) : this.publishableFrom(start)
+    const holders: number[] = []
+    for (let p = 0; p < this.state.partitionCount; p++) if (this.frontierOf(p) < until) holders.push(p)
+    return { start, until, holders }
+  }
+
   get partitions(): Readonly<LedgerState['partitions']> {
     return this.state.partitions
   }

@@ -5,10 +5,16 @@ import { bundleWorkflowCode } from '@temporalio/worker'
 /** Where the build leaves the workflows' bundle, so that a worker starts without bundling them itself. */
 export const bundlePath = join(__dirname, 'workflow-bundle.js')
 
+/** What a bundle is made of, whoever makes it: the workflows, and what answers the Web UI for them. */
+export const workflowSources = {
+  workflowsPath: require.resolve('../workflows'),
+  workflowInterceptorModules: [require.resolve('../workflows/details')],
+}
+
 async function bundle(): Promise<void> {
   const quiet = { ...console, trace: () => undefined, log: () => undefined }
   const { code } = await bundleWorkflowCode({
-    workflowsPath: require.resolve('../workflows'),
+    ...workflowSources,
     logger: { ...quiet, debug: () => undefined, info: () => undefined },
   })
   writeFileSync(bundlePath, code)

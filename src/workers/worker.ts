@@ -14,7 +14,7 @@ import { openCountryDatabase } from '../geo/country'
 import { logger } from '../log'
 import { openDatabase } from '../postgres/database'
 import { temporalConfig, unreachable, withTemporal } from '../temporal'
-import { bundlePath } from './bundle-workflows'
+import { bundlePath, workflowSources } from './bundle-workflows'
 
 /** Pollers of one process: each keeps a core busy on a backlog, and Node has one. */
 const POLLERS_PER_PROCESS = 1
@@ -82,10 +82,10 @@ export async function runWorker(config: Config, signal: AbortSignal, onReady: ()
 }
 
 /** Prefers the bundle of the build; under test the sources are bundled on the fly. */
-function workflows(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
-  return existsSync(bundlePath)
-    ? { workflowBundle: { codePath: bundlePath } }
-    : { workflowsPath: require.resolve('../workflows') }
+function workflows(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath' | 'interceptors'> {
+  if (existsSync(bundlePath)) return { workflowBundle: { codePath: bundlePath } }
+  const { workflowsPath, workflowInterceptorModules: workflowModules } = workflowSources
+  return { workflowsPath, interceptors: { workflowModules } }
 }
 
 /** The deployment bears the group's name; which of its builds is current is said with Temporal's own CLI. */

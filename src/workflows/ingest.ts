@@ -7,16 +7,16 @@ import {
   getExternalWorkflowHandle,
   log,
   ParentClosePolicy,
-  setCurrentDetails,
   setHandler,
   sleep,
   startChild,
   workflowInfo,
 } from '@temporalio/workflow'
 import { Ledger, type LedgerState } from '../core/ledger'
+import { describeLedger } from '../core/ledger-report'
 import { pollerId, windowId } from '../core/names'
 import type { PipelineSettings } from '../core/settings'
-import { formatInstant } from '../core/tumbling-window'
+import { describeWhenAsked } from './details'
 import {
   awaited,
   claim,
@@ -29,6 +29,7 @@ import {
   scale,
 } from './messages'
 import type { poller } from './poller'
+import { pipelineAttributes } from './search-attributes'
 
 export interface IngestInput {
   settings: PipelineSettings
@@ -59,15 +60,14 @@ export async function ingest(input: IngestInput): Promise<void> {
   let reconcile = true
   let messages = 0
 
+  describeWhenAsked(() => describeLedger(ledger, settings))
   setHandler(claim, request => {
     messages++
     return ledger.claim(request)
   })
   setHandler(flush, request => {
     messages++
-    const answer = ledger.flush(request)
-    describe(ledger)
-    return answer
+    return ledger.flush(request)
   })
   setHandler(scale, n => {
     messages++
@@ -100,6 +100,7 @@ export async function ingest(input: IngestInput): Promise<void> {
           args: [{ settings, poller: n, taskQueue }],
           parentClosePolicy: ParentClosePolicy.ABANDON,
           staticSummary: `poller ${n} of ${settings.topic}`,
+          typedSearchAttributes: pipelineAttributes(settings),
         })
       } catch (error) {
         if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
@@ -150,22 +151,4 @@ async function tell(workflowId: string, signal: SignalDefinition): Promise<boole
     log.info('A workflow could not be signalled; it has ended.', { workflowId, signal: signal.name, error })
     return false
   }
-}
-
-function describe(ledger: Ledger): void {
-  const { open, closed } = ledger.windowCounts
-  const rows = Object.entries(ledger.partitions).map(
-    ([partition, { position, basis, poller, totals }]) =>
-      `| ${partition} | ${poller} | ${position} | ${basis === null ? '' : formatInstant(basis)} | ` +
-      `${totals.records} | ${totals.hits} | ${totals.late} | ${totals.rejected} |`,
-  )
-  setCurrentDetails(
-    [
-      `**${open}** windows open, **${closed}** told to close.`,
-      '',
-      '| partition | poller | position | newest event | records | hits | late | rejected |',
-      '| --- | --- | --- | --- | --- | --- | --- | --- |',
-      ...rows,
-    ].join('\n'),
-  )
 }

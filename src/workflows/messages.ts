@@ -10,7 +10,7 @@ export const closeWindow = defineSignal('close')
 export const windowProgress = defineQuery<WindowProgress>('progress')
 
 export interface WindowProgress {
-  state: 'opening' | 'open' | 'published' | 'closing'
+  state: 'opening' | 'open' | 'published' | 'closing' | 'closed'
   hits: number
   /** Of what is held: fewer than the window's where pieces of it were sent ahead. */
   groups: number

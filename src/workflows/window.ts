@@ -4,7 +4,6 @@ import {
   log,
   ParentClosePolicy,
   proxyActivities,
-  setCurrentDetails,
   setHandler,
   setWorkflowOptions,
   sleep,
@@ -12,13 +11,18 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import type { Activities, WindowInput } from '../activities/types'
+import { grouped } from '../core/markdown'
 import type { Delta, Overlap } from '../core/messages'
 import { pieceId } from '../core/names'
 import { formatWindow } from '../core/tumbling-window'
+import { describeWindow, type Told } from '../core/window-report'
 import { WindowState, type Piece, type WindowSnapshot } from '../core/window-state'
 import { finishedByItsBuild } from './builds'
+import { describeWhenAsked } from './details'
 import { addDeltas, closeWindow, publishWindow, windowProgress, type WindowProgress } from './messages'
 import type { piece } from './piece'
+import { pipelineAttributes } from './search-attributes'
+import { WindowVisibility, type Moment } from './window-visibility'
 
 const { openWindow, writeWindow, recordClosed } = proxyActivities<Activities>({
   startToCloseTimeout: '2m',
@@ -41,9 +45,6 @@ export interface WindowRunInput extends WindowInput {
     window: WindowSnapshot
   }
 }
-
-/** What the ledger has said so far. */
-type Told = 'wait' | 'publish' | 'close'
 
 export interface WindowSummary {
   summary: string
@@ -78,14 +79,17 @@ class WindowRun {
   private state: WindowProgress['state'] = 'opening'
   private told: Told
   /** Of the result in Postgres; 0 before the first. */
-  private revision: number
+  revision: number
   /** Whether deltas were applied that the result does not have. */
   private changed: boolean
   private inbox: Delta[] = []
   private signals = 0
   private readonly piecesUnderWay = new Set<Promise<unknown>>()
   private written = { groups: 0, otherHits: 0 }
-  private lateHits = 0
+  lateHits = 0
+  private readonly visibility = new WindowVisibility(() => this)
+  /** Once it has ended. */
+  private outcome: string | undefined
 
   constructor(private readonly input: WindowRunInput) {
     const { settings, start, carried } = input
@@ -102,20 +106,20 @@ class WindowRun {
       this.told = 'close'
     })
     setHandler(windowProgress, () => this.progress())
+    describeWhenAsked(() => this.describe())
   }
 
   async run(): Promise<WindowSummary> {
-    this.describe()
+    const { settings, start } = this.input
+    const publishable = start + settings.windowSize + settings.watermarkDelay
+    const over = this.passing(publishable, `until ${this.name} is over and its watermark delay has passed`)
     if (!this.input.carried?.opened) {
-      const known = await this.whatPostgresKnows()
+      const known = await this.whatPostgresKnows(over)
       if (known) return this.endAsClosed(known.revision)
     }
     this.window.open()
     this.enter(this.revision > 0 ? 'published' : 'open')
 
-    const { settings, start } = this.input
-    const publishable = start + settings.windowSize + settings.watermarkDelay
-    const over = this.passing(publishable, `until ${this.name} is over and its watermark delay has passed`)
     const done =
       settings.allowedLateness === 0
         ? over
@@ -130,16 +134,17 @@ class WindowRun {
       if (mayClose()) break
       await this.write('published')
       this.enter('published')
+      this.visibility.show('published')
     }
     this.enter('closing')
     await this.write('closed')
     // Looked at again until the end: a delta that arrives while the run completes makes the server ask once more.
     await this.recordLate()
-    return this.summary()
+    return this.end(this.summary())
   }
 
   /** Before anything is merged: Temporal may have forgotten a run that closed this window, Postgres has not. */
-  private async whatPostgresKnows(): Promise<{ revision: number } | null> {
+  private async whatPostgresKnows(over: Moment): Promise<{ revision: number } | null> {
     const { settings, start } = this.input
     const options = { summary: `is ${this.name} closed already?` }
     let known: { revision: number } | null | undefined
@@ -147,7 +152,9 @@ class WindowRun {
       known = answer
     })
     // However long Postgres is away, this run's history stays bounded.
-    await Promise.race([asking, condition(() => known !== undefined || this.full)])
+    const answered = Promise.race([asking, condition(() => known !== undefined || this.full)])
+    // Nothing waits for the answer before the window is over, and the timer of that runs already.
+    await this.visibility.watched(`ask Postgres whether ${this.name} is closed`, answered, over)
     if (known === undefined) await this.continue(false)
     return known ?? null
   }
@@ -161,8 +168,8 @@ class WindowRun {
   }
 
   /** A moment (epoch ms) that passes by the clock, as a durable timer. */
-  private passing(at: number, summary: string): { passed: boolean } {
-    const moment = { passed: at <= Date.now() }
+  private passing(at: number, summary: string): Moment {
+    const moment: Moment = { at, passed: at <= Date.now() }
     const pass = () => {
       moment.passed = true
     }
@@ -175,7 +182,6 @@ class WindowRun {
     this.signals++
     this.inbox.push(...deltas)
     if (this.state !== 'closing') this.merge()
-    this.describe()
   }
 
   private merge(): void {
@@ -202,6 +208,7 @@ class WindowRun {
       // This run may continue as new before the piece is taken.
       parentClosePolicy: ParentClosePolicy.ABANDON,
       staticSummary: `piece ${number} of ${this.name}`,
+      typedSearchAttributes: pipelineAttributes(settings),
     })
     this.piecesUnderWay.add(sent)
     void sent.then(() => this.piecesUnderWay.delete(sent))
@@ -219,12 +226,14 @@ class WindowRun {
     if (this.changed || this.revision === 0) this.revision++
     this.changed = false
     const { revision, window } = this
-    const { hits, applied } = window
+    const { hits, applied, groups } = window
     const pieces = { chain: this.chain, count: window.pieces }
-    const summary = `write ${this.name} as revision ${revision}, ${status}: ${hits} hits`
-    this.written = await writeWindow.executeWithOptions({ summary }, [
+    const size = `${grouped(hits)} hits, ${grouped(groups)} groups${pieces.count > 0 ? ` and ${pieces.count} pieces` : ''}`
+    const summary = `write ${this.name}, ${size}, as revision ${revision}, ${status}`
+    const writing = writeWindow.executeWithOptions({ summary }, [
       { settings, start, revision, status, hits, counts: window.columns(), pieces, applied },
     ])
+    this.written = await this.visibility.watched(`write revision ${revision}`, writing)
   }
 
   /** Deltas for a closed window are repeats, or late; Postgres tells which, under the window's lock. */
@@ -234,14 +243,14 @@ class WindowRun {
     while (this.inbox.length > 0 || pieces > 0) {
       const deltas = this.inbox.splice(0)
       const options = { summary: `${deltas.length} deltas after ${this.name} had closed` }
-      const outcome = await recordClosed.executeWithOptions(options, [
+      const recording = recordClosed.executeWithOptions(options, [
         { settings, start, deltas, pieces: { chain: this.chain, count: pieces } },
       ])
+      const outcome = await this.visibility.watched('record late events', recording)
       pieces = 0
       this.lateHits += outcome.lateHits
       this.window.repeats += outcome.repeats
       this.window.overlaps.push(...outcome.overlaps)
-      this.describe()
     }
   }
 
@@ -253,7 +262,15 @@ class WindowRun {
     const { repeats, overlaps } = this.window
     const { lateHits } = this
     const summary = `${this.name}: was closed before, as revision ${revision}${this.lateClause}.`
-    return { summary, hits: 0, groups: 0, otherHits: 0, revision, deltas: 0, repeats, lateHits, overlaps }
+    const none = { hits: 0, groups: 0, otherHits: 0, deltas: 0 }
+    return this.end({ summary, ...none, revision, repeats, lateHits, overlaps })
+  }
+
+  private end(summary: WindowSummary): WindowSummary {
+    this.outcome = summary.summary
+    this.enter('closed')
+    this.visibility.show('closed')
+    return summary
   }
 
   private summary(): WindowSummary {
@@ -261,7 +278,7 @@ class WindowRun {
     const { revision, lateHits } = this
     const { groups, otherHits } = this.written
     const other = otherHits > 0 ? `, ${otherHits} hits of further groups under (other)` : ''
-    const wrote = `${hits} hits in ${groups} groups${other}, written as revision ${revision}`
+    const wrote = `${grouped(hits)} hits in ${grouped(groups)} groups${other}, written as revision ${revision}`
     const summary = `${this.name}: ${wrote}${this.lateClause}.`
     return { summary, hits, groups, otherHits, revision, deltas, repeats, lateHits, overlaps }
   }
@@ -273,7 +290,6 @@ class WindowRun {
 
   private enter(state: WindowProgress['state']): void {
     this.state = state
-    this.describe()
   }
 
   private progress(): WindowProgress {
@@ -282,17 +298,23 @@ class WindowRun {
     return { state, hits, groups, deltas, repeats, pieces, revision, lateHits }
   }
 
-  private describe(): void {
-    const { state, hits, groups, deltas, repeats, pieces, revision, lateHits } = this.progress()
-    const staged = pieces > 0 ? ` since ${pieces} pieces were sent ahead` : ''
-    const result = revision > 0 ? ` The result is revision ${revision}.` : ''
-    const partitions = this.window.applied.map(({ partition, last }) => `| ${partition} | ${last} |`)
-    const lines = [
-      `### ${this.name} is ${state}`,
-      `**${hits}** hits from ${deltas} deltas, in **${groups}** groups${staged}; ` +
-        `${repeats} repeats dropped, ${lateHits} hits after it had closed.${result}`,
-    ]
-    if (partitions.length > 0) lines.push('', '| partition | last offset |', '| --- | --- |', ...partitions)
-    setCurrentDetails(lines.join('\n'))
+  private describe(): string {
+    const { settings, start } = this.input
+    const { name, told, outcome } = this
+    const { overlaps, applied } = this.window
+    const { stuck } = this.visibility
+    const counts = this.window.columns()
+    return describeWindow({
+      settings,
+      start,
+      name,
+      told,
+      outcome,
+      stuck,
+      overlaps,
+      applied,
+      counts,
+      ...this.progress(),
+    })
   }
 }

@@ -24,6 +24,8 @@ import type { AppliedPartition, ClosedOutcome, Delta } from '../../src/core/mess
 import type { PipelineSettings } from '../../src/core/settings'
 import { judge } from '../../src/core/window-state'
 import { rowsOf } from '../core/support'
+import { workflowSources } from '../../src/workers/bundle-workflows'
+import { searchAttributes } from '../../src/workflows/search-attributes'
 import { until } from '../support/until'
 
 export const MINUTE = 60_000
@@ -38,10 +40,11 @@ export function quietRuntime(): void {
 
 /** The workflows of the sources, not of the build. */
 export function bundleWorkflows(
-  workflowsPath = require.resolve('../../src/workflows'),
+  workflowsPath = workflowSources.workflowsPath,
 ): Promise<WorkflowBundleWithSourceMap> {
   const silent = () => undefined
   return bundleWorkflowCode({
+    ...workflowSources,
     workflowsPath,
     logger: { log: silent, trace: silent, debug: silent, info: silent, warn: silent, error: silent },
   })
@@ -59,7 +62,7 @@ export async function createEarlyServer(): Promise<TestWorkflowEnvironment> {
   const executable = { type: 'existing-path', path } as const
   const extraArgs = ['--dynamic-config-value', 'limit.historyCount.suggestContinueAsNew=40']
   const log = { format: 'pretty', level: 'error' }
-  return TestWorkflowEnvironment.createLocal({ server: { executable, extraArgs, log } })
+  return TestWorkflowEnvironment.createLocal({ server: { executable, extraArgs, searchAttributes, log } })
 }
 
 /** Settings of a pipeline that shares nothing with any other test. */

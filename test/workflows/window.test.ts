@@ -9,7 +9,9 @@ import type { Delta } from '../../src/core/messages'
 import { windowId } from '../../src/core/names'
 import type { PipelineSettings } from '../../src/core/settings'
 import { formatWindow, windowStart } from '../../src/core/tumbling-window'
+import { addSearchAttributes } from '../../src/search-attributes'
 import { addDeltas, closeWindow, publishWindow, windowProgress } from '../../src/workflows/messages'
+import { searchAttributes } from '../../src/workflows/search-attributes'
 import type { window as windowWorkflow, WindowSummary } from '../../src/workflows/window'
 import { until } from '../support/until'
 import {
@@ -85,6 +87,7 @@ describe('by the clock of the time-skipping server', () => {
     const path = await findTestServer()
     const server = path === undefined ? {} : { executable: { type: 'existing-path', path } as const }
     environment = await TestWorkflowEnvironment.createTimeSkipping({ server })
+    await addSearchAttributes(environment.client, searchAttributes)
     worker = await Worker.create({
       connection: environment.nativeConnection,
       taskQueue,

@@ -1,0 +1,64 @@
+import type { Ledger, LedgerRules } from './ledger'
+import { grouped, markdownTable } from './markdown'
+import { formatInstant, formatWindow } from './tumbling-window'
+import { watermark } from './watermark'
+
+/** Windows that are named; the others are counted. */
+const SHOWN_WINDOWS = 20
+
+/** The ledger in Markdown, for the Temporal Web UI: its windows, what holds the oldest back, its partitions. */
+export function describeLedger(ledger: Ledger, rules: LedgerRules): string {
+  const { open, closed } = ledger.windowCounts
+  const { records, hits, late, rejected } = ledger.totals
+  return [
+    `**${grouped(open)}** windows open, **${grouped(closed)}** told to close. **${grouped(records)}** records done: ` +
+      `${grouped(hits)} hits, ${grouped(late)} late, ${grouped(rejected)} rejected.`,
+    '',
+    heldBack(ledger, rules),
+    '',
+    ...openWindows(ledger, rules),
+    '#### Partitions',
+    ...partitions(ledger, rules),
+  ].join('\n')
+}
+
+function heldBack(ledger: Ledger, rules: LedgerRules): string {
+  const oldest = ledger.oldestWaiting
+  if (oldest === undefined) return 'No window waits.'
+  const { start, until, holders } = oldest
+  const name = formatWindow(start, rules.windowSize)
+  if (holders.length === 0) return `The oldest, ${name}, is held by no partition.`
+  const named = holders.slice(0, 5).map(partition => {
+    const entry = ledger.partitions[partition]
+    if (!entry) return `partition ${partition}: no poller has claimed it yet`
+    if (entry.basis === null) return `partition ${partition}: no event yet`
+    return `partition ${partition}: watermark ${formatInstant(watermark(entry.basis, rules.watermarkDelay))}`
+  })
+  const more = holders.length > named.length ? `, and ${holders.length - named.length} more` : ''
+  return `The oldest, **${name}**, needs ${formatInstant(until)} and is held by ${named.join('; ')}${more}.`
+}
+
+function openWindows(ledger: Ledger, { windowSize }: LedgerRules): string[] {
+  const open = ledger.openWindows
+  if (open.length === 0) return []
+  const names = open.slice(0, SHOWN_WINDOWS).map(start => `- ${formatWindow(start, windowSize)}`)
+  const more = open.length > SHOWN_WINDOWS ? [`- and ${grouped(open.length - SHOWN_WINDOWS)} newer ones`] : []
+  return ['#### Open windows', ...names, ...more, '']
+}
+
+function partitions(ledger: Ledger, { watermarkDelay }: LedgerRules): string[] {
+  const rows = Object.entries(ledger.partitions).map(([partition, entry]) => {
+    const { position, basis, announcedTo, idleAt, poller, totals } = entry
+    return [
+      partition,
+      String(poller),
+      position,
+      basis === null ? '' : formatInstant(watermark(basis, watermarkDelay)),
+      announcedTo === null ? '' : `to ${grouped(announcedTo)}`,
+      idleAt === null ? '' : formatInstant(idleAt),
+      ...[totals.records, totals.hits, totals.late, totals.rejected],
+    ]
+  })
+  const head = ['partition', 'poller', 'position', 'watermark', 'being sent', 'idle since']
+  return markdownTable([...head, 'records', 'hits', 'late', 'rejected'], rows)
+}

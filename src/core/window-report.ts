@@ -1,0 +1,104 @@
+import { groups, type ColumnarCounts } from './columnar'
+import { code, grouped, markdownTable } from './markdown'
+import type { AppliedPartition, Overlap } from './messages'
+import { ingestId } from './names'
+import type { PipelineSettings } from './settings'
+import { formatInstant } from './tumbling-window'
+
+/** What the ledger has said to a window so far. */
+export type Told = 'wait' | 'publish' | 'close'
+
+export interface WindowReport {
+  settings: PipelineSettings
+  start: number
+  name: string
+  state: 'opening' | 'open' | 'published' | 'closing' | 'closed'
+  told: Told
+  /** A step that should have been done by now, and since when it has been tried (epoch ms). */
+  stuck: { step: string; since: number } | undefined
+  /** As a sentence, once it has ended. */
+  outcome: string | undefined
+  hits: number
+  deltas: number
+  repeats: number
+  revision: number
+  lateHits: number
+  overlaps: Overlap[]
+  pieces: number
+  /** What is held: not what was sent ahead in pieces, or waits for Postgres to be asked. */
+  counts: ColumnarCounts
+  applied: AppliedPartition[]
+}
+
+const TOP = 10
+
+/** A window in Markdown, for the Temporal Web UI. */
+export function describeWindow(report: WindowReport): string {
+  const { name, state, stuck, outcome, counts, pieces, applied } = report
+  const top = topReferrers(counts)
+  const lines = [`### ${name} is ${stuck ? 'stuck' : state}`, outcome ?? progress(report, top.groups)]
+  const next = stuck ? explainStuck(stuck) : waiting(report)
+  if (next !== '') lines.push('', next)
+  if (top.rows.length > 0) {
+    lines.push('', `#### Top referrers${pieces > 0 ? ' of what is held' : ''}`, '')
+    lines.push(...markdownTable(['referrer', 'hits'], top.rows))
+  }
+  if (applied.length > 0) {
+    const rows = applied.map(({ partition, from, last }) => [String(partition), from, last])
+    lines.push('', '#### Read from Kafka', '')
+    lines.push(...markdownTable(['partition', 'from offset', 'to offset'], rows))
+  }
+  return lines.join('\n')
+}
+
+function progress(report: WindowReport, groups: number): string {
+  const { state, hits, deltas, pieces } = report
+  const held = pieces > 0 ? `, since ${grouped(pieces)} pieces of it were sent ahead` : ''
+  const inGroups = state === 'opening' ? '' : ` in **${grouped(groups)}** groups${held}`
+  return `**${grouped(hits)}** hits${inGroups}, from ${grouped(deltas)} deltas. ${asides(report)}`
+}
+
+function explainStuck({ step, since }: NonNullable<WindowReport['stuck']>): string {
+  return (
+    `**Stuck**: since ${formatInstant(since)} it has tried to ${step}. Its pending activity says why, and when it is ` +
+    'tried again. Mend the cause; the window then goes on by itself.'
+  )
+}
+
+/** What the window waits for. Which partition holds it back only the ledger knows. */
+function waiting({ settings, start, state, told }: WindowReport): string {
+  if (state === 'opening') return 'It waits for Postgres to say whether it is closed already.'
+  if (state !== 'open' && state !== 'published') return ''
+  const lateness = state === 'published' ? settings.allowedLateness : 0
+  const end = start + settings.windowSize + lateness
+  const clock = formatInstant(end + settings.watermarkDelay)
+  if (told === 'close' || (told === 'publish' && state === 'open'))
+    return `Every partition has reached ${formatInstant(end)}; it waits for the clock to pass ${clock}.`
+  return (
+    `It waits for the clock to pass ${clock}, and for the watermark of every partition to reach ` +
+    `${formatInstant(end)}: the workflow ${code(ingestId(settings.group))} shows which one holds it back.`
+  )
+}
+
+function asides({ revision, lateHits, repeats, overlaps }: WindowReport): string {
+  const sentences = [`Late so far: ${grouped(lateHits)} hits.`]
+  if (revision > 0) sentences.push(`The result is revision ${revision}${revision > 1 ? ', corrected' : ''}.`)
+  if (repeats > 0) sentences.push(`${grouped(repeats)} repeats were dropped.`)
+  if (overlaps.length > 0)
+    sentences.push(`**${grouped(overlaps.length)} deltas overlap and are not counted: replay it.**`)
+  return sentences.join(' ')
+}
+
+function topReferrers(counts: ColumnarCounts): { groups: number; rows: (string | number)[][] } {
+  const hitsOf = new Map<string, number>()
+  let size = 0
+  for (const { referrer, hits } of groups(counts)) {
+    size++
+    hitsOf.set(referrer, (hitsOf.get(referrer) ?? 0) + hits)
+  }
+  const top = [...hitsOf].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).slice(0, TOP)
+  return {
+    groups: size,
+    rows: top.map(([referrer, hits]) => [referrer === '' ? '(none)' : code(referrer), hits]),
+  }
+}
