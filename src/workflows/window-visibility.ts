@@ -45,7 +45,7 @@ export class WindowVisibility {
     const overdue = watch.run(() =>
       needed && needed.at > since + STUCK_AFTER
         ? condition(() => needed.passed)
-        : sleep(STUCK_AFTER, { summary: `to ${step} takes no longer, or the window is stuck` }),
+        : sleep(STUCK_AFTER, { summary: `${step}: stuck if it takes longer` }),
     )
     const stick = () => {
       this.stuck = { step, since }
