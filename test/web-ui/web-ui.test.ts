@@ -1,0 +1,143 @@
+import type { Browser, Page } from 'playwright-core'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
+import { ingestId, windowId } from '../../src/core/names'
+import { formatInstant, windowStart } from '../../src/core/tumbling-window'
+import { withTemporal } from '../../src/temporal'
+import { windowProgress } from '../../src/workflows/messages'
+import { TestPipeline } from '../support/pipeline'
+import { PostgresRelay } from '../support/postgres-relay'
+import { until } from '../support/until'
+import { openBrowser } from './browser'
+
+const MINUTE = 60_000
+const SHOWN_WITHIN = 60_000
+/** Long over, so that only the partitions decide when it closes. */
+const W0 = windowStart(Date.now(), 5 * MINUTE) - 120 * MINUTE
+/** What a stranger may send to be shown to an operator. */
+const HOSTILE =
+  'https://evil.example/|`<img src=x onerror=alert(1)>[click](https://evil.example/phish)\n# Owned'
+
+const relay = new PostgresRelay()
+let pipeline: TestPipeline
+let browser: Browser
+let page: Page
+
+beforeAll(async () => {
+  browser = await openBrowser()
+}, 120_000)
+afterAll(() => browser?.close())
+
+beforeEach(async () => {
+  await relay.open()
+  pipeline = new TestPipeline({ POSTGRES_URL: relay.url, IDLE_TIMEOUT: '1h', LOG_LEVEL: 'error' })
+  await pipeline.command('migrate')
+  await pipeline.createTopic(2)
+  await pipeline.command('start')
+  pipeline.startWorker()
+  page = await browser.newPage({ viewport: { width: 1400, height: 1100 } })
+})
+afterEach(async () => {
+  await page.close()
+  await relay.open()
+  await pipeline.destroy()
+  await relay.close()
+})
+
+/** Events of one partition, each so many minutes after {@link W0}. */
+const send = (partition: number, referrer: string, ...minutes: number[]) =>
+  pipeline.send(
+    minutes.map(minute => ({
+      partition,
+      value: JSON.stringify({
+        event_time: W0 + minute * MINUTE,
+        host: 'a.example',
+        referrer,
+        ip: '193.0.6.139',
+      }),
+    })),
+  )
+
+const address = (path: string) =>
+  `${process.env.TEMPORAL_UI_URL}/namespaces/${process.env.TEMPORAL_NAMESPACE}/${path}`
+
+const openWorkflow = (id: string) => page.goto(address(`workflows/${encodeURIComponent(id)}`))
+
+const openList = (query: string) => page.goto(address(`workflows?query=${encodeURIComponent(query)}`))
+
+const shown = (text: string) => page.getByText(text).first().waitFor({ timeout: SHOWN_WITHIN })
+
+/** Opens the tab on which the details of a workflow stand. */
+async function openDetails(id: string): Promise<void> {
+  await openWorkflow(id)
+  await page.getByText('User Metadata').first().click({ timeout: SHOWN_WITHIN })
+}
+
+/** Waits for a text among the details, which the Web UI shows in frames of their own. */
+async function detail(text: string): Promise<void> {
+  const texts = () =>
+    Promise.all(
+      page.frames().map(frame =>
+        frame
+          .locator('body')
+          .innerText()
+          .catch(() => ''),
+      ),
+    )
+  await until(async () => (await texts()).some(shown => shown.includes(text)), SHOWN_WITHIN).catch(
+    async () => {
+      throw new Error(`"${text}" is not among what is shown:\n${(await texts()).join('\n---\n')}`)
+    },
+  )
+}
+
+/** Whatever a stranger sent is text: no link, image or heading of theirs. */
+async function expectNothingOfStrangers(): Promise<void> {
+  for (const frame of page.frames()) {
+    expect(await frame.locator('a[href*="evil.example"], img[src="x"]').count()).toBe(0)
+    expect(await frame.getByRole('heading', { name: 'Owned' }).count()).toBe(0)
+  }
+}
+
+test('a window explains itself while it is open, while its write fails, and when it is done', async () => {
+  const { group } = pipeline.config.settings
+  const window = windowId(group, W0)
+  await send(0, HOSTILE, 1, 2)
+  await send(0, '', 3, 30)
+  await send(1, 'https://search.example/', 1)
+  await withTemporal(async client => {
+    const handle = client.workflow.getHandle(window)
+    await until(async () => {
+      const progress = await handle.query(windowProgress).catch(() => undefined)
+      return progress?.state === 'open' && progress.hits === 4
+    })
+  })
+  await pipeline.untilDone(4)
+
+  await openDetails(window)
+  await detail('is open')
+  await detail('4 hits in 3 groups')
+  await detail('shows which one holds it back')
+  await detail('https://evil.example/')
+  await expectNothingOfStrangers()
+  await openDetails(ingestId(group))
+  await detail('is held by partition 1: watermark')
+  await detail(`needs ${formatInstant(W0 + 5 * MINUTE)}`)
+
+  await relay.close()
+  await send(1, '', 30)
+  const failure = await pipeline.untilRetried(window, 'writeWindow')
+  expect(failure).toContain('No Postgres answers')
+  const stuck = `WindowStatus = 'stuck' AND Pipeline = '${group}'`
+  await withTemporal(client => until(async () => (await client.workflow.count(stuck)).count === 1))
+  await openList(stuck)
+  await shown(window)
+  await openDetails(window)
+  await detail('it has tried to write revision 1')
+
+  await relay.open()
+  await withTemporal(client => client.workflow.getHandle(window).result())
+  await openDetails(window)
+  await detail('4 hits in 3 groups, written as revision 1.')
+  await openList(stuck)
+  await shown('No Workflows')
+}, 180_000)
