@@ -176,6 +176,19 @@ export function groupsOf({ rows }: ColumnarCounts): number {
   return countNumbers(rows) / 4
 }
 
+export function hitsOf(counts: ColumnarCounts): number {
+  let hits = 0
+  for (const group of groups(counts)) hits += group.hits
+  return hits
+}
+
+/** The same counts by host and referrer: all countries are one, the empty text. */
+export function withoutCountries(counts: ColumnarCounts): ColumnarCounts {
+  const counter = new GroupCounter()
+  counter.addAll({ ...counts, countries: counts.countries.map(() => '') })
+  return counter.columns()
+}
+
 /** The groups of columnar counts, one by one. */
 export function* groups({ hosts, referrers, countries, rows }: ColumnarCounts): Generator<GroupCount> {
   for (const reader = new NumberReader(rows); !reader.done;) {

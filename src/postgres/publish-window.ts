@@ -1,5 +1,13 @@
 import { sql } from 'kysely'
-import { GroupCounter, groups, OTHER, type ColumnarCounts } from '../core/columnar'
+import {
+  GroupCounter,
+  groups,
+  groupsOf,
+  hitsOf,
+  OTHER,
+  withoutCountries,
+  type ColumnarCounts,
+} from '../core/columnar'
 import type { Published, WindowTotals } from '../core/messages'
 import { NamedGroups } from '../core/named-groups'
 import type { Db, Transaction } from './database'
@@ -24,45 +32,51 @@ export async function publishWindow(db: Db, result: WindowResult): Promise<Publi
   return db.transaction().execute(async transaction => {
     const known = await lockWindow(transaction, result)
     const written = known.revision < result.revision
-    if (written) await replaceCounts(transaction, result)
+    if (written && known.revision > 0) await deleteCounts(transaction, result.start)
+    if (written) await writeCounts(transaction, result)
     const current = written || (known.revision === result.revision && known.status === 'published')
     if (current && result.status === 'closed') await closeRevision(transaction, result.start)
     return { written, ...(await published(transaction, result)) }
   })
 }
 
-async function replaceCounts(transaction: Transaction, result: WindowResult): Promise<void> {
-  const start = new Date(result.start)
-  const counter = await mergePieces(transaction, result)
-  await transaction.deleteFrom('aggregated_web_traffic').where('window_start', '=', start).execute()
-  await transaction
-    .deleteFrom('aggregated_web_traffic_by_country')
-    .where('window_start', '=', start)
-    .execute()
-  await insertCounts(transaction, result, counter.columns())
+async function deleteCounts(transaction: Transaction, start: number): Promise<void> {
+  for (const table of ['aggregated_web_traffic', 'aggregated_web_traffic_by_country'] as const)
+    await transaction.deleteFrom(table).where('window_start', '=', new Date(start)).execute()
+}
+
+async function writeCounts(transaction: Transaction, result: WindowResult): Promise<void> {
+  const counts = await wholeCounts(transaction, result)
+  await insertCounts(transaction, result, counts)
   await transaction
     .updateTable('window_results')
     .set({
       status: 'published',
       num_hits: result.hits,
-      groups: counter.groups,
+      groups: groupsOf(counts),
       revision: result.revision,
       closed_at: sql`clock_timestamp()`,
       partitions: JSON.stringify(result.applied),
     })
-    .where('window_start', '=', start)
+    .where('window_start', '=', new Date(result.start))
     .execute()
 }
 
-async function mergePieces(transaction: Transaction, result: WindowResult): Promise<GroupCounter> {
+/** The counts of all pieces and of what was not sent ahead, with no more than `maxGroups` names. */
+async function wholeCounts(transaction: Transaction, result: WindowResult): Promise<ColumnarCounts> {
   const { pieces, counts, hits, maxGroups } = result
+  // Merged already by the window's workflow.
+  if (!pieces?.count && groupsOf(counts) <= maxGroups) return checked(counts, hitsOf(counts), hits)
   const counter = new GroupCounter(new NamedGroups(maxGroups).admits)
   for await (const piece of stagedPieces(transaction, result.start, pieces))
     for (const columns of piece) counter.addAll(columns)
   counter.addAll(counts)
-  if (counter.hits !== hits)
-    throw new Error(`The window's pieces hold ${counter.hits} hits instead of ${hits}.`)
-  return counter
+  return checked(counter.columns(), counter.hits, hits)
+}
+
+function checked(counts: ColumnarCounts, held: number, hits: number): ColumnarCounts {
+  if (held !== hits) throw new Error(`The window's pieces hold ${held} hits instead of ${hits}.`)
+  return counts
 }
 
 async function closeRevision(transaction: Transaction, start: number): Promise<void> {
@@ -132,11 +146,12 @@ async function insertCounts(
     select ${from}, ${to}, host, referrer, country, num_hits
     from unnest(${columns.hosts}::text[], ${columns.referrers}::text[], ${columns.countries}::text[],
       ${columns.hits}::bigint[]) as delta (host, referrer, country, num_hits)`.execute(transaction)
+  const anyCountry = toColumns(withoutCountries(counts))
   await sql`
     insert into aggregated_web_traffic (window_start, window_end, host, referrer, num_hits)
-    select window_start, window_end, host, referrer, sum(num_hits)
-    from aggregated_web_traffic_by_country where window_start = ${from}
-    group by window_start, window_end, host, referrer`.execute(transaction)
+    select ${from}, ${to}, host, referrer, num_hits
+    from unnest(${anyCountry.hosts}::text[], ${anyCountry.referrers}::text[], ${anyCountry.hits}::bigint[])
+      as delta (host, referrer, num_hits)`.execute(transaction)
 }
 
 /** One array a column, for `unnest`: a statement of four parameters, however many rows. */
