@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CLI := node bin/web-traffic.js
 
-.PHONY: help setup demo test chaos bench bench-live lint format clean
+.PHONY: help setup demo test chaos bench bench-live bench-held lint format clean
 
 help:
 	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   the whole pipeline, live or on a log of yours'
@@ -11,6 +11,7 @@ help:
 	@echo 'make chaos [SEEDS=20]                                      faults of every kind on real servers, and an exact count after them'
 	@echo 'make bench [EVENTS=1000000]                                how fast a topic is loaded, beside what kafkajs alone can do'
 	@echo 'make bench-live [RATES=1000,20000]                         how soon a window is visible, and what it asks of Temporal'
+	@echo 'make bench-held [WINDOWS=10000]                            a long history whose windows are all open at once'
 	@echo 'make setup                                                 install and build'
 
 setup: dist/.built
@@ -44,9 +45,13 @@ chaos: setup
 bench: setup
 	@node dist/bench/main.js load $(if $(EVENTS),--events $(EVENTS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(JSON),--json)
 
-# RATES=1000,20000 WINDOWS=50 SIZE=5s FLUSH=5s; JSON=1 prints JSON.
+# RATES=1000,20000 PARTITIONS=4 WORKERS=1 WINDOWS=50 SIZE=5s FLUSH=5s; JSON=1 prints JSON.
 bench-live: setup
-	@node dist/bench/main.js live $(if $(RATES),--rates $(RATES)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(SIZE),--size $(SIZE)) $(if $(FLUSH),--flush $(FLUSH)) $(if $(JSON),--json)
+	@node dist/bench/main.js live $(if $(RATES),--rates $(RATES)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(SIZE),--size $(SIZE)) $(if $(FLUSH),--flush $(FLUSH)) $(if $(JSON),--json)
+
+# WINDOWS=10000 EVENTS=500000; JSON=1 prints JSON.
+bench-held: setup
+	@node dist/bench/main.js held $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(JSON),--json)
 
 format: setup
 	npm run --silent format

@@ -3,9 +3,11 @@ import type { Live } from './live'
 
 /** The figures as Markdown tables. */
 export function liveTable(runs: Live[]): string {
-  const latencies = runs.map(({ rate, events, windows, windowSize, latency }) =>
+  const latencies = runs.map(({ rate, partitions, workers, events, windows, windowSize, latency }) =>
     [
       grouped(rate),
+      partitions,
+      workers,
       grouped(events),
       `${windows} of ${windowSize}`,
       latency.median,
@@ -23,8 +25,8 @@ export function liveTable(runs: Live[]): string {
       .toFixed(1),
   )
   return [
-    '| events/s | events | windows | median, ms | 99th percentile, ms | worst, ms |',
-    '| --- | --- | --- | --- | --- | --- |',
+    '| events/s | partitions | workers | events | windows | median, ms | 99th percentile, ms | worst, ms |',
+    '| --- | --- | --- | --- | --- | --- | --- | --- |',
     ...latencies.map(line => `| ${line} |`),
     '',
     `| actions a window | ${runs.map(({ rate }) => `${grouped(rate)} events/s`).join(' | ')} |`,

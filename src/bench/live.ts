@@ -10,7 +10,6 @@ import { liveSource } from '../traffic/source'
 import { ensureTopic } from '../traffic/topic'
 import { withPipeline } from './pipeline'
 
-const PARTITIONS = 4
 const SETTINGS = { WATERMARK_DELAY: '2s', IDLE_TIMEOUT: '2s' }
 /** Milliseconds by which events are out of order: within the watermark delay. */
 const DISORDER = 1_000
@@ -20,6 +19,8 @@ const WARM_UP_WINDOWS = 4
 export interface Live {
   /** Events a second. */
   rate: number
+  partitions: number
+  workers: number
   events: number
   windows: number
   windowSize: string
@@ -32,6 +33,9 @@ export interface Live {
 
 interface LiveOptions {
   rates: number[]
+  partitions: number
+  /** Worker processes, each with a poller. */
+  workers: number
   windows: number
   /** `WINDOW_SIZE` */
   size: string
@@ -39,7 +43,7 @@ interface LiveOptions {
   flush: string
 }
 
-/** Live traffic of each rate, one after another, on a pipeline with one worker. */
+/** Live traffic of each rate, one after another, each on a pipeline of its own. */
 export async function measureLive(
   options: LiveOptions,
   folder: string,
@@ -52,15 +56,15 @@ export async function measureLive(
 
 async function run(
   rate: number,
-  { windows, size, flush }: LiveOptions,
+  { partitions, workers, windows, size, flush }: LiveOptions,
   folder: string,
   signal: AbortSignal,
 ): Promise<Live> {
   const name = `live_${rate}`
   const kafka = kafkaClient([process.env.KAFKA_URL!], 'bench')
-  await ensureTopic(kafka, name, PARTITIONS)
+  await ensureTopic(kafka, name, partitions)
   const settings = { ...SETTINGS, KAFKA_TOPIC: name, WINDOW_SIZE: size, FLUSH_INTERVAL: flush }
-  return withPipeline({ name, workers: 1, folder, settings }, async ({ config, db }) => {
+  return withPipeline({ name, workers, folder, settings }, async ({ config, db }) => {
     console.error(`${rate} events/s, until ${windows} windows have closed …`)
     const people = { seed: 1, referrers: 85, disorder: DISORDER, late: 0, malformed: 0 }
     const { records } = liveSource(people, { rate })
@@ -71,6 +75,8 @@ async function run(
     const { sent } = await traffic
     return {
       rate,
+      partitions,
+      workers,
       events: sent,
       windows,
       windowSize: size,

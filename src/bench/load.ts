@@ -10,7 +10,7 @@ import type { Db } from '../postgres/database'
 import { storedTotals } from '../postgres/totals'
 import { withTemporal } from '../temporal'
 import { withPipeline } from './pipeline'
-import { cpuSeconds, peakResident } from './usage'
+import { cpuSeconds, MemoryWatch, peakResident } from './usage'
 
 export interface LoadOptions {
   name: string
@@ -36,6 +36,8 @@ export interface Load {
   cpu: Record<'workers' | ComponentName, number>
   /** The most memory resident at once in one worker, MB. */
   peakMB: number
+  /** What the largest worker had resident on average, in the second quarter of the time and in the last, MB. */
+  residentMB: { early: number; late: number }
   windows: number
   groups: number
   /** Of a window's workflow, on average. */
@@ -55,7 +57,9 @@ export function load(options: LoadOptions): Promise<Load> {
     const pids = processes.map(({ pid }) => pid!)
     const [began] = await untilLogged(logs, 'claimed partitions', signal)
     const before = await usage(pids, cluster)
+    const memory = new MemoryWatch(pids)
     const events = await untilVisible(db, options)
+    const residentMB = memory.end()
     const ended = Date.now()
     const after = await usage(pids, cluster)
     const flushed = loggedAt(logs, 'flushed')
@@ -66,6 +70,7 @@ export function load(options: LoadOptions): Promise<Load> {
       secondsToVisible: (ended - began!) / 1_000,
       cpu: difference(before, after),
       peakMB: Math.max(...pids.map(peakResident)),
+      residentMB,
       ...(await windowsOf(db, config)),
       problems: await compare(db, reference),
     }
@@ -150,7 +155,7 @@ async function historyOf(client: Client, config: Config, start: number): Promise
 }
 
 /** Window by window: all groups at once would not fit in memory. */
-async function compare(db: Db, reference: Reference): Promise<string[]> {
+export async function compare(db: Db, reference: Reference): Promise<string[]> {
   const expected = new Map<string, Map<string, number>>()
   for (const [key, hits] of reference.hits) {
     const start = key.slice(0, key.indexOf('|'))

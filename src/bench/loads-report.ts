@@ -18,10 +18,11 @@ export function table(benchmark: Benchmark): string {
       '',
       '',
       '',
+      '',
     ])
   })
   const loaded = loads.map(load => {
-    const { workers, cpu, peakMB, perWindow, problems } = load
+    const { workers, cpu, peakMB, residentMB, perWindow, problems } = load
     const each = [cpu.workers, cpu.temporal, cpu.postgres, cpu.kafka].map(seconds =>
       perMillion(seconds, events),
     )
@@ -29,6 +30,7 @@ export function table(benchmark: Benchmark): string {
     return row(what, events / load.secondsToAccepted, raw, [
       ...each,
       String(peakMB),
+      `${residentMB.early}, ${residentMB.late}`,
       perWindow.messages.toFixed(1),
       `${Math.round(perWindow.historyBytes / 1_000)} kB`,
       problems.length === 0 ? 'exact' : 'WRONG',
@@ -43,6 +45,7 @@ export function table(benchmark: Benchmark): string {
     'Postgres',
     'Kafka',
     'peak MB a worker',
+    'resident early, late',
     'messages a window',
     'history a window',
     'result',

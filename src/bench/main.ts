@@ -6,6 +6,7 @@ import { UserError } from '../cli/errors'
 import { interruption } from '../cli/interruption'
 import { whole } from '../cli/produce'
 import { AttendedCluster } from '../cluster/attended'
+import { heldTable, measureHeld, type Held } from './held'
 import { measureLive, type Live } from './live'
 import { liveTable } from './live-report'
 import { measureLoads, type Benchmark, type LoadsOptions } from './loads'
@@ -17,6 +18,8 @@ interface LoadFlags extends LoadsOptions {
 
 interface LiveFlags {
   rates: number[]
+  partitions: number
+  workers: number
   windows: number
   size: string
   flush: string
@@ -50,6 +53,8 @@ program
     'how soon after its end and delay a window is visible in live traffic, and what it asks of Temporal',
   )
   .option('--rates <list>', 'events a second, a run for each', numbers, [1_000, 20_000])
+  .option('--partitions <n>', 'partitions of the topic', whole(1), 4)
+  .option('--workers <n>', 'worker processes, each with a poller', whole(1), 1)
   .option('--windows <n>', 'windows to be seen in each run', whole(1), 50)
   .option('--size <duration>', 'WINDOW_SIZE', '5s')
   .option('--flush <duration>', 'FLUSH_INTERVAL', '5s')
@@ -57,6 +62,19 @@ program
   .action(async ({ json, ...options }: LiveFlags) => {
     const runs = await onServers((folder, signal) => measureLive(options, folder, signal))
     if (runs) print(runs, json, (found: Live[]) => liveTable(found))
+  })
+
+program
+  .command('held')
+  .description('a long history whose windows are all open at once, as a silent partition holds them')
+  .option('--windows <n>', 'how many windows', whole(1), 10_000)
+  .option('--events <n>', 'how many events', whole(1), 500_000)
+  .option('--json', 'print the figures as JSON')
+  .action(async ({ json, ...options }: { windows: number; events: number; json?: true }) => {
+    const held = await onServers((folder, signal) => measureHeld(options, folder, signal))
+    if (!held) return
+    print(held, json, (found: Held) => heldTable(found))
+    if (held.problems.length > 0) process.exitCode = 1
   })
 
 program.parseAsync().catch((error: unknown) => {

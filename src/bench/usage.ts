@@ -22,6 +22,34 @@ export function peakResident(pid: number): number {
   return Math.round(Number(kilobytes ?? 0) / 1_000)
 }
 
+/** Memory resident now, MB. */
+function resident(pid: number): number {
+  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readProc(pid, 'status') ?? '')?.[1]
+  return Number(kilobytes ?? 0) / 1_000
+}
+
+/** Notes four times a second how much memory the largest of some processes has resident, until it is asked for. */
+export class MemoryWatch {
+  private readonly samples: number[] = []
+  private readonly timer: NodeJS.Timeout
+
+  constructor(pids: number[]) {
+    this.timer = setInterval(() => this.samples.push(Math.max(...pids.map(resident))), 250)
+    this.timer.unref()
+  }
+
+  /** The average of the second quarter of the time, and of the last: of equal size where memory is flat. MB. */
+  end(): { early: number; late: number } {
+    clearInterval(this.timer)
+    const quarter = this.samples.length / 4
+    const average = (from: number, to: number) => {
+      const part = this.samples.slice(Math.floor(from * quarter), Math.ceil(to * quarter))
+      return Math.round(part.reduce((sum, sample) => sum + sample, 0) / part.length)
+    }
+    return { early: average(1, 2), late: average(3, 4) }
+  }
+}
+
 /** Undefined where the process has ended. */
 function readProc(pid: number, file: string): string | undefined {
   try {

@@ -18,7 +18,7 @@ import { bundlePath, workflowSources } from './bundle-workflows'
 
 /** Pollers of one process: each keeps a core busy on a backlog, and Node has one. */
 const POLLERS_PER_PROCESS = 1
-const CACHED_WORKFLOWS = 500
+const CACHED_WORKFLOWS = 150
 /**
  * How long a workflow's task waits for the process that has it in memory, before any other replays it: of a process
  * that was killed it is waited for in vain. Temporal's default is 10 s.

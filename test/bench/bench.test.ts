@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from '@jest/globals'
+import type { Held } from '../../src/bench/held'
 import type { Live } from '../../src/bench/live'
 import type { Benchmark } from '../../src/bench/loads'
 import { chart, table } from '../../src/bench/loads-report'
@@ -26,7 +27,9 @@ test('a load is measured beside the drains, and held against an independent coun
     { workers: 1, events: 60_000, problems: [] },
     { workers: 2, events: 60_000, problems: [] },
   ])
-  for (const { secondsToAccepted, secondsToVisible, cpu, peakMB, windows, perWindow } of loads) {
+  for (const { secondsToAccepted, secondsToVisible, cpu, peakMB, residentMB, windows, perWindow } of loads) {
+    expect(residentMB.late).toBeGreaterThan(50)
+    expect(residentMB.late).toBeLessThanOrEqual(peakMB)
     expect(secondsToAccepted).toBeGreaterThan(0)
     expect(secondsToVisible).toBeGreaterThan(secondsToAccepted)
     expect(Math.min(...Object.values(cpu))).toBeGreaterThan(0)
@@ -48,4 +51,12 @@ test('live traffic is measured from when a window is due to when its row is visi
   expect(live!.latency.median).toBeGreaterThan(0)
   expect(live!.actions['window: signal']).toBeGreaterThan(1)
   expect(live!.actions['window: activity']).toBeGreaterThanOrEqual(2)
+}, 300_000)
+
+test('windows that a silent partition holds open close together, and are exact', async () => {
+  const held = await bench<Held>('held', '--windows', '50', '--events', '5000')
+  // Disorder reaches into the window before the first.
+  expect(held).toMatchObject({ events: 5_000, windows: 51, problems: [] })
+  expect(held.secondsToOpen).toBeGreaterThan(0)
+  expect(held.secondsToClose).toBeGreaterThan(0)
 }, 300_000)
