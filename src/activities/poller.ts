@@ -29,6 +29,12 @@ const SLICE = 2_000
 /** How long a partition is left alone that the ledger refused, or that was fetched with a gap, before it is claimed again. */
 const RECLAIM_AFTER = 5_000
 
+/**
+ * A workflow takes about five signals a second for long. All pollers of a topic signal the same window, so that each of
+ * them flushes no sooner than this many milliseconds for every poller there is.
+ */
+const FLUSH_SPACING = 200
+
 interface PartitionActivity {
   /** Since when it may be called silent: its last record, its assignment, or the broker's return. */
   quietSince: number
@@ -52,6 +58,7 @@ export class Poller {
   private backlog = false
   private reclaimAt = Infinity
   private lastFlush = 0
+  private flushInterval: number
   private flushNow = false
   private lastTick = 0
   private draining = false
@@ -70,6 +77,7 @@ export class Poller {
     private readonly onProgress: (progress: PollerProgress) => void,
   ) {
     this.state = new PollerState(poller, rules)
+    this.flushInterval = settings.flushInterval
   }
 
   onAssigned(partitions: number[]): void {
@@ -201,11 +209,11 @@ export class Poller {
 
   private flushDue(): boolean {
     if (!this.state.pending) return false
-    return this.flushNow || Date.now() - this.lastFlush >= this.settings.flushInterval
+    return this.flushNow || Date.now() - this.lastFlush >= this.flushInterval
   }
 
   private async untilWoken(): Promise<void> {
-    const flushIn = this.state.pending ? this.lastFlush + this.settings.flushInterval - Date.now() : Infinity
+    const flushIn = this.state.pending ? this.lastFlush + this.flushInterval - Date.now() : Infinity
     const tickIn = this.lastTick + this.tickInterval - Date.now()
     const timer = new AbortController()
     const woken = new Promise<void>(resolve => {
@@ -278,6 +286,7 @@ export class Poller {
     // 1. Announced: from here on the ledger knows the ranges and their windows, and none of them can close.
     const answer = await this.pipeline.flush(request)
     const announced = Date.now()
+    this.flushInterval = Math.max(this.settings.flushInterval, answer.pollers * FLUSH_SPACING)
     const outgoing = this.state.accepted(answer)
     this.dropRefused(answer.refused)
     // 2. Sent: only ranges that were accepted, so that whoever reads them again cuts them exactly alike.

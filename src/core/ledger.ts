@@ -113,7 +113,8 @@ export class Ledger {
   flush(request: FlushRequest): FlushAnswer {
     this.heard(request.partitionCount)
     const refused = request.partitions.filter(flush => !this.take(flush)).map(({ partition }) => partition)
-    return { refused }
+    const pollers = new Set(Object.values(this.state.partitions).map(({ poller }) => poller)).size
+    return { refused, pollers }
   }
 
   private take({ partition, epoch, done, announce, idle }: PartitionFlush): boolean {

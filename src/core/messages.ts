@@ -52,6 +52,8 @@ export interface FlushRequest {
 export interface FlushAnswer {
   /** Partitions whose epoch is not the current one: the poller drops what it holds of them. */
   refused: number[]
+  /** How many pollers hold the topic's partitions. */
+  pollers: number
 }
 
 /** The counts of one range of one partition for one window. Never split over two messages. */

@@ -5,6 +5,9 @@ import type { PostgresConfig } from '../config'
 import type { Db } from './database'
 import { migrations } from './migrations'
 
+/** PostgreSQL's error code (appendix A of its manual). */
+const DUPLICATE_TABLE = '42P07'
+
 /** Creates the database named in the configuration where the server does not have it; true where it did. */
 export async function createDatabase(postgres: PostgresConfig): Promise<boolean> {
   const pool = new Pool({ ...postgres, database: 'postgres', max: 1, connectionTimeoutMillis: 5_000 })
@@ -23,8 +26,14 @@ export async function migrate(db: Db): Promise<string[]> {
   const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } })
   const { error, results } = await migrator.migrateToLatest()
   if (error !== undefined) {
+    const { code, message } = error as Error & { code?: string }
+    if (code === DUPLICATE_TABLE)
+      throw new UserError(
+        `The database has tables already that are not this pipeline's (${message}): give the pipeline a database of ` +
+          'its own, by POSTGRES_DB. docs/moving-from-spark.md has the way from another job.',
+      )
     const failed = results?.find(result => result.status === 'Error')?.migrationName ?? 'the migration'
-    throw new UserError(`${failed} failed: ${error instanceof Error ? error.message : JSON.stringify(error)}`)
+    throw new UserError(`${failed} failed: ${message}`)
   }
   return (results ?? []).map(result => result.migrationName)
 }

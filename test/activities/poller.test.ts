@@ -197,6 +197,24 @@ test('once a backlog is read, its end does not wait for the flush interval', asy
   await until(() => pipeline.hits === 260_000)
 })
 
+test('where there are many pollers each flushes less often, so that a window is not signalled too often', async () => {
+  const OTHERS = 9
+  const setup = new Setup(1)
+  const { log, pipeline } = setup
+  for (let poller = 2; poller < 2 + OTHERS; poller++) {
+    const partitions = [{ partition: poller, earliest: 0 }]
+    pipeline.ledger.claim({ poller, partitionCount: 2 + OTHERS, partitions })
+  }
+  await setup.start()
+  log.append(0, events(1))
+  await until(() => pipeline.of('announced').length === 1)
+  log.append(0, events(1))
+  await until(() => pipeline.of('announced').length === 2)
+  const [first, second] = pipeline.of('announced')
+  // Ten pollers and five signals a second: two seconds apart, and not the 50 ms of the setting.
+  expect(second!.at - first!.at).toBeGreaterThanOrEqual(1_900)
+})
+
 test('an idle partition claims for the time at which its end was looked up, not that of reporting', async () => {
   const setup = new Setup(1)
   const { log, pipeline } = setup

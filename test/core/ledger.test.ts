@@ -68,7 +68,7 @@ test('an older epoch is refused for its partition alone, and changes nothing', (
   const answer = ledger.flush(
     flushOf({ partition: 0, epoch: 1, done: done(10, T0) }, { partition: 1, epoch: 1, done: done(10, T0) }),
   )
-  expect(answer).toEqual({ refused: [0] })
+  expect(answer).toEqual({ refused: [0], pollers: 1 })
   expect(ledger.snapshot().partitions[0]).toEqual(before)
   expect(ledger.snapshot().partitions[1]).toMatchObject({ position: 10, announcedTo: null })
 })
@@ -81,9 +81,9 @@ test('a flush whose answer was lost changes nothing when it comes again', () => 
     done: done(10, T0 + 1),
     announce: { from: 10, to: 25, windows: [W1] },
   })
-  expect(ledger.flush(request)).toEqual({ refused: [] })
+  expect(ledger.flush(request)).toEqual({ refused: [], pollers: 1 })
   const once = structuredClone(ledger.snapshot())
-  expect(ledger.flush(request)).toEqual({ refused: [] })
+  expect(ledger.flush(request)).toEqual({ refused: [], pollers: 1 })
   expect(ledger.snapshot()).toEqual(once)
 })
 
@@ -92,13 +92,16 @@ test('a range that was announced may only be announced again as it was', () => {
   claimed(ledger, 0)
   const announce = (to: number) =>
     ledger.flush(flushOf({ partition: 0, epoch: 2, announce: { from: 0, to, windows: [W0] } }))
-  expect(announce(9)).toEqual({ refused: [0] })
-  expect(announce(11)).toEqual({ refused: [0] })
-  expect(announce(10)).toEqual({ refused: [] })
+  expect(announce(9)).toEqual({ refused: [0], pollers: 1 })
+  expect(announce(11)).toEqual({ refused: [0], pollers: 1 })
+  expect(announce(10)).toEqual({ refused: [], pollers: 1 })
 })
 
 test('what is not the announced range cannot be done', () => {
-  expect(announced().flush(flushOf({ partition: 0, epoch: 1, done: done(9, T0) }))).toEqual({ refused: [0] })
+  expect(announced().flush(flushOf({ partition: 0, epoch: 1, done: done(9, T0) }))).toEqual({
+    refused: [0],
+    pollers: 1,
+  })
 })
 
 test('a window closes when the watermark of every partition has reached its end, and not before', () => {

@@ -182,7 +182,7 @@ test('claims and flushes are answered as the ledger decides, and an epoch that h
   expect(answer).toEqual(ledger.claim(again))
   expect(answer.partitions).toEqual([{ partition: 1, epoch: 2, position: 0, basis: null, announcedTo: 10 }])
   const old = flushOf(2, { partition: 1, epoch: 1, done: done(10, W0) })
-  expect(await port.flush(old)).toEqual({ refused: [1] })
+  expect(await port.flush(old)).toEqual({ refused: [1], pollers: 1 })
   ledger.flush(old)
   const { ledger: state } = await handle.query(ingestStatus)
   expect(state).toEqual(ledger.snapshot())
@@ -357,7 +357,7 @@ test('after five hundred messages it goes on in a new run with exactly the same 
         ...(from > 0 && { done: done(from, W0 + from, partition + 1) }),
         announce: { from, to: from + 10, windows: [window] },
       })
-      expect(await port.flush(request)).toEqual({ refused: [] })
+      expect(await port.flush(request)).toEqual({ refused: [], pollers: 1 })
       model.flush(request)
       messages++
     }
