@@ -86,7 +86,9 @@ create table late_deltas (
   referrer text not null,
   country text not null,
   num_hits bigint not null,
-  cause text not null check (cause in ('watermark', 'closed'))
+  cause text not null check (cause in ('watermark', 'closed')),
+  -- The revision by which a replay brought them into their window's result; they count as late no more.
+  brought_in integer
 );
 
 create index late_deltas_window on late_deltas (window_start);
@@ -117,13 +119,14 @@ create index rejected_events_reason on rejected_events (topic, partition, reason
 create view late_web_traffic as
   select window_start, window_end, host, referrer, country, sum(num_hits)::bigint as num_hits, cause
   from late_deltas
+  where brought_in is null
   group by window_start, window_end, host, referrer, country, cause;
 
 -- The windows with a result: what they hold, what came too late for them, and which revision it is.
 create view traffic_windows as
   select w.window_start, w.window_end, w.status, w.num_hits,
-    coalesce((select sum(l.num_hits) from late_deltas l where l.window_start = w.window_start), 0)::bigint
-      as late_hits,
+    coalesce((select sum(l.num_hits) from late_deltas l
+      where l.window_start = w.window_start and l.brought_in is null), 0)::bigint as late_hits,
     w.groups, w.revision, w.closed_at, w.partitions
   from window_results w;
 
@@ -139,7 +142,9 @@ create table kysely_migration_lock (
 );
 
 insert into kysely_migration (name, timestamp)
-values ('0001-initial', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+values
+  ('0001-initial', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
+  ('0002-replay', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
 
 insert into kysely_migration_lock (id, is_locked) values ('migration_lock', 0);
 

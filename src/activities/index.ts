@@ -9,6 +9,7 @@ import { publishWindow } from '../postgres/publish-window'
 import { recordClosed, recordExceptions } from '../postgres/record-exceptions'
 import { stagePiece } from '../postgres/staged-pieces'
 import { pollKafka } from './poll-kafka'
+import { nextBatch, replayWindows, verifyWindows } from './replay'
 import type { Activities } from './types'
 
 const HEARTBEAT_EVERY = 2_000
@@ -47,6 +48,9 @@ export function createActivities({ config, db, locate, namespace }: Connections)
         return recorded
       }),
     pollKafka: input => pollKafka(input, config.brokers, locate),
+    selectWindows: ({ settings, ...selection }) => asOwner(settings, () => nextBatch(db, selection)),
+    replayWindows: input => asOwner(input.settings, () => replayWindows(input, { config, db, locate })),
+    verifyWindows: input => asOwner(input.settings, () => verifyWindows(input, { config, db, locate })),
   }
 }
 

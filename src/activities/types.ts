@@ -8,6 +8,8 @@ import type {
   WindowTotals,
 } from '../core/messages'
 import type { PipelineSettings } from '../core/settings'
+import type { WindowSelection } from '../postgres/closed-windows'
+import type { Difference } from '../postgres/compare-window'
 
 export interface WindowInput {
   settings: PipelineSettings
@@ -36,6 +38,44 @@ export interface PollResult {
   records: number
 }
 
+/** Which closed windows are to be counted anew. Times are epoch milliseconds. */
+export interface SelectionInput extends WindowSelection {
+  settings: PipelineSettings
+}
+
+export interface BatchInput {
+  settings: PipelineSettings
+  /** Of closed windows, oldest first. */
+  starts: number[]
+  /** Whether late events that came since are brought in. */
+  includeLate?: boolean
+}
+
+export interface ReplayedBatch {
+  /** Windows whose result was right. */
+  unchanged: number
+  replayed: { start: number; revision: number; hits: number; hitsBefore: number; broughtIn: number }[]
+  /** Windows of which Kafka no longer has all records. */
+  gone: number[]
+}
+
+export interface VerifiedBatch {
+  right: number
+  wrong: WrongWindow[]
+  /** Windows of which Kafka no longer has all records. */
+  gone: number[]
+}
+
+export interface WrongWindow {
+  start: number
+  /** Hits by `traffic_windows`, and by the log. */
+  stored: number
+  counted: number
+  differences: Difference[]
+  /** Differences beyond those that are named. */
+  more: number
+}
+
 /** The steps that can fail: each is retried by Temporal, in sight, until it succeeds. */
 export interface Activities {
   /** What Postgres knows of a window; null where it was never published. */
@@ -47,4 +87,8 @@ export interface Activities {
   /** How many of the ranges had not been recorded before. */
   recordExceptions(input: { settings: PipelineSettings; ranges: RangeExceptions[] }): Promise<number>
   pollKafka(input: PollInput): Promise<PollResult>
+  /** The next batch of closed windows, as many as are counted anew in one pass. */
+  selectWindows(input: SelectionInput): Promise<number[]>
+  replayWindows(input: BatchInput): Promise<ReplayedBatch>
+  verifyWindows(input: BatchInput): Promise<VerifiedBatch>
 }

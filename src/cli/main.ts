@@ -6,8 +6,10 @@ import { demoCommand } from './demo'
 import { UserError } from './errors'
 import { migrateCommand } from './migrate'
 import { produceCommand } from './produce'
+import { replayCommand } from './replay'
 import { startCommand, stopCommand } from './start'
 import { statusCommand } from './status'
+import { verifyCommand } from './verify'
 import { windowsCommand } from './windows'
 import { workerCommand } from './worker'
 
@@ -31,6 +33,8 @@ for (const command of [
   stopCommand(),
   statusCommand(),
   windowsCommand(),
+  verifyCommand(),
+  replayCommand(),
   produceCommand(),
   demoCommand(),
 ])

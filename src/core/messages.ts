@@ -85,6 +85,8 @@ export interface AppliedPartition {
   from: number
   basis: Basis
   last: number
+  /** The last offset that is counted as a hit, where later ones came after the window had closed. */
+  counted?: number
 }
 
 /** Pieces of a window that one chain of its runs sent ahead to Postgres, numbered from 1. */

@@ -9,5 +9,9 @@ export const pieceId = (group: string, start: number, chain: string, number: num
   `${windowId(group, start)}/piece/${chain}/${number}`
 export const exceptionsId = (group: string, flushId: string) => `${group}/exceptions/${flushId}`
 
+/** One for each selection of windows: the same one asked for twice at once is one run. */
+export const replayId = (group: string, selection: string) => `${group}/replay/${selection}`
+export const verifyId = (group: string, selection: string) => `${group}/verify/${selection}`
+
 /** Pollers have a task queue of their own, so that a worker process takes no more of them than it has cores for. */
 export const pollerTaskQueue = (taskQueue: string) => `${taskQueue}/pollers`

@@ -40,7 +40,7 @@ export async function publishWindow(db: Db, result: WindowResult): Promise<Publi
   })
 }
 
-async function deleteCounts(transaction: Transaction, start: number): Promise<void> {
+export async function deleteCounts(transaction: Transaction, start: number): Promise<void> {
   for (const table of ['aggregated_web_traffic', 'aggregated_web_traffic_by_country'] as const)
     await transaction.deleteFrom(table).where('window_start', '=', new Date(start)).execute()
 }
@@ -134,9 +134,9 @@ async function lockWindow(
     .executeTakeFirstOrThrow()
 }
 
-async function insertCounts(
+export async function insertCounts(
   transaction: Transaction,
-  { start, end }: WindowResult,
+  { start, end }: { start: number; end: number },
   counts: ColumnarCounts,
 ): Promise<void> {
   const [from, to] = [new Date(start), new Date(end)]

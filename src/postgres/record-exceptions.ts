@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { ColumnarCounts } from '../core/columnar'
 import type { AppliedPartition, ClosedDeltas, ClosedOutcome, Delta, RangeExceptions } from '../core/messages'
+import { lastCounted } from '../core/recount'
 import { judge } from '../core/window-state'
 import type { Db, Transaction } from './database'
 import { toColumns } from './publish-window'
@@ -87,8 +88,10 @@ export async function recordClosed(
   })
 }
 
+/** Known as applied from here on, and not as counted: a replay must not take it for a hit. */
 function advanced({ partition, from, basis, last }: Delta, known?: AppliedPartition): AppliedPartition {
-  return known ? { ...known, last } : { partition, from, basis, last }
+  if (!known) return { partition, from, basis, last, counted: from - 1 }
+  return { ...known, last, counted: lastCounted(known) }
 }
 
 interface LateCounts {

@@ -45,6 +45,7 @@ export interface LateDeltasTable extends AggregatedWebTrafficByCountryTable {
   kafka_partition: number
   range_from: number
   cause: 'watermark' | 'closed'
+  brought_in: Generated<number | null>
 }
 
 export interface ExceptionRangesTable {

@@ -43,3 +43,6 @@ export interface IngestStatus {
 
 /** To a poller: flush what it holds, leave the group and end. */
 export const drain = defineSignal('drain')
+
+/** To a replay or a verification: how far it is, as a sentence. */
+export const recountProgress = defineQuery<string>('progress')

@@ -1,7 +1,9 @@
 import type { Migration } from 'kysely'
 import * as initial from './0001-initial'
+import * as replay from './0002-replay'
 
 /** In order; a migration that has landed is never changed, only followed by another. */
 export const migrations: Record<string, Migration> = {
   '0001-initial': initial,
+  '0002-replay': replay,
 }

@@ -1,0 +1,64 @@
+import { EventReader } from '../core/event-reader'
+import { Recount, segmentsOf, type CountedWindow, type Segment } from '../core/recount'
+import type { PipelineSettings } from '../core/settings'
+import type { LocateCountry } from '../geo/country'
+import { rangesThatAreGone, readRanges } from '../kafka/range-reader'
+
+export interface RecountOptions {
+  settings: PipelineSettings
+  brokers: string[]
+  locate: LocateCountry
+  signal: AbortSignal
+  /** Records that have been read, and how many there are to read. */
+  onProgress: (read: number, all: number) => void
+}
+
+export interface Recounted {
+  recount: Recount
+  /** Windows of which Kafka no longer has all records. */
+  gone: CountedWindow[]
+  /** The others. */
+  counted: CountedWindow[]
+}
+
+/** Counts closed windows anew from the log, by the rules of the first time and with the look-up of today. */
+export async function recountWindows(
+  windows: CountedWindow[],
+  { settings, brokers, locate, signal, onProgress }: RecountOptions,
+): Promise<Recounted> {
+  const { topic } = settings
+  const gone: CountedWindow[] = []
+  const counted: CountedWindow[] = []
+  const lost = await rangesThatAreGone(
+    windows.flatMap(window => segmentsOf([window])),
+    { brokers, topic },
+  )
+  for (const window of windows)
+    (segmentsOf([window]).some(segment => lost.some(range => isSame(range, segment))) ? gone : counted).push(
+      window,
+    )
+
+  const rules = { ...settings, locate }
+  const recount = new Recount(counted, rules, new EventReader(rules))
+  const segments = segmentsOf(counted)
+  const all = segments.reduce((sum, { from, to }) => sum + to - from, 0)
+  const readers = new Map(segments.map(segment => [segment, recount.segment(segment)]))
+  let read = 0
+  await readRanges(segments, {
+    brokers,
+    topic,
+    group: `${settings.group}-replay`,
+    signal,
+    onRecords: (range, records, next) => {
+      const reader = readers.get(range as Segment)!
+      const before = reader.position
+      reader.take(records, next)
+      read += reader.position - before
+      onProgress(read, all)
+    },
+  })
+  return { recount, gone, counted }
+}
+
+const isSame = (a: { partition: number; from: number; to: number }, b: typeof a) =>
+  a.partition === b.partition && a.from === b.from && a.to === b.to

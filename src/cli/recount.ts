@@ -1,0 +1,103 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Client, WorkflowHandle } from '@temporalio/client'
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
+import type { Command } from 'commander'
+import type { Config } from '../config'
+import { parseEventTime } from '../core/event-time'
+import type { PipelineSettings } from '../core/settings'
+import { formatInstant, windowStart } from '../core/tumbling-window'
+import { recountProgress } from '../workflows/messages'
+import type { Selection } from '../workflows/recount'
+import { pipelineAttributes } from '../workflows/search-attributes'
+import { UserError } from './errors'
+import { Pipeline } from './pipeline'
+
+export interface SelectionFlags {
+  from?: string
+  to?: string
+  detach?: true
+  json?: true
+}
+
+/** The options by which closed windows are named. */
+export function withSelection(command: Command): Command {
+  return command
+    .argument('[window]', 'one window, by a time in it, such as 2026-01-31T12:05:00Z')
+    .option('--from <time>', 'windows that begin at this time or later')
+    .option('--to <time>', 'windows that end at this time or sooner')
+    .option('--detach', 'return at once; the Temporal Web UI shows how it goes on')
+    .option('--json', 'print as JSON')
+}
+
+/** @throws UserError where a time is none, or the options name nothing */
+export function selectionOf(
+  window: string | undefined,
+  flags: SelectionFlags,
+  { windowSize }: PipelineSettings,
+): Selection {
+  const time = (text: string) => {
+    const at = parseEventTime(text)
+    if (at === undefined) throw new UserError(`"${text}" is not a time such as 2026-01-31T12:05:00Z.`)
+    return at
+  }
+  if (window !== undefined) {
+    const from = windowStart(time(window), windowSize)
+    return { from, to: from + windowSize }
+  }
+  return {
+    ...(flags.from !== undefined && { from: time(flags.from) }),
+    ...(flags.to !== undefined && { to: time(flags.to) }),
+  }
+}
+
+/** `2026-01-31T12:00:00Z..2026-01-31T12:05:00Z`: a selection in a workflow's id. */
+export function nameOf({ from, to, late }: Selection): string {
+  const ends = [from, to].map(time => (time === undefined ? '' : formatInstant(time)))
+  return `${ends.join('..')}${late ? ' late' : ''}`
+}
+
+/** The settings that the pipeline was started with. */
+export async function settingsOf(client: Client, config: Config): Promise<PipelineSettings> {
+  const status = await new Pipeline(client, config).status()
+  if (!status)
+    throw new UserError(
+      `There is no pipeline "${config.settings.group}" yet: start it with "web-traffic start".`,
+    )
+  return status.settings
+}
+
+/** Starts a workflow of the pipeline; one of the same id that is running already is joined. */
+export async function startOrJoin(
+  client: Client,
+  { taskQueue }: Config,
+  settings: PipelineSettings,
+  { type, workflowId, input, summary }: { type: string; workflowId: string; input: object; summary: string },
+): Promise<WorkflowHandle> {
+  try {
+    return await client.workflow.start(type, {
+      workflowId,
+      taskQueue,
+      args: [input],
+      staticSummary: summary,
+      typedSearchAttributes: pipelineAttributes(settings),
+    })
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
+    return client.workflow.getHandle(workflowId)
+  }
+}
+
+/** Prints how far a workflow is on standard error, a line whenever that changes, until it has ended. */
+export async function follow<T>(handle: WorkflowHandle): Promise<T> {
+  let ended = false
+  const result = (handle.result() as Promise<T>).finally(() => (ended = true))
+  result.catch(() => undefined)
+  let printed = ''
+  while (!ended) {
+    await Promise.race([sleep(500), result.catch(() => undefined)])
+    const progress = ended ? printed : await handle.query(recountProgress).catch(() => printed)
+    if (progress !== printed) console.error(progress)
+    printed = progress
+  }
+  return result
+}

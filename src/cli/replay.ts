@@ -1,0 +1,80 @@
+import { Command } from 'commander'
+import { loadConfig } from '../config'
+import { replayId } from '../core/names'
+import { formatInstant } from '../core/tumbling-window'
+import { withTemporal } from '../temporal'
+import type { ReplayInput, ReplaySummary } from '../workflows/replay'
+import { UserError } from './errors'
+import {
+  follow,
+  nameOf,
+  selectionOf,
+  settingsOf,
+  startOrJoin,
+  withSelection,
+  type SelectionFlags,
+} from './recount'
+import { table } from './table'
+
+interface Flags extends SelectionFlags {
+  late?: true
+  all?: true
+  includeLate?: true
+}
+
+export function replayCommand(): Command {
+  return withSelection(new Command('replay'))
+    .description(
+      'count closed windows anew from Kafka, with the look-up of today, and publish those that differ as a new revision',
+    )
+    .option('--late', 'windows with late events that are in no result')
+    .option('--all', 'every closed window')
+    .option(
+      '--include-late',
+      'bring late events into the result; they are marked with the revision, and late no more',
+    )
+    .action(async (window: string | undefined, flags: Flags) => {
+      const config = loadConfig()
+      const summary = await withTemporal(async client => {
+        const settings = await settingsOf(client, config)
+        const selection = { ...selectionOf(window, flags, settings), ...(flags.late && { late: true }) }
+        if (Object.keys(selection).length === 0 && !flags.all)
+          throw new UserError('Say which windows: one by a time in it, --from and --to, --late, or --all.')
+        const input: ReplayInput = { settings, selection, includeLate: flags.includeLate ?? false }
+        const name = nameOf(selection)
+        const handle = await startOrJoin(client, config, settings, {
+          type: 'replay',
+          workflowId: replayId(settings.group, name),
+          input,
+          summary: `replay ${name}`,
+        })
+        if (flags.detach) return undefined
+        return follow<ReplaySummary>(handle)
+      })
+      if (!summary) return
+      console.log(flags.json ? JSON.stringify(summary, null, 2) : describe(summary))
+      if (summary.gone > 0) process.exitCode = 1
+    })
+}
+
+function describe({ summary, windows, replayed, gone, goneWindows }: ReplaySummary): string {
+  const lines = [summary]
+  if (windows.length > 0)
+    lines.push(
+      '',
+      table(
+        ['window (UTC)', 'revision', 'hits before', 'hits', 'late brought in'],
+        windows.map(({ start, revision, hitsBefore, hits, broughtIn }) => [
+          formatInstant(start),
+          revision,
+          hitsBefore,
+          hits,
+          broughtIn,
+        ]),
+      ),
+    )
+  if (replayed > windows.length) lines.push(`and ${replayed - windows.length} more`)
+  if (gone > 0)
+    lines.push('', `Gone from Kafka: ${goneWindows.join(', ')}${gone > goneWindows.length ? ' …' : ''}`)
+  return lines.join('\n')
+}

@@ -1,0 +1,135 @@
+import {
+  ScheduleAlreadyRunning,
+  ScheduleNotFoundError,
+  WorkflowFailedError,
+  type Client,
+} from '@temporalio/client'
+import { ApplicationFailure } from '@temporalio/common'
+import { Command } from 'commander'
+import { loadConfig, type Config } from '../config'
+import { verifyId } from '../core/names'
+import { formatInstant } from '../core/tumbling-window'
+import { withTemporal } from '../temporal'
+import { pipelineAttributes } from '../workflows/search-attributes'
+import type { Verified, VerifyInput, VerifySummary } from '../workflows/verify'
+import { UserError } from './errors'
+import {
+  follow,
+  nameOf,
+  selectionOf,
+  settingsOf,
+  startOrJoin,
+  withSelection,
+  type SelectionFlags,
+} from './recount'
+import { table } from './table'
+
+interface Flags extends SelectionFlags {
+  schedule?: true
+  unschedule?: true
+}
+
+/** By the clock of UTC: late enough that the last window of the day before has closed. */
+const DAILY_AT = { hour: 2, minute: 0 }
+
+export function verifyCommand(): Command {
+  return withSelection(new Command('verify'))
+    .description(
+      'count closed windows anew from Kafka and compare Postgres with it, row by row; fails where they differ',
+    )
+    .option('--schedule', 'from now on verify the day before, every night at 02:00 UTC')
+    .option('--unschedule', 'no longer')
+    .action(async (window: string | undefined, flags: Flags) => {
+      const config = loadConfig()
+      await withTemporal(async client => {
+        if (flags.schedule) return schedule(client, config)
+        if (flags.unschedule) return unschedule(client, config)
+        const found = await verify(client, config, window, flags)
+        if (!found) return
+        console.log(flags.json ? JSON.stringify(found, null, 2) : describe(found))
+        if (found.wrong > 0) process.exitCode = 1
+      })
+    })
+}
+
+/** Undefined where nobody waits for it. */
+async function verify(
+  client: Client,
+  config: Config,
+  window: string | undefined,
+  flags: Flags,
+): Promise<VerifySummary | undefined> {
+  const settings = await settingsOf(client, config)
+  const selection = selectionOf(window, flags, settings)
+  const name = nameOf(selection)
+  const handle = await startOrJoin(client, config, settings, {
+    type: 'verify',
+    workflowId: verifyId(settings.group, name),
+    input: { settings, selection } satisfies VerifyInput,
+    summary: `verify ${name}`,
+  })
+  if (flags.detach) return undefined
+  try {
+    return await follow<VerifySummary>(handle)
+  } catch (error) {
+    const failure = error instanceof WorkflowFailedError ? error.cause : undefined
+    if (!(failure instanceof ApplicationFailure) || failure.type !== 'Differences') throw error
+    return { summary: failure.message, ...(failure.details![0] as Verified) }
+  }
+}
+
+async function schedule(client: Client, config: Config): Promise<void> {
+  const settings = await settingsOf(client, config)
+  const input: VerifyInput = { settings, selection: 'yesterday' }
+  try {
+    await client.schedule.create({
+      scheduleId: verifyId(settings.group, 'daily'),
+      spec: { calendars: [DAILY_AT] },
+      action: {
+        type: 'startWorkflow',
+        workflowType: 'verify',
+        workflowId: verifyId(settings.group, 'day'),
+        taskQueue: config.taskQueue,
+        args: [input],
+        typedSearchAttributes: pipelineAttributes(settings),
+      },
+    })
+  } catch (error) {
+    if (!(error instanceof ScheduleAlreadyRunning)) throw error
+  }
+  console.log(
+    `Every night at 02:00 UTC the day before is verified; the Temporal Web UI has it under Schedules.`,
+  )
+}
+
+async function unschedule(client: Client, { settings: { group } }: Config): Promise<void> {
+  try {
+    await client.schedule.getHandle(verifyId(group, 'daily')).delete()
+  } catch (error) {
+    if (!(error instanceof ScheduleNotFoundError)) throw error
+    throw new UserError(`No verification of "${group}" is scheduled.`)
+  }
+  console.log('No day is verified any more.')
+}
+
+function describe({ summary, windows }: VerifySummary): string {
+  if (windows.length === 0) return summary
+  const rows = windows.flatMap(({ start, stored, counted, differences, more }) => [
+    [formatInstant(start), 'traffic_windows', '', '', '', stored, counted],
+    ...differences.map(({ table, host, referrer, country = '', stored, counted }) => [
+      formatInstant(start),
+      table,
+      host,
+      referrer,
+      country,
+      stored,
+      counted,
+    ]),
+    ...(more > 0 ? [[formatInstant(start), `and ${more} more`, '', '', '', null, null]] : []),
+  ])
+  return [
+    summary,
+    '',
+    table(['window (UTC)', 'relation', 'host', 'referrer', 'country', 'Postgres', 'Kafka'], rows),
+  ].join('\n')
+}

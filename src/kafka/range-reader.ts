@@ -1,0 +1,153 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { LogRecord } from '../core/partition-reader'
+import { kafkaClient, topicOffsets, withAdmin } from './client'
+import { GroupReader, type Fetch } from './group-reader'
+
+/** A stretch `[from, to)` of a partition's offsets. */
+export interface LogRange {
+  partition: number
+  from: number
+  to: number
+}
+
+/** Records that Kafka no longer has. */
+export class RangeGone extends Error {
+  override name = 'RangeGone'
+}
+
+/** Records handed over at once, between which others, such as heartbeats, have their turn. */
+const SLICE = 2_000
+/** A group is deleted once the broker has noticed that its last member left. */
+const DELETE_TRIES = 20
+
+export interface RangeReading {
+  brokers: string[]
+  topic: string
+  /** Begins the name of the group that reads, and is gone afterwards. */
+  group: string
+  signal: AbortSignal
+  /** Records of a range in their order; everything before `next` is covered. */
+  onRecords: (range: LogRange, records: LogRecord[], next: number) => void
+}
+
+/**
+ * Reads ranges of a topic once, those of a partition one after another. The ranges must be there: see
+ * {@link rangesThatAreGone}.
+ *
+ * @throws RangeGone where records vanish meanwhile
+ */
+export async function readRanges(ranges: LogRange[], reading: RangeReading): Promise<void> {
+  if (ranges.length === 0) return
+  const { brokers, topic } = reading
+  const group = `${reading.group}-${randomUUID()}`
+  const queue = new RangeQueue(ranges, reading)
+  const reader: GroupReader = new GroupReader(kafkaClient(brokers, 'web-traffic-replay'), group, topic, {
+    onAssigned: partitions =>
+      reader.begin(queue.positions.filter(({ partition }) => partitions.includes(partition))),
+    onRecords: (fetch, heartbeat) => queue.take(fetch, heartbeat, reader),
+    onError: error => queue.fail(error),
+  })
+  const abort = () => queue.fail(reading.signal.reason as Error)
+  reading.signal.addEventListener('abort', abort, { once: true })
+  try {
+    reading.signal.throwIfAborted()
+    await reader.start()
+    await queue.finished
+  } finally {
+    reading.signal.removeEventListener('abort', abort)
+    await reader.stop()
+    await deleteGroup(brokers, group)
+  }
+}
+
+/** The ranges of which the topic has lost records, or never had them. */
+export async function rangesThatAreGone(
+  ranges: LogRange[],
+  { brokers, topic }: Pick<RangeReading, 'brokers' | 'topic'>,
+): Promise<LogRange[]> {
+  const offsets = await withAdmin(brokers, admin => topicOffsets(admin, topic))
+  return ranges.filter(({ partition, from, to }) => {
+    const { low, high } = offsets[partition] ?? { low: 0, high: 0 }
+    return from < low || to > high
+  })
+}
+
+class RangeQueue {
+  readonly finished: Promise<void>
+  private readonly waiting = new Map<number, LogRange[]>()
+  private readonly at = new Map<number, number>()
+  private finish!: () => void
+  fail!: (error: Error) => void
+
+  constructor(
+    ranges: LogRange[],
+    private readonly reading: RangeReading,
+  ) {
+    for (const range of [...ranges].sort((a, b) => a.from - b.from)) {
+      const { partition, from } = range
+      this.waiting.set(partition, [...(this.waiting.get(partition) ?? []), range])
+      if (!this.at.has(partition)) this.at.set(partition, from)
+    }
+    this.finished = new Promise((resolve, reject) => {
+      this.finish = resolve
+      this.fail = reject
+    })
+    // It may fail before anybody waits.
+    this.finished.catch(() => undefined)
+  }
+
+  /** Of the partitions that are not read to the end of their last range. */
+  get positions(): { partition: number; position: number }[] {
+    return [...this.waiting.keys()].map(partition => ({ partition, position: this.at.get(partition)! }))
+  }
+
+  async take(fetch: Fetch, heartbeat: () => Promise<void>, reader: GroupReader): Promise<void> {
+    const { partition, fetchedFrom, next } = fetch
+    const range = this.waiting.get(partition)?.[0]
+    const position = this.at.get(partition)!
+    if (!range || next <= position) return
+    if (fetchedFrom > position)
+      return this.fail(new RangeGone(`Offsets from ${position} on of partition ${partition} are gone.`))
+    for (let index = 0; index < fetch.length && this.at.get(partition)! < range.to; index += SLICE) {
+      const end = Math.min(index + SLICE, fetch.length)
+      const records = Array.from({ length: end - index }, (_, i) => fetch.record(index + i))
+      this.hand(range, records, end === fetch.length ? next : records.at(-1)!.offset + 1)
+      await heartbeat()
+    }
+    if (fetch.length === 0) this.hand(range, [], next)
+    if (this.at.get(partition)! >= range.to) this.nextRange(range, reader)
+  }
+
+  private hand(range: LogRange, records: LogRecord[], next: number): void {
+    this.reading.onRecords(range, records, next)
+    this.at.set(range.partition, next)
+  }
+
+  private nextRange({ partition }: LogRange, reader: GroupReader): void {
+    const [, ...rest] = this.waiting.get(partition)!
+    if (rest.length === 0) {
+      this.waiting.delete(partition)
+      reader.pause([partition])
+    } else {
+      this.waiting.set(partition, rest)
+      this.at.set(partition, rest[0]!.from)
+      reader.begin([{ partition, position: rest[0]!.from }])
+    }
+    if (this.waiting.size === 0) this.finish()
+  }
+}
+
+/** A group that nobody needs any more; the broker would keep it for a week. */
+async function deleteGroup(brokers: string[], group: string): Promise<void> {
+  await withAdmin(brokers, async admin => {
+    for (let tries = 1; tries <= DELETE_TRIES; tries++) {
+      const deleted = await admin.deleteGroups([group]).then(
+        () => true,
+        () => false,
+      )
+      if (deleted) return
+      await sleep(100)
+    }
+  }).catch(() => undefined)
+}

@@ -1,0 +1,59 @@
+import { sql } from 'kysely'
+import type { CountedWindow } from '../core/recount'
+import type { Db } from './database'
+
+/** Which closed windows to count anew. Times are epoch milliseconds. */
+export interface WindowSelection {
+  /** Windows that begin at or after it. */
+  from?: number
+  /** Windows that end at or before it. */
+  to?: number
+  /** Only those that have late events which are in no result. */
+  late?: boolean
+}
+
+/** Closed windows, oldest first, with their groups: what counting one anew keeps in memory. */
+export async function selectClosedWindows(
+  db: Db,
+  { from, to, late }: WindowSelection,
+  limit: number,
+): Promise<{ start: number; groups: number }[]> {
+  const rows = await db
+    .selectFrom('window_results')
+    .select(['window_start', 'groups'])
+    .where('status', '=', 'closed')
+    .$if(from !== undefined, query => query.where('window_start', '>=', new Date(from!)))
+    .$if(to !== undefined, query => query.where('window_end', '<=', new Date(to!)))
+    .$if(late === true, query =>
+      query.where(window =>
+        window.exists(
+          window
+            .selectFrom('late_deltas')
+            .select(sql`1`.as('one'))
+            .whereRef('late_deltas.window_start', '=', 'window_results.window_start')
+            .where('brought_in', 'is', null),
+        ),
+      ),
+    )
+    .orderBy('window_start')
+    .limit(limit)
+    .execute()
+  return rows.map(({ window_start, groups }) => ({ start: window_start.getTime(), groups }))
+}
+
+/** What these windows were counted from; windows that are not closed are left out. */
+export async function closedWindows(db: Db, starts: number[]): Promise<CountedWindow[]> {
+  if (starts.length === 0) return []
+  const rows = await db
+    .selectFrom('window_results')
+    .select(['window_start', 'partitions'])
+    .where('status', '=', 'closed')
+    .where(
+      'window_start',
+      'in',
+      starts.map(start => new Date(start)),
+    )
+    .orderBy('window_start')
+    .execute()
+  return rows.map(({ window_start, partitions }) => ({ start: window_start.getTime(), partitions }))
+}

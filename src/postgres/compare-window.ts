@@ -1,0 +1,64 @@
+import { groups, withoutCountries, type ColumnarCounts } from '../core/columnar'
+import type { Db, Transaction } from './database'
+
+/** A group of a window that Postgres has with other hits than a count; null where one of the two does not have it. */
+export interface Difference {
+  table: 'aggregated_web_traffic' | 'aggregated_web_traffic_by_country'
+  host: string
+  referrer: string
+  country?: string
+  stored: number | null
+  counted: number | null
+}
+
+/** Compares a window's rows, in both tables, with a count. */
+export async function compareWindow(
+  db: Db | Transaction,
+  start: number,
+  counts: ColumnarCounts,
+): Promise<Difference[]> {
+  const byCountry = await db
+    .selectFrom('aggregated_web_traffic_by_country')
+    .select(['host', 'referrer', 'country', 'num_hits'])
+    .where('window_start', '=', new Date(start))
+    .execute()
+  const anyCountry = await db
+    .selectFrom('aggregated_web_traffic')
+    .select(['host', 'referrer', 'num_hits'])
+    .where('window_start', '=', new Date(start))
+    .execute()
+  return [
+    ...differences('aggregated_web_traffic', anyCountry, withoutCountries(counts)),
+    ...differences('aggregated_web_traffic_by_country', byCountry, counts),
+  ]
+}
+
+interface Row {
+  host: string
+  referrer: string
+  country?: string
+  num_hits: number
+}
+
+function differences(table: Difference['table'], rows: Row[], counts: ColumnarCounts): Difference[] {
+  const found = new Map<string, Difference>()
+  const at = (host: string, referrer: string, country: string | undefined) => {
+    const key = JSON.stringify([host, referrer, country])
+    let difference = found.get(key)
+    if (!difference) {
+      difference = { table, host, referrer, stored: null, counted: null, ...(country && { country }) }
+      found.set(key, difference)
+    }
+    return difference
+  }
+  for (const { host, referrer, country, num_hits } of rows) {
+    const difference = at(host, referrer, country)
+    // A row that is there twice counts twice: that is what its readers see.
+    difference.stored = (difference.stored ?? 0) + num_hits
+  }
+  for (const { host, referrer, country, hits } of groups(counts)) {
+    const difference = at(host, referrer, country || undefined)
+    difference.counted = (difference.counted ?? 0) + hits
+  }
+  return [...found.values()].filter(({ stored, counted }) => stored !== counted)
+}

@@ -1,0 +1,104 @@
+import { sql } from 'kysely'
+import type { GroupCounter } from '../core/columnar'
+import { compareWindow, type Difference } from './compare-window'
+import type { Db, Transaction } from './database'
+import { deleteCounts, insertCounts } from './publish-window'
+
+export type Replayed =
+  /** The result was as counted. */
+  | { outcome: 'unchanged'; revision: number }
+  | { outcome: 'replayed'; revision: number; hits: number; hitsBefore: number; broughtIn: number }
+  /** Not there, or corrections may still come: its workflow writes it. */
+  | { outcome: 'not closed' }
+
+/**
+ * Publishes a closed window that was counted anew, as its next revision, in one transaction under the window's row lock.
+ * Where the result is right already nothing is written, so that a repeat, and an attempt that wakes late, change
+ * nothing. Late events that an earlier replay brought in stay in; with `includeLate` those that came since are brought
+ * in as they were recorded, and marked with the revision.
+ *
+ * @param counter the hits that were counted from the log; late ones are added to it
+ */
+export async function replayWindow(
+  db: Db,
+  { start, counter, includeLate }: { start: number; counter: GroupCounter; includeLate: boolean },
+): Promise<Replayed> {
+  return db.transaction().execute(async transaction => {
+    const known = await transaction
+      .selectFrom('window_results')
+      .select(['window_end', 'status', 'num_hits', 'revision'])
+      .where('window_start', '=', new Date(start))
+      .forUpdate()
+      .executeTakeFirst()
+    if (known?.status !== 'closed') return { outcome: 'not closed' }
+    const broughtIn = await addLate(transaction, start, counter, includeLate)
+    const { hits } = counter
+    if (broughtIn === 0 && known.num_hits === hits && (await isRight(transaction, start, counter)))
+      return { outcome: 'unchanged', revision: known.revision }
+    const revision = known.revision + 1
+    await deleteCounts(transaction, start)
+    await insertCounts(transaction, { start, end: known.window_end.getTime() }, counter.columns())
+    await transaction
+      .updateTable('window_results')
+      .set({ num_hits: hits, groups: counter.groups, revision, closed_at: sql`clock_timestamp()` })
+      .where('window_start', '=', new Date(start))
+      .execute()
+    if (broughtIn > 0)
+      await transaction
+        .updateTable('late_deltas')
+        .set({ brought_in: revision })
+        .where('window_start', '=', new Date(start))
+        .where('brought_in', 'is', null)
+        .execute()
+    return { outcome: 'replayed', revision, hits, hitsBefore: known.num_hits, broughtIn }
+  })
+}
+
+/** What a closed window's rows should be otherwise; undefined where there is no such window. */
+export async function verifyWindow(
+  db: Db,
+  start: number,
+  counter: GroupCounter,
+): Promise<{ differences: Difference[]; stored: number; counted: number } | undefined> {
+  // In one snapshot: a replay must not be seen half.
+  return db
+    .transaction()
+    .setIsolationLevel('repeatable read')
+    .setAccessMode('read only')
+    .execute(async transaction => {
+      const known = await transaction
+        .selectFrom('window_results')
+        .select(['status', 'num_hits'])
+        .where('window_start', '=', new Date(start))
+        .executeTakeFirst()
+      if (known?.status !== 'closed') return undefined
+      await addLate(transaction, start, counter, false)
+      const differences = await compareWindow(transaction, start, counter.columns())
+      return { differences, stored: known.num_hits, counted: counter.hits }
+    })
+}
+
+async function isRight(transaction: Transaction, start: number, counter: GroupCounter): Promise<boolean> {
+  return (await compareWindow(transaction, start, counter.columns())).length === 0
+}
+
+/** Adds the late events that belong to the result; how many hits of them are not in it yet. */
+async function addLate(
+  transaction: Transaction,
+  start: number,
+  counter: GroupCounter,
+  includeLate: boolean,
+): Promise<number> {
+  const late = await transaction
+    .selectFrom('late_deltas')
+    .select(['host', 'referrer', 'country', 'num_hits', 'brought_in'])
+    .where('window_start', '=', new Date(start))
+    .$if(!includeLate, query => query.where('brought_in', 'is not', null))
+    .execute()
+  let broughtIn = 0
+  for (const { host, referrer, country, num_hits, brought_in } of late) {
+    counter.add(host, referrer, country, num_hits)
+    if (brought_in === null) broughtIn += num_hits
+  }
+  return broughtIn
+}

@@ -1,0 +1,94 @@
+import {
+  ApplicationFailure,
+  continueAsNew,
+  setHandler,
+  setWorkflowOptions,
+  workflowInfo,
+} from '@temporalio/workflow'
+import type { VerifiedBatch, WrongWindow } from '../activities/types'
+import type { PipelineSettings } from '../core/settings'
+import { formatInstant } from '../core/tumbling-window'
+import { finishedByItsBuild } from './builds'
+import { describeWhenAsked } from './details'
+import { recountProgress } from './messages'
+import { after, batches, describeBatch, nextWindows, type Selection } from './recount'
+
+/** Windows that are named in the failure. */
+const NAMED = 20
+const DAY = 86_400_000
+
+export interface VerifyInput {
+  settings: PipelineSettings
+  /** Or the day before the one on which it is started, in UTC. */
+  selection: Selection | 'yesterday'
+  /** From the run before, where this one continues it. */
+  carried?: Verified
+}
+
+export interface Verified {
+  right: number
+  wrong: number
+  gone: number
+  /** Some of the wrong ones. */
+  windows: WrongWindow[]
+}
+
+export interface VerifySummary extends Verified {
+  summary: string
+}
+
+/** The type of the failure with which a verification ends that found something; its detail is {@link Verified}. */
+export const DIFFERENCES = 'Differences'
+
+/** Counts closed windows anew from the log, and compares Postgres with it, row by row. Fails where they differ. */
+export async function verify(input: VerifyInput): Promise<VerifySummary> {
+  const { settings } = input
+  const verified: Verified = input.carried ?? { right: 0, wrong: 0, gone: 0, windows: [] }
+  let selection = input.selection === 'yesterday' ? yesterday() : input.selection
+  let underWay = ''
+  const progress = () => `${sentence(verified)}${underWay && ` Now: ${underWay}.`}`
+  setHandler(recountProgress, progress)
+  describeWhenAsked(progress)
+
+  for (;;) {
+    const starts = await nextWindows(settings, selection)
+    if (starts.length === 0) break
+    underWay = describeBatch(starts, settings)
+    const batch = await batches.verifyWindows.executeWithOptions({ summary: `verify ${underWay}` }, [
+      { settings, starts },
+    ])
+    underWay = ''
+    add(verified, batch)
+    selection = after(selection, starts)
+    if (workflowInfo().continueAsNewSuggested)
+      await continueAsNew<typeof verify>({ ...input, selection, carried: verified })
+  }
+  const summary = sentence(verified)
+  if (verified.wrong === 0) return { summary, ...verified }
+  throw ApplicationFailure.nonRetryable(`${summary} ${remedy(verified)}`, DIFFERENCES, verified)
+}
+setWorkflowOptions(finishedByItsBuild, verify)
+
+function yesterday(): Selection {
+  const today = Math.floor(workflowInfo().startTime.getTime() / DAY) * DAY
+  return { from: today - DAY, to: today }
+}
+
+function add(verified: Verified, { right, wrong, gone }: VerifiedBatch): void {
+  verified.right += right
+  verified.wrong += wrong.length
+  verified.gone += gone.length
+  verified.windows.push(...wrong.slice(0, NAMED - verified.windows.length))
+}
+
+function sentence({ right, wrong, gone }: Verified): string {
+  const lost = gone > 0 ? ` ${gone} cannot be verified, since Kafka no longer has all of their records.` : ''
+  return `${right} windows are right, ${wrong} are not.${lost}`
+}
+
+function remedy({ windows }: Verified): string {
+  const names = windows.map(({ start }) => formatInstant(start))
+  return `Count ${windows.length === 1 ? 'it' : 'them'} anew with "web-traffic replay ${names[0]}"${
+    names.length > 1 ? ` (also ${names.slice(1).join(', ')})` : ''
+  }.`
+}
