@@ -65,6 +65,15 @@ export class TestPipeline {
     return stdout
   }
 
+  /** What Node is given to run a command of the product, with {@link env}. */
+  argumentsOf(...args: string[]): string[] {
+    return [program, ...args]
+  }
+
+  get env(): Record<string, string> {
+    return this.environment
+  }
+
   async createTopic(partitions: number): Promise<void> {
     await this.withAdmin(admin =>
       admin.createTopics({

@@ -1,0 +1,170 @@
+import { execFile } from 'node:child_process'
+import { afterEach, expect, test } from '@jest/globals'
+import type { VerifySummary } from '../../src/workflows/verify'
+import type { ReplaySummary } from '../../src/workflows/replay'
+import { countLog, fold } from '../../src/oracle/reference'
+import { openCountryDatabase } from '../../src/geo/country'
+import { expectCounts } from '../support/counts'
+import { TestPipeline } from '../support/pipeline'
+
+let pipeline: TestPipeline
+afterEach(async () => pipeline.destroy())
+
+const MINUTE = 60_000
+const WINDOW = 5 * MINUTE
+/** Start of a window that is over, as are those after it. */
+const W0 = Math.floor((Date.now() - 120 * MINUTE) / WINDOW) * WINDOW
+const name = (start: number) => new Date(start).toISOString()
+
+function event(partition: number, at: number, referrer = '', ip = '193.0.6.139') {
+  const event_time = new Date(at).toISOString()
+  return { partition, value: JSON.stringify({ event_time, host: 'a.example', referrer, ip }) }
+}
+
+/** Two partitions of six windows, a few hundred events each, with some that are late by the watermark. */
+function* traffic() {
+  for (let i = 0; i < 1_800; i++) {
+    const at = W0 + i * 1_000
+    yield event(i % 2, at, `https://r-${i % 7}.example/`, i % 3 === 0 ? '8.8.8.8' : '193.0.6.139')
+    if (i > 900 && i % 100 === 0) yield event(i % 2, at - 2 * WINDOW, 'https://late.example/')
+  }
+}
+
+async function counted(): Promise<number> {
+  pipeline = new TestPipeline()
+  await pipeline.command('migrate')
+  await pipeline.createTopic(2)
+  await pipeline.command('start')
+  pipeline.startWorker()
+  const sent = await pipeline.send(traffic())
+  await pipeline.untilAccounted(sent)
+  return sent
+}
+
+/** The command's JSON and its exit code. */
+async function run<T>(...args: string[]): Promise<{ found: T; code: number }> {
+  return new Promise(resolve => {
+    execFile(
+      process.execPath,
+      pipeline.argumentsOf(...args, '--json'),
+      { env: pipeline.env },
+      (error, stdout) =>
+        resolve({ found: JSON.parse(stdout) as T, code: (error?.code as number | undefined) ?? 0 }),
+    )
+  })
+}
+
+const verify = (...args: string[]) => run<VerifySummary>('verify', ...args)
+const replay = (...args: string[]) => run<ReplaySummary>('replay', ...args)
+const reference = async () => countLog(await pipeline.readLog(), await openCountryDatabase(), WINDOW, MINUTE)
+const revisions = async () =>
+  (await pipeline.db.selectFrom('window_results').select('revision').orderBy('window_start').execute()).map(
+    ({ revision }) => revision,
+  )
+
+test('rows that were changed, deleted or added by hand are found by verify, and put right by replay, once', async () => {
+  await counted()
+  const windows = (await revisions()).length
+  expect(await verify()).toMatchObject({ code: 0, found: { right: windows, wrong: 0, windows: [] } })
+
+  const start = new Date(W0 + WINDOW)
+  const by_country = () =>
+    pipeline.db.deleteFrom('aggregated_web_traffic_by_country').where('window_start', '=', start)
+  await by_country().where('referrer', '=', 'https://r-1.example/').where('country', '=', 'US').execute()
+  await pipeline.db
+    .updateTable('aggregated_web_traffic')
+    .set({ num_hits: 1_000 })
+    .where('window_start', '=', start)
+    .where('referrer', '=', 'https://r-2.example/')
+    .execute()
+  const window_end = new Date(start.getTime() + WINDOW)
+  const extra = { window_start: start, window_end, host: 'x.example', referrer: '', num_hits: 5 }
+  await pipeline.db.insertInto('aggregated_web_traffic').values(extra).execute()
+
+  const { found, code } = await verify('--from', name(W0), '--to', name(W0 + 3 * WINDOW))
+  expect(code).toBe(1)
+  expect(found).toMatchObject({ right: 2, wrong: 1 })
+  expect(found.summary).toContain(`web-traffic replay ${name(start.getTime()).replace('.000', '')}`)
+  const kinds = found.windows[0]!.differences.map(({ host, referrer, country, stored, counted }) => [
+    country ?? host,
+    referrer,
+    stored === null ? 'missing' : counted === null ? 'extra' : 'changed',
+  ])
+  expect(kinds.sort()).toEqual([
+    ['US', 'https://r-1.example/', 'missing'],
+    ['a.example', 'https://r-2.example/', 'changed'],
+    ['x.example', '', 'extra'],
+  ])
+
+  const before = await revisions()
+  expect(await replay(name(start.getTime() + 1_000))).toMatchObject({
+    code: 0,
+    found: { replayed: 1, unchanged: 0, windows: [{ start: start.getTime(), revision: 2 }] },
+  })
+  await expectCounts(pipeline.db, await reference())
+  expect(await verify()).toMatchObject({ code: 0, found: { right: windows } })
+
+  // Nothing is left to be done: no result gets another revision.
+  expect(await replay('--all')).toMatchObject({ code: 0, found: { replayed: 0, unchanged: windows } })
+  expect(await revisions()).toEqual(before.map((revision, i) => (i === 1 ? 2 : revision)))
+}, 300_000)
+
+test('late events are brought in once, on demand, while traffic goes on', async () => {
+  const sent = await counted()
+  const { hits, late } = await reference()
+  expect(late.size).toBeGreaterThan(0)
+  // Without being asked to, a replay leaves them late.
+  expect(await replay('--late')).toMatchObject({ code: 0, found: { replayed: 0 } })
+
+  // Live traffic meanwhile: windows after the others, still open.
+  const live = Array.from({ length: 500 }, (_, i) => event(i % 2, Date.now() + i))
+  const [more] = await Promise.all([pipeline.send(live), replay('--late', '--include-late')])
+  const lateWindows = fold([late], 1).size
+  expect((await revisions()).filter(revision => revision === 2)).toHaveLength(lateWindows)
+  const stored = await pipeline.sums()
+  expect(stored).toMatchObject({ hits: sent, late: 0, rejected: 0 })
+  const marked = await pipeline.query<{ hits: string }>(
+    'select sum(num_hits) as hits from late_deltas where brought_in = 2',
+  )
+  expect(Number(marked[0]!.hits)).toBe([...late.values()].reduce((sum, count) => sum + count, 0))
+  const everything = { hits: new Map(fold([hits, late])), late: new Map(), rejected: 0 }
+  await expectCounts(pipeline.db, everything)
+
+  expect(await replay('--late', '--include-late')).toMatchObject({ found: { replayed: 0, unchanged: 0 } })
+  expect(await replay('--all')).toMatchObject({ code: 0, found: { replayed: 0 } })
+  expect((await verify()).code).toBe(0)
+  const { records } = await pipeline.untilDone(sent + more)
+  expect(records).toBe(sent + more)
+}, 300_000)
+
+test('what came after its window had closed is no hit for a replay either', async () => {
+  pipeline = new TestPipeline()
+  await pipeline.command('migrate')
+  await pipeline.createTopic(2)
+  await pipeline.command('start')
+  pipeline.startWorker()
+  await pipeline.send([event(0, W0), event(1, W0), event(1, W0 + 2 * WINDOW)])
+  await pipeline.untilAccounted(3)
+  await pipeline.send([event(0, W0 + MINUTE), event(0, W0 + 2 * MINUTE)])
+  await pipeline.untilAccounted(5)
+  expect(await verify()).toMatchObject({ code: 0, found: { right: 2, wrong: 0 } })
+  expect(await replay('--all')).toMatchObject({ code: 0, found: { replayed: 0, unchanged: 2 } })
+  expect(await pipeline.sums()).toMatchObject({ hits: 3, late: 2 })
+}, 300_000)
+
+test('a window whose records Kafka no longer has is named and left as it is', async () => {
+  await counted()
+  const { topic } = pipeline.config.settings
+  await pipeline.withAdmin(async admin => {
+    // kafkajs deletes records only of a topic that it has looked up.
+    await admin.fetchTopicOffsets(topic)
+    await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '300' }] })
+  })
+  const { found, code } = await replay('--all')
+  expect(code).toBe(1)
+  expect(found.gone).toBeGreaterThanOrEqual(2)
+  expect(found.goneWindows[0]).toBe(name(W0).replace('.000', ''))
+  expect(found.replayed).toBe(0)
+  expect(found.unchanged).toBeGreaterThanOrEqual(2)
+  expect((await revisions()).every(revision => revision === 1)).toBe(true)
+}, 300_000)
