@@ -30,19 +30,17 @@ with
   both_ran as (
     select greatest((select min(window_start) from ours), (select min(window_start) from theirs)) as first,
       least((select max(window_start) from ours), (select max(window_start) from theirs)) as last
+  ),
+  compared as (
+    select window_start, sum(theirs.hits)::bigint as spark_hits, sum(ours.hits)::bigint as hits,
+      count(*) filter (where theirs.hits is distinct from ours.hits) as groups_that_differ,
+      max(theirs.copies) as spark_copies
+    from theirs full join ours using (window_start, host, referrer)
+    group by window_start
   )
-select window_start,
-  sum(theirs.hits)::bigint as spark_hits,
-  sum(ours.hits)::bigint as hits,
-  (select sum(num_hits) from late_web_traffic late where late.window_start = window_start_of.window_start)::bigint
-    as late_hits,
-  count(*) filter (where theirs.hits is distinct from ours.hits) as groups_that_differ,
-  max(theirs.copies) as spark_copies
-from theirs
-  full join ours using (window_start, host, referrer)
-  cross join lateral (select window_start) as window_start_of
-  cross join both_ran
-where window_start between first and last
-group by window_start, window_start_of.window_start
-having count(*) filter (where theirs.hits is distinct from ours.hits) > 0
+select window_start, spark_hits, hits,
+  (select sum(num_hits) from late_web_traffic late where late.window_start = compared.window_start) as late_hits,
+  groups_that_differ, spark_copies
+from compared cross join both_ran
+where window_start between first and last and groups_that_differ > 0
 order by window_start;

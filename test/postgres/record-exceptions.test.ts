@@ -314,10 +314,16 @@ describe('deltas that reach a closed window', () => {
     expect(await findWindow(database.db, T0)).toEqual({
       revision: 1,
       applied: [
-        { partition: 0, from: 0, basis: null, last: 120 },
-        { partition: 1, from: 3, basis: T0, last: 4 },
+        { partition: 0, from: 0, basis: null, last: 120, counted: 99 },
+        { partition: 1, from: 3, basis: T0, last: 4, counted: 2 },
       ],
     })
+    // What is counted stays so, whatever else comes.
+    await close(delta(0, 121, 130, 1), delta(1, 5, 6, 1))
+    expect((await findWindow(database.db, T0))?.applied).toMatchObject([
+      { last: 130, counted: 99 },
+      { last: 6, counted: 2 },
+    ])
   })
 
   test('are known as repeats by the last offset applied, before the window closed or after', async () => {
