@@ -1,8 +1,10 @@
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { groups, type ColumnarCounts } from '../../src/core/columnar'
-import type { Claimed, Delta } from '../../src/core/messages'
+import { EventReader } from '../../src/core/event-reader'
+import type { AppliedPartition, Claimed, Delta } from '../../src/core/messages'
 import { PartitionReader, type LogRecord, type Range } from '../../src/core/partition-reader'
+import { Recount, segmentsOf } from '../../src/core/recount'
 import { WindowState } from '../../src/core/window-state'
 import { referenceCount, type ReferenceCount } from './reference'
 import { MINUTE, record, rowsOf, rules, T0 } from './support'
@@ -143,6 +145,50 @@ test('a range that is read again from its claim is cut into the same deltas, wha
     expect(again.exceptions()).toEqual(original.exceptions())
   })
   fc.assert(property, { numRuns: 500 })
+})
+
+test('closed windows are counted anew as they were: each from its own offsets, without what came after it closed', () => {
+  const property = fc.property(logs, steps, fc.infiniteStream(fc.nat()), (logs, stream, choices) => {
+    const choose = (below: number) => (choices.next().value as number) % below
+    const windows = new Map<number, AppliedPartition[]>()
+    const expected: Record<string, number> = {}
+    for (const [partition, log] of logs.entries()) {
+      const deltas = readInRanges(partition, log, stream).flatMap(range =>
+        [...range.windows.keys()].map(start => ({ start, ...range.delta(start) })),
+      )
+      for (const start of new Set(deltas.map(({ start }) => start))) {
+        const of = deltas.filter(delta => delta.start === start)
+        // The window closed after so many of the deltas.
+        const counted = of.slice(0, choose(of.length + 1))
+        const { from, basis } = of[0]!
+        const applied = { partition, from, basis, last: of.at(-1)!.last }
+        const known =
+          counted.length === of.length ? applied : { ...applied, counted: counted.at(-1)?.last ?? from - 1 }
+        windows.set(start, [...(windows.get(start) ?? []), known])
+        for (const delta of counted) addTo(expected, start, delta)
+      }
+    }
+    const chosen = [...windows]
+      .filter(() => choose(3) > 0)
+      .map(([start, partitions]) => ({ start, partitions }))
+    const recount = new Recount(chosen, rules, new EventReader(rules))
+    for (const segment of segmentsOf(chosen)) {
+      const reader = recount.segment(segment)
+      const log = logs[segment.partition]!.filter(({ offset }) => offset >= segment.from)
+      for (let i = 0; reader.position < segment.to;) {
+        const { length } = stream.next().value as { length: number }
+        const fetch = log.slice(i, i + length)
+        reader.take(fetch, fetch.at(-1)!.offset + 1)
+        i += length
+      }
+    }
+    const again = {}
+    for (const { start } of chosen) addTo(again, start, recount.counterOf(start).columns())
+    const isChosen = ([key]: [string, number]) =>
+      chosen.some(({ start }) => start === (JSON.parse(key) as [number])[0])
+    expect(again).toEqual(Object.fromEntries(Object.entries(expected).filter(isChosen)))
+  })
+  fc.assert(property, { numRuns: 1_000 })
 })
 
 test('a delta that overlaps what was applied, and is not covered by it, is not counted but reported', () => {
