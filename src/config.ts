@@ -24,6 +24,16 @@ export interface Config {
   buildId?: string
   /** A MaxMind-format database; undefined for the one that comes with the project. */
   geoDatabase?: string
+  /** Asked instead of a database, where GEO_PROVIDER says so. */
+  geoService?: GeoServiceConfig
+}
+
+export interface GeoServiceConfig {
+  url: string
+  /** Secret; undefined where none is set. */
+  key?: string
+  /** Look-ups a second at most, of one worker process. */
+  rate: number
 }
 
 type Environment = Record<string, string | undefined>
@@ -96,7 +106,17 @@ const environmentSchema = z.object({
   REFERRER: z
     .enum(['full', 'origin'], { error: ({ input }) => `"${String(input)}" is not full or origin` })
     .default('full'),
+  GEO_PROVIDER: z
+    .enum(['mmdb', 'ip2location'], {
+      error: ({ input }) => `"${String(input)}" is not mmdb or ip2location`,
+    })
+    .default('mmdb'),
   GEO_DATABASE: z.string().optional(),
+  GEO_URL: z
+    .url({ protocol: /^https?$/, error: 'is not a URL such as https://api.ip2location.io/' })
+    .default('https://api.ip2location.io/'),
+  GEO_RATE: count('50', 10_000),
+  IP_CODING_KEY: z.string().optional(),
   TEMPORAL_TASK_QUEUE: z.string().optional(),
   WORKER_BUILD_ID: z.string().optional(),
 })
@@ -129,7 +149,13 @@ export function loadConfig(environment: Environment = process.env): Config {
     taskQueue: env.TEMPORAL_TASK_QUEUE ?? env.KAFKA_GROUP,
     ...(env.WORKER_BUILD_ID !== undefined && { buildId: env.WORKER_BUILD_ID }),
     ...(env.GEO_DATABASE !== undefined && { geoDatabase: env.GEO_DATABASE }),
+    ...(env.GEO_PROVIDER === 'ip2location' && { geoService: geoServiceConfig(env) }),
   }
+}
+
+function geoServiceConfig(env: z.infer<typeof environmentSchema>): GeoServiceConfig {
+  const { GEO_URL: url, GEO_RATE: rate, IP_CODING_KEY: key } = env
+  return { url, rate, ...(key !== undefined && { key }) }
 }
 
 function postgresConfig(env: z.infer<typeof environmentSchema>): PostgresConfig {

@@ -72,6 +72,8 @@ describe('each variable is read', () => {
     ['REFERRER', 'origin', { settings: { referrer: 'origin' } }],
     ['POLLERS', '12', { pollers: 12 }],
     ['GEO_DATABASE', '/data/country.mmdb', { geoDatabase: '/data/country.mmdb' }],
+    ['GEO_PROVIDER', 'mmdb', DEFAULTS],
+    ['GEO_PROVIDER', 'ip2location', { geoService: { url: 'https://api.ip2location.io/', rate: 50 } }],
     ['POSTGRES_USER', 'writer', { postgres: { user: 'writer' } }],
     ['POSTGRES_PASSWORD', ' p:a%20ss ', { postgres: { password: ' p:a%20ss ' } }],
     ['POSTGRES_DB', 'Shop DB', { postgres: { database: 'Shop DB' } }],

@@ -2,6 +2,7 @@ import { heartbeat } from '@temporalio/activity'
 import type { Config } from '../config'
 import type { PipelineSettings } from '../core/settings'
 import type { LocateCountry } from '../geo/country'
+import type { RemoteLookup } from '../geo/remote-lookup'
 import type { Db } from '../postgres/database'
 import { findWindow } from '../postgres/open-window'
 import { checkOwner } from '../postgres/owner'
@@ -18,11 +19,13 @@ export interface Connections {
   config: Pick<Config, 'brokers'>
   db: Db
   locate: LocateCountry
+  /** Where countries come from a service: it has to be asked before `locate` knows an address. */
+  remote?: RemoteLookup
   namespace: string
 }
 
 /** The activities, over the connections of one worker process. */
-export function createActivities({ config, db, locate, namespace }: Connections): Activities {
+export function createActivities({ config, db, locate, remote, namespace }: Connections): Activities {
   const asOwner = <T>({ group, topic }: PipelineSettings, use: () => Promise<T>) =>
     beating(async () => {
       await checkOwner(db, { group, topic, namespace })
@@ -47,7 +50,7 @@ export function createActivities({ config, db, locate, namespace }: Connections)
           if (await recordExceptions(db, settings.topic, settings.windowSize, range)) recorded++
         return recorded
       }),
-    pollKafka: input => pollKafka(input, config.brokers, locate),
+    pollKafka: input => pollKafka(input, config.brokers, locate, remote),
     selectWindows: ({ settings, ...selection }) => asOwner(settings, () => nextBatch(db, selection)),
     replayWindows: input => asOwner(input.settings, () => replayWindows(input, { config, db, locate })),
     verifyWindows: input => asOwner(input.settings, () => verifyWindows(input, { config, db, locate })),

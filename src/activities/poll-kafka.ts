@@ -1,7 +1,8 @@
-import { Context } from '@temporalio/activity'
+import { ApplicationFailure, Context } from '@temporalio/activity'
 import { kafkaClient } from '../kafka/client'
 import { GroupReader } from '../kafka/group-reader'
 import type { LocateCountry } from '../geo/country'
+import { LookupFailure, type RemoteLookup } from '../geo/remote-lookup'
 import { logger as root } from '../log'
 import { TemporalPort } from './pipeline-port'
 import { Poller, type PollerProgress } from './poller'
@@ -15,6 +16,7 @@ export async function pollKafka(
   input: PollInput,
   brokers: string[],
   locate: LocateCountry,
+  remote?: RemoteLookup,
 ): Promise<PollResult> {
   const context = Context.current()
   const { settings } = input
@@ -29,13 +31,24 @@ export async function pollKafka(
     onError: error => poller.onError(error),
   })
   let progress: PollerProgress | undefined
+  const beat = () =>
+    context.heartbeat({ ...progress, ...(remote?.trouble && { enrichment: remote.trouble }) })
   const onProgress = (latest: PollerProgress) => {
     progress = latest
-    context.heartbeat(latest)
+    beat()
   }
-  const poller: Poller = new Poller(settings, input.poller, rules, reader, pipeline, logger, onProgress)
+  const poller: Poller = new Poller(
+    settings,
+    input.poller,
+    rules,
+    reader,
+    pipeline,
+    logger,
+    onProgress,
+    remote,
+  )
   // A flush that waits for Temporal must not look like a dead activity.
-  const alive = setInterval(() => context.heartbeat(progress), 1_000)
+  const alive = setInterval(beat, 1_000)
   const drain = () => poller.drain()
   context.cancellationSignal.addEventListener('abort', drain, { once: true })
   try {
@@ -44,10 +57,21 @@ export async function pollKafka(
     logger.info({ records }, 'drained')
     const stopped = context.cancellationDetails?.cancelRequested
     return { reason: stopped ? 'drained' : 'worker shutting down', records }
+  } catch (error) {
+    throw error instanceof LookupFailure ? inSight(error) : error
   } finally {
     clearInterval(alive)
     context.cancellationSignal.removeEventListener('abort', drain)
     given.abort()
     await reader.stop()
   }
+}
+
+/** What the Web UI shows as the attempt's failure, and when Temporal tries again. */
+function inSight({ message, retryAfter }: LookupFailure): ApplicationFailure {
+  return ApplicationFailure.create({
+    message,
+    type: 'LookupFailure',
+    ...(retryAfter !== undefined && { nextRetryDelay: retryAfter }),
+  })
 }

@@ -5,6 +5,7 @@ import type { ReaderRules } from '../core/partition-reader'
 import { watermark } from '../core/watermark'
 import type { Fetch, Position } from '../kafka/group-reader'
 import type { PartitionOffsets } from '../kafka/client'
+import type { RemoteLookup } from '../geo/remote-lookup'
 import type { Logger } from '../log'
 import type { PipelinePort } from './pipeline-port'
 
@@ -65,6 +66,8 @@ export class Poller {
   private failure: Error | undefined
   private wake: () => void = () => undefined
   private cutWaiters: (() => void)[] = []
+  /** Aborted when nothing more will be read. */
+  private readonly ended = new AbortController()
   private recordsTaken = 0
 
   constructor(
@@ -75,6 +78,7 @@ export class Poller {
     private readonly pipeline: PipelinePort,
     private readonly logger: Logger,
     private readonly onProgress: (progress: PollerProgress) => void,
+    private readonly remote?: RemoteLookup,
   ) {
     this.state = new PollerState(poller, rules)
     this.flushInterval = settings.flushInterval
@@ -89,6 +93,7 @@ export class Poller {
 
   onError(error: Error): void {
     this.failure ??= error
+    this.ended.abort()
     this.wake()
     this.releaseCutWaiters()
   }
@@ -96,6 +101,7 @@ export class Poller {
   /** Flushes what is held and ends {@link run}. */
   drain(): void {
     this.draining = true
+    this.ended.abort()
     this.wake()
     this.releaseCutWaiters()
   }
@@ -120,6 +126,12 @@ export class Poller {
       }
       const end = Math.min(index + SLICE, fetch.length)
       const records = Array.from({ length: end - index }, (_, i) => fetch.record(index + i))
+      const unknown = this.remote?.unknownOf(records)
+      if (unknown && unknown.length > 0) {
+        // Whatever was true of the partition before the wait is looked at anew: it may be another poller's by now.
+        await this.untilLocated(unknown, heartbeat)
+        continue
+      }
       const next = end === fetch.length ? fetch.next : records[records.length - 1]!.offset + 1
       const before = reader.basis
       const taken = reader.take(records, 0, next)
@@ -174,8 +186,20 @@ export class Poller {
   private async untilCut(heartbeat: () => Promise<void>): Promise<void> {
     const cut = new Promise<void>(resolve => this.cutWaiters.push(resolve))
     this.flushSoon()
+    await this.keepingSession(cut, heartbeat)
+  }
+
+  /** Waits for a remote look-up; where it gives up, the poller fails with its reason, and nothing is counted. */
+  private async untilLocated(addresses: string[], heartbeat: () => Promise<void>): Promise<void> {
+    const resolved = this.remote!.resolve(addresses, this.ended.signal).catch((error: unknown) => {
+      if (!this.ended.signal.aborted) this.onError(error as Error)
+    })
+    await this.keepingSession(resolved, heartbeat)
+  }
+
+  private async keepingSession(awaited: Promise<void>, heartbeat: () => Promise<void>): Promise<void> {
     let waiting = true
-    const done = cut.then(() => {
+    const done = awaited.then(() => {
       waiting = false
     })
     while (waiting && !this.draining && !this.failure) {

@@ -49,6 +49,13 @@ function withoutMapping(ip: string): string {
   return [high, low].flatMap(hex => [parseInt(hex, 16) >> 8, parseInt(hex, 16) & 255]).join('.')
 }
 
+/** The address that a country can be asked for; undefined where it is private, reserved or no address. */
+export function publicAddress(ip: string): string | undefined {
+  if (!validate(ip)) return undefined
+  const address = withoutMapping(ip)
+  return isNobodys(address) ? undefined : address
+}
+
 /** The free CC0 database that comes with the project has a field of its own where MaxMind's have a nested one. */
 type CountryRecord = CountryResponse & { country_code?: string }
 
@@ -64,9 +71,8 @@ export async function openCountryDatabase(file?: string): Promise<LocateCountry>
     throw new UserError(`GEO_DATABASE: ${path} cannot be read as a MaxMind database (${reason}).`)
   }
   return ip => {
-    if (!validate(ip)) return UNKNOWN_COUNTRY
-    const address = withoutMapping(ip)
-    if (isNobodys(address)) return UNKNOWN_COUNTRY
+    const address = publicAddress(ip)
+    if (address === undefined) return UNKNOWN_COUNTRY
     const found = reader.get(address)
     return found?.country_code ?? found?.country?.iso_code ?? UNKNOWN_COUNTRY
   }

@@ -1,0 +1,180 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { decodeText } from '../core/byte-memo'
+import { readEvent } from '../core/event'
+import type { LogRecord } from '../core/partition-reader'
+import type { Logger } from '../log'
+import { publicAddress, UNKNOWN_COUNTRY, type LocateCountry } from './country'
+
+/** A look-up that did not succeed. Its message is for a person, and holds neither address nor key. */
+export class LookupFailure extends Error {
+  override name = 'LookupFailure'
+
+  /**
+   * @param kind `passing` where waiting can help, `lasting` where only a person can
+   * @param retryAfter not to be tried again sooner, ms
+   */
+  constructor(
+    message: string,
+    readonly kind: 'passing' | 'lasting',
+    readonly retryAfter?: number,
+  ) {
+    super(message)
+  }
+}
+
+/** What the heartbeat of a poller shows while it waits for the service. */
+export interface LookupTrouble {
+  state: 'retrying'
+  reason: string
+  attempt: number
+  /** ISO 8601. */
+  nextTry: string
+}
+
+interface Bounds {
+  /** Look-ups a second at most. */
+  rate: number
+  /** Look-ups under way at most. */
+  concurrency: number
+  /** Addresses remembered at most; more than all partitions of a poller are read in one go with. */
+  remembered: number
+  /** How long a poller waits with its partitions, before its attempt fails with the reason, ms. */
+  patience: number
+  /** ms */
+  firstWait: number
+}
+
+const BOUNDS: Bounds = {
+  rate: 50,
+  concurrency: 8,
+  remembered: 200_000,
+  patience: 20_000,
+  firstWait: 500,
+}
+const LONGEST_WAIT = 8_000
+
+/**
+ * Countries of a service. Reading does not wait within an event: what is to be read is looked at first for addresses
+ * that are {@link unknownOf unknown}, they are {@link resolve resolved}, and {@link locate} answers from memory.
+ */
+export class RemoteLookup {
+  trouble: LookupTrouble | undefined
+  private readonly bounds: Bounds
+  /** The least recently used first. */
+  private readonly countries = new Map<string, string>()
+  private turn: Promise<void> = Promise.resolve()
+  private nextStart = 0
+
+  constructor(
+    private readonly ask: (address: string) => Promise<string>,
+    bounds: Partial<Bounds>,
+    private readonly logger: Pick<Logger, 'warn' | 'info'>,
+  ) {
+    this.bounds = { ...BOUNDS, ...bounds }
+  }
+
+  readonly locate: LocateCountry = ip => {
+    const address = publicAddress(ip)
+    if (address === undefined) return UNKNOWN_COUNTRY
+    const country = this.countries.get(address)
+    // Never a guess: a count under the wrong country could not be told from a right one.
+    if (country === undefined) throw new Error('An address was to be counted before it was looked up.')
+    return country
+  }
+
+  /** The addresses of events that have to be resolved before the records are read. */
+  unknownOf(records: readonly LogRecord[]): string[] {
+    const unknown = new Set<string>()
+    for (const { value, timestamp } of records) {
+      const event = readEvent(value && decodeText(value), timestamp, ANY_EVENT)
+      const address = typeof event === 'string' ? undefined : publicAddress(event.ip)
+      if (address !== undefined && !this.remembers(address)) unknown.add(address)
+    }
+    return [...unknown]
+  }
+
+  /**
+   * Looks addresses up, and tries again what fails in passing.
+   *
+   * @throws LookupFailure where it is lasting, or has been failing for longer than a poller should wait
+   */
+  resolve(addresses: string[], signal: AbortSignal): Promise<void> {
+    // One after the other: the bounds are those of the service, not of a partition.
+    const resolved = this.turn.then(() => this.untilResolved(addresses, signal))
+    this.turn = resolved.catch(() => undefined)
+    return resolved
+  }
+
+  private async untilResolved(addresses: string[], signal: AbortSignal): Promise<void> {
+    const giveUpAt = Date.now() + this.bounds.patience
+    try {
+      for (let attempt = 1; ; attempt++) {
+        signal.throwIfAborted()
+        const failure = await this.askAll(addresses, signal)
+        if (!failure) return
+        const wait = this.waitAfter(failure, attempt)
+        if (failure.kind === 'lasting' || Date.now() + wait > giveUpAt) throw failure
+        this.report(failure, attempt, wait)
+        await sleep(wait, undefined, { signal })
+      }
+    } finally {
+      this.trouble = undefined
+    }
+  }
+
+  private waitAfter({ retryAfter = 0 }: LookupFailure, attempt: number): number {
+    return Math.max(retryAfter, Math.min(this.bounds.firstWait * 2 ** (attempt - 1), LONGEST_WAIT))
+  }
+
+  private report({ message: reason }: LookupFailure, attempt: number, wait: number): void {
+    this.trouble = {
+      state: 'retrying',
+      reason,
+      attempt,
+      nextTry: new Date(Date.now() + wait).toISOString(),
+    }
+    this.logger.warn(this.trouble, 'countries cannot be looked up')
+  }
+
+  /** Asks for what is not known yet; after the first failure no more look-ups are begun, and it is returned. */
+  private async askAll(addresses: string[], signal: AbortSignal): Promise<LookupFailure | undefined> {
+    const left = addresses.filter(address => !this.remembers(address))
+    const failures: LookupFailure[] = []
+    const lane = async () => {
+      for (let address; !failure && (address = left.pop()) !== undefined;) {
+        await this.untilAllowed(signal)
+        try {
+          this.remember(address, await this.ask(address))
+        } catch (error) {
+          if (!(error instanceof LookupFailure)) throw error
+          failures.push(error)
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: this.bounds.concurrency }, lane))
+    return failures.find(({ kind }) => kind === 'lasting') ?? failures[0]
+  }
+
+  private async untilAllowed(signal: AbortSignal): Promise<void> {
+    const start = Math.max(Date.now(), this.nextStart)
+    this.nextStart = start + 1_000 / this.bounds.rate
+    if (start > Date.now()) await sleep(start - Date.now(), undefined, { signal })
+  }
+
+  private remembers(address: string): boolean {
+    const country = this.countries.get(address)
+    if (country === undefined) return false
+    this.countries.delete(address)
+    this.countries.set(address, country)
+    return true
+  }
+
+  private remember(address: string, country: string): void {
+    this.countries.set(address, country)
+    const [oldest] = this.countries.keys()
+    if (this.countries.size > this.bounds.remembered) this.countries.delete(oldest!)
+  }
+}
+
+/** The rules that reject no event for what its address does not depend on. */
+const ANY_EVENT = { maxFuture: Infinity, referrer: 'full' } as const
