@@ -1,4 +1,4 @@
-import { heartbeat } from '@temporalio/activity'
+import { ApplicationFailure, heartbeat } from '@temporalio/activity'
 import type { Config } from '../config'
 import type { PipelineSettings } from '../core/settings'
 import type { LocateCountry } from '../geo/country'
@@ -31,6 +31,11 @@ export function createActivities({ config, db, locate, remote, namespace }: Conn
       await checkOwner(db, { group, topic, namespace })
       return use()
     })
+  const recounting: typeof asOwner = (settings, use) => {
+    if (!remote) return asOwner(settings, use)
+    const message = 'replay and verify do not ask a look-up service yet: they need GEO_PROVIDER=mmdb.'
+    throw ApplicationFailure.nonRetryable(message)
+  }
   return {
     openWindow: ({ settings, start }) => asOwner(settings, async () => (await findWindow(db, start)) ?? null),
     writeWindow: ({ settings, start, ...result }) => {
@@ -52,8 +57,8 @@ export function createActivities({ config, db, locate, remote, namespace }: Conn
       }),
     pollKafka: input => pollKafka(input, config.brokers, locate, remote),
     selectWindows: ({ settings, ...selection }) => asOwner(settings, () => nextBatch(db, selection)),
-    replayWindows: input => asOwner(input.settings, () => replayWindows(input, { config, db, locate })),
-    verifyWindows: input => asOwner(input.settings, () => verifyWindows(input, { config, db, locate })),
+    replayWindows: input => recounting(input.settings, () => replayWindows(input, { config, db, locate })),
+    verifyWindows: input => recounting(input.settings, () => verifyWindows(input, { config, db, locate })),
   }
 }
 

@@ -141,7 +141,7 @@ export class RemoteLookup {
     const left = addresses.filter(address => !this.remembers(address))
     const failures: LookupFailure[] = []
     const lane = async () => {
-      for (let address; !failure && (address = left.pop()) !== undefined;) {
+      for (let address; failures.length === 0 && (address = left.pop()) !== undefined;) {
         await this.untilAllowed(signal)
         try {
           this.remember(address, await this.ask(address))
