@@ -4,8 +4,10 @@ import { completeEnvironment } from '../config'
 import { clusterCommand } from './cluster'
 import { demoCommand } from './demo'
 import { UserError } from './errors'
+import { lateCommand } from './late'
 import { migrateCommand } from './migrate'
 import { produceCommand } from './produce'
+import { rejectedCommand } from './rejected'
 import { replayCommand } from './replay'
 import { startCommand, stopCommand } from './start'
 import { statusCommand } from './status'
@@ -33,6 +35,8 @@ for (const command of [
   stopCommand(),
   statusCommand(),
   windowsCommand(),
+  lateCommand(),
+  rejectedCommand(),
   verifyCommand(),
   replayCommand(),
   produceCommand(),

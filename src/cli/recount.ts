@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client, WorkflowHandle } from '@temporalio/client'
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
-import type { Command } from 'commander'
+import { InvalidArgumentError, type Command } from 'commander'
 import type { Config } from '../config'
 import { parseEventTime } from '../core/event-time'
 import type { PipelineSettings } from '../core/settings'
@@ -13,41 +13,39 @@ import { UserError } from './errors'
 import { Pipeline } from './pipeline'
 
 export interface SelectionFlags {
-  from?: string
-  to?: string
+  from?: number
+  to?: number
   detach?: true
   json?: true
+}
+
+/** A time as an option's value, epoch milliseconds. */
+export function timeOption(text: string): number {
+  const at = parseEventTime(text)
+  if (at === undefined) throw new InvalidArgumentError('It is not a time such as 2026-01-31T12:05:00Z.')
+  return at
 }
 
 /** The options by which closed windows are named. */
 export function withSelection(command: Command): Command {
   return command
-    .argument('[window]', 'one window, by a time in it, such as 2026-01-31T12:05:00Z')
-    .option('--from <time>', 'windows that begin at this time or later')
-    .option('--to <time>', 'windows that end at this time or sooner')
+    .argument('[window]', 'one window, by a time in it, such as 2026-01-31T12:05:00Z', timeOption)
+    .option('--from <time>', 'windows that begin at this time or later', timeOption)
+    .option('--to <time>', 'windows that end at this time or sooner', timeOption)
     .option('--detach', 'return at once; the Temporal Web UI shows how it goes on')
     .option('--json', 'print as JSON')
 }
 
-/** @throws UserError where a time is none, or the options name nothing */
 export function selectionOf(
-  window: string | undefined,
-  flags: SelectionFlags,
+  window: number | undefined,
+  { from, to }: SelectionFlags,
   { windowSize }: PipelineSettings,
 ): Selection {
-  const time = (text: string) => {
-    const at = parseEventTime(text)
-    if (at === undefined) throw new UserError(`"${text}" is not a time such as 2026-01-31T12:05:00Z.`)
-    return at
-  }
   if (window !== undefined) {
-    const from = windowStart(time(window), windowSize)
-    return { from, to: from + windowSize }
+    const start = windowStart(window, windowSize)
+    return { from: start, to: start + windowSize }
   }
-  return {
-    ...(flags.from !== undefined && { from: time(flags.from) }),
-    ...(flags.to !== undefined && { to: time(flags.to) }),
-  }
+  return { ...(from !== undefined && { from }), ...(to !== undefined && { to }) }
 }
 
 /** `2026-01-31T12:00:00Z..2026-01-31T12:05:00Z`: a selection in a workflow's id. */

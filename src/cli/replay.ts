@@ -33,7 +33,7 @@ export function replayCommand(): Command {
       '--include-late',
       'bring late events into the result; they are marked with the revision, and late no more',
     )
-    .action(async (window: string | undefined, flags: Flags) => {
+    .action(async (window: number | undefined, flags: Flags) => {
       const config = loadConfig()
       const summary = await withTemporal(async client => {
         const settings = await settingsOf(client, config)

@@ -39,7 +39,7 @@ export function verifyCommand(): Command {
     )
     .option('--schedule', 'from now on verify the day before, every night at 02:00 UTC')
     .option('--unschedule', 'no longer')
-    .action(async (window: string | undefined, flags: Flags) => {
+    .action(async (window: number | undefined, flags: Flags) => {
       const config = loadConfig()
       await withTemporal(async client => {
         if (flags.schedule) return schedule(client, config)
@@ -56,7 +56,7 @@ export function verifyCommand(): Command {
 async function verify(
   client: Client,
   config: Config,
-  window: string | undefined,
+  window: number | undefined,
   flags: Flags,
 ): Promise<VerifySummary | undefined> {
   const settings = await settingsOf(client, config)

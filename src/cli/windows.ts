@@ -34,7 +34,7 @@ export function windowsCommand(): Command {
       const open = await withTemporal(client => openWindows(client, config, limit))
       const closed = await withDatabase(config, db => closedWindows(db, limit))
       const lines = [...closed, ...open]
-      console.log(json ? JSON.stringify(lines, null, 2) : describe(lines, config.settings.windowSize))
+      console.log(json ? JSON.stringify(lines, null, 2) : describe(lines))
     })
 }
 
@@ -88,12 +88,12 @@ async function closedWindows(db: Db, limit: number): Promise<WindowLine[]> {
   }))
 }
 
-function describe(lines: WindowLine[], windowSize: number): string {
+function describe(lines: WindowLine[]): string {
   if (lines.length === 0) return 'There is no window yet.'
   return table(
     ['window (UTC)', 'status', 'hits', 'late', 'groups', 'revision', 'closed at'],
     lines.map(line => [
-      formatWindow(Date.parse(line.windowStart), windowSize),
+      formatWindow(Date.parse(line.windowStart), Date.parse(line.windowEnd) - Date.parse(line.windowStart)),
       line.status,
       line.hits,
       line.lateHits,

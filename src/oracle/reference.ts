@@ -71,7 +71,7 @@ function parse(value: Buffer | null): Event | undefined {
   }
 }
 
-interface CountedRow {
+export interface CountedRow {
   window_start: Date
   host?: string
   referrer?: string

@@ -51,6 +51,24 @@ test('every kind of bad record gets its row and its reason, is counted once, and
     'select kafka_offset, reason from rejected_events order by kafka_offset',
   )
   expect(rows).toEqual(BAD.map(([, reason], i) => ({ kafka_offset: String(2 * i), reason })))
+
+  const shown = JSON.parse(await pipeline.command('rejected', '--show', '--json')) as {
+    counts: { reason: string; records: number }[]
+    records: { offset: number; reason: string; payload?: string | null }[]
+  }
+  expect(shown.counts.reduce((sum, { records }) => sum + records, 0)).toBe(BAD.length)
+  const payloads = shown.records.map(({ offset, reason, payload }) => ({ offset, reason, payload }))
+  expect(payloads.sort((a, b) => a.offset - b.offset)).toEqual(
+    BAD.map(([value, reason], i) => ({
+      offset: 2 * i,
+      reason,
+      payload: value && Buffer.from(value).toString(),
+    })),
+  )
+  const one = await pipeline.command('rejected', '--reason', 'null_value', '--show')
+  expect(one).toContain('offset 12: null_value')
+  expect(one).toContain('(no value)')
+  expect(one).not.toContain('invalid_json')
 }, 300_000)
 
 test('text that Postgres cannot hold is replaced, and cut where it is too long; it stops no window', async () => {

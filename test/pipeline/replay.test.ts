@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { afterEach, expect, test } from '@jest/globals'
 import type { VerifySummary } from '../../src/workflows/verify'
 import type { ReplaySummary } from '../../src/workflows/replay'
-import { countLog, fold } from '../../src/oracle/reference'
+import { byGroup, countLog, differences, fold, type CountedRow } from '../../src/oracle/reference'
 import { openCountryDatabase } from '../../src/geo/country'
 import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
@@ -121,6 +121,10 @@ test('late events are brought in once, on demand, while traffic goes on', async 
   const sent = await counted()
   const { hits, late } = await reference()
   expect(late.size).toBeGreaterThan(0)
+  const listed = JSON.parse(await pipeline.command('late', '--limit', '1000', '--json')) as CountedRow[]
+  const rows = listed.map(row => ({ ...row, window_start: new Date(row.window_start) }))
+  expect(differences(byGroup(rows), late)).toEqual([])
+  expect(await pipeline.command('late', '--cause', 'closed')).toContain('No event was late.')
   // Without being asked to, a replay leaves them late.
   expect(await replay('--late')).toMatchObject({ code: 0, found: { replayed: 0 } })
 
