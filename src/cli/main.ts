@@ -9,7 +9,7 @@ import { migrateCommand } from './migrate'
 import { produceCommand } from './produce'
 import { rejectedCommand } from './rejected'
 import { replayCommand } from './replay'
-import { startCommand, stopCommand } from './start'
+import { pauseCommand, resumeCommand, scaleCommand, startCommand, stopCommand } from './start'
 import { statusCommand } from './status'
 import { verifyCommand } from './verify'
 import { windowsCommand } from './windows'
@@ -33,6 +33,9 @@ for (const command of [
   workerCommand(),
   startCommand(),
   stopCommand(),
+  pauseCommand(),
+  resumeCommand(),
+  scaleCommand(),
   statusCommand(),
   windowsCommand(),
   lateCommand(),

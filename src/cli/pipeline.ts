@@ -5,7 +5,7 @@ import { formatDuration } from '../core/duration'
 import { ingestId, pollerId } from '../core/names'
 import type { PipelineSettings } from '../core/settings'
 import type { ingest } from '../workflows/ingest'
-import { ingestStatus, scale, type IngestStatus } from '../workflows/messages'
+import { ingestStatus, pause, resume, scale, type IngestStatus } from '../workflows/messages'
 import { pipelineAttributes } from '../workflows/search-attributes'
 import { UserError } from './errors'
 
@@ -35,6 +35,15 @@ export class Pipeline {
     }
   }
 
+  /** @throws UserError also where {@link status} is undefined */
+  async requireStatus(): Promise<IngestStatus> {
+    const status = await this.status()
+    const { group } = this.config.settings
+    if (!status)
+      throw new UserError(`There is no pipeline "${group}" yet: start it with "web-traffic start".`)
+    return status
+  }
+
   /** Starts the ledger; false where it runs already, or ran and kept its settings. */
   async create(pollers: number, startPositions: Record<number, number>): Promise<boolean> {
     const { settings, taskQueue } = this.config
@@ -60,9 +69,23 @@ export class Pipeline {
   }
 
   /** Tells every poller to drain, and waits until they have. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    return this.drained(() => this.scale(0))
+  }
+
+  /** As {@link stop}, and the ledger remembers how many there were. */
+  pause(): Promise<void> {
+    return this.drained(() => this.handle.executeUpdate(pause))
+  }
+
+  /** How many pollers there are from now on. */
+  resume(): Promise<number> {
+    return this.handle.executeUpdate(resume)
+  }
+
+  private async drained(tell: () => Promise<void>): Promise<void> {
     const running = (await this.status())?.running ?? []
-    await this.scale(0)
+    await tell()
     await Promise.all(
       running.map(n =>
         this.client.workflow

@@ -9,7 +9,6 @@ import { formatInstant, windowStart } from '../core/tumbling-window'
 import { recountProgress } from '../workflows/messages'
 import type { Selection } from '../workflows/recount'
 import { pipelineAttributes } from '../workflows/search-attributes'
-import { UserError } from './errors'
 import { Pipeline } from './pipeline'
 
 export interface SelectionFlags {
@@ -56,11 +55,7 @@ export function nameOf({ from, to, late }: Selection): string {
 
 /** The settings that the pipeline was started with. */
 export async function settingsOf(client: Client, config: Config): Promise<PipelineSettings> {
-  const status = await new Pipeline(client, config).status()
-  if (!status)
-    throw new UserError(
-      `There is no pipeline "${config.settings.group}" yet: start it with "web-traffic start".`,
-    )
+  const status = await new Pipeline(client, config).requireStatus()
   return status.settings
 }
 

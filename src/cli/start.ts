@@ -7,6 +7,7 @@ import { temporalConfig, withTemporal } from '../temporal'
 import { loadConfig, type Config } from '../config'
 import { withDatabase } from './database'
 import { UserError } from './errors'
+import type { IngestStatus } from '../workflows/messages'
 import { checkSettings, Pipeline } from './pipeline'
 
 export function wholeNumber(text: string): number {
@@ -33,19 +34,62 @@ export function startCommand(): Command {
 export function stopCommand(): Command {
   return new Command('stop')
     .description('drain the pollers and stop reading; open windows stay open and go on at the next start')
-    .action(async () => {
-      const config = loadConfig()
-      await withTemporal(async client => {
-        const pipeline = new Pipeline(client, config)
-        const status = await pipeline.status()
-        if (!status) throw new UserError(`There is no pipeline "${config.settings.group}" to stop.`)
+    .action(() =>
+      withRunning(async (pipeline, status) => {
         await pipeline.stop()
         const open = status.ledger.openWindows.length
-        console.log(
-          `Stopped "${config.settings.group}"; ${open} windows were open and go on at the next start.`,
-        )
-      })
-    })
+        return `Stopped "${status.settings.group}"; ${open} windows were open and go on at the next start.`
+      }),
+    )
+}
+
+export function pauseCommand(): Command {
+  return new Command('pause')
+    .description(
+      'drain the pollers and stop reading, until "resume" brings as many back; windows that are over still close',
+    )
+    .action(() =>
+      withRunning(async (pipeline, { settings: { group } }) => {
+        await pipeline.pause()
+        return `Paused "${group}"; "web-traffic resume" lets it go on.`
+      }),
+    )
+}
+
+export function resumeCommand(): Command {
+  return new Command('resume')
+    .description('let a pipeline that was paused go on with as many pollers as before')
+    .action(() =>
+      withRunning(async (pipeline, { settings: { group } }) => {
+        const pollers = await pipeline.resume()
+        if (pollers === 0)
+          throw new UserError(`"${group}" was stopped, not paused: let it go on with "web-traffic start".`)
+        return `"${group}" goes on from where it was, with ${count(pollers)}.`
+      }),
+    )
+}
+
+export function scaleCommand(): Command {
+  return new Command('scale')
+    .description('read with so many pollers from now on; each needs a worker process')
+    .argument('<pollers>', 'how many', wholeNumber)
+    .action((pollers: number) =>
+      withRunning(async (pipeline, { settings: { group } }) => {
+        await pipeline.scale(pollers)
+        return `"${group}" has ${count(pollers)} from now on.`
+      }),
+    )
+}
+
+/** Runs `use` with the configured pipeline, and prints what it did. */
+async function withRunning(
+  use: (pipeline: Pipeline, status: IngestStatus) => Promise<string>,
+): Promise<void> {
+  const config = loadConfig()
+  await withTemporal(async client => {
+    const pipeline = new Pipeline(client, config)
+    console.log(await use(pipeline, await pipeline.requireStatus()))
+  })
 }
 
 /** Starts or resumes the configured pipeline, and says in one line what it did. */

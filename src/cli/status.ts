@@ -31,7 +31,7 @@ export interface PartitionStatus {
 export interface PipelineStatus {
   group: string
   topic: string
-  state: 'running' | 'stopped' | 'draining'
+  state: 'running' | 'stopped' | 'paused' | 'draining'
   pollers: { wanted: number; running: number[] }
   lag: number
   /** Up to here no event is awaited any more. */
@@ -49,24 +49,19 @@ export function statusCommand(): Command {
     .action(async ({ json }: { json?: true }) => {
       const config = loadConfig()
       const status = await withTemporal(client => pipelineStatus(client, config))
-      if (!status)
-        throw new UserError(
-          `There is no pipeline "${config.settings.group}" yet: start it with "web-traffic start".`,
-        )
       console.log(json ? JSON.stringify(status, null, 2) : describe(status, config))
     })
 }
 
-/** Undefined where the pipeline was never started. */
-export async function pipelineStatus(client: Client, config: Config): Promise<PipelineStatus | undefined> {
-  const found = await new Pipeline(client, config).status()
-  if (!found) return undefined
+/** @throws UserError where the pipeline was never started, or no worker answers */
+export async function pipelineStatus(client: Client, config: Config): Promise<PipelineStatus> {
+  const found = await new Pipeline(client, config).requireStatus()
   const offsets = await withAdmin(config.brokers, admin => topicOffsets(admin, config.settings.topic))
   return summarise(found, offsets, config)
 }
 
 function summarise(
-  { ledger, pollers, running, settings, frontier }: IngestStatus,
+  { ledger, pollers, paused, running, settings, frontier }: IngestStatus,
   offsets: { partition: number; low: number; high: number }[],
   { settings: { group, topic } }: Config,
 ): PipelineStatus {
@@ -88,7 +83,7 @@ function summarise(
   return {
     group,
     topic,
-    state: pollers > 0 ? 'running' : running.length > 0 ? 'draining' : 'stopped',
+    state: stateOf(pollers, paused, running),
     pollers: { wanted: pollers, running },
     lag: partitions.reduce((sum, { lag }) => sum + lag, 0),
     frontier: frontier === null ? null : formatInstant(frontier),
@@ -101,6 +96,12 @@ function summarise(
     partitions,
     webUi: process.env.TEMPORAL_UI_URL ?? null,
   }
+}
+
+function stateOf(pollers: number, paused: number, running: number[]): PipelineStatus['state'] {
+  if (pollers > 0) return 'running'
+  if (running.length > 0) return 'draining'
+  return paused > 0 ? 'paused' : 'stopped'
 }
 
 function describe(status: PipelineStatus, { settings }: Config): string {

@@ -24,8 +24,10 @@ import {
   drain,
   flush,
   ingestStatus,
+  pause,
   pollerEnded,
   publishWindow,
+  resume,
   scale,
 } from './messages'
 import type { poller } from './poller'
@@ -38,7 +40,7 @@ export interface IngestInput {
   /** Offsets where the partitions begin at the first start; the earliest record where one is not named. */
   startPositions: Record<number, number>
   /** Carried from run to run. */
-  carried?: { ledger: LedgerState; running: number[] }
+  carried?: { ledger: LedgerState; running: number[]; paused?: number }
 }
 
 /**
@@ -56,6 +58,7 @@ export async function ingest(input: IngestInput): Promise<void> {
   const running = new Set(input.carried?.running)
   const ending = new Set<number>()
   let pollers = input.pollers
+  let paused = input.carried?.paused ?? 0
   // Asked again with every run, and with every change: a poller may have been terminated by hand.
   let reconcile = true
   let messages = 0
@@ -69,10 +72,17 @@ export async function ingest(input: IngestInput): Promise<void> {
     messages++
     return ledger.flush(request)
   })
-  setHandler(scale, n => {
+  const setPollers = (wanted: number, resumeWith = 0) => {
     messages++
-    pollers = n
+    pollers = wanted
+    paused = resumeWith
     reconcile = true
+  }
+  setHandler(scale, n => setPollers(n))
+  setHandler(pause, () => setPollers(0, pollers || paused))
+  setHandler(resume, () => {
+    setPollers(pollers || paused)
+    return pollers
   })
   setHandler(pollerEnded, n => {
     messages++
@@ -86,6 +96,7 @@ export async function ingest(input: IngestInput): Promise<void> {
     return {
       settings,
       pollers,
+      paused,
       running: [...running].sort((a, b) => a - b),
       ledger: ledger.snapshot(),
       frontier: Number.isFinite(frontier) ? frontier : null,
@@ -136,7 +147,7 @@ export async function ingest(input: IngestInput): Promise<void> {
     await tellWindows(close, closeWindow)
     if (full() && !reconcile && !ledger.hasDue()) {
       await condition(allHandlersFinished)
-      const carried = { ledger: ledger.snapshot(), running: [...running] }
+      const carried = { ledger: ledger.snapshot(), running: [...running], paused }
       await continueAsNew<typeof ingest>({ ...input, pollers, carried })
     }
   }

@@ -26,6 +26,10 @@ export interface WindowProgress {
 export const claim = defineUpdate<ClaimAnswer, [ClaimRequest]>('claim')
 export const flush = defineUpdate<FlushAnswer, [FlushRequest]>('flush')
 export const scale = defineUpdate<void, [number]>('scale')
+/** Drains the pollers, and remembers how many there were. */
+export const pause = defineUpdate<void>('pause')
+/** Brings back the pollers of before the pause; how many there are now. */
+export const resume = defineUpdate<number>('resume')
 export const awaited = defineQuery<number[], [partitions: number[], now: number]>('awaited')
 export const ingestStatus = defineQuery<IngestStatus>('status')
 export const pollerEnded = defineSignal<[number]>('pollerEnded')
@@ -34,6 +38,8 @@ export interface IngestStatus {
   settings: PipelineSettings
   /** How many pollers there should be; 0 is a stopped pipeline. */
   pollers: number
+  /** How many a resume brings back; 0 where the pipeline is not paused. */
+  paused: number
   /** The numbers of those that have not ended. */
   running: number[]
   ledger: LedgerState

@@ -61,6 +61,33 @@ test('stop drains the pollers and keeps windows open, and start goes on where it
   while (accounted !== 500) accounted = await hitsSoFar()
 }, 300_000)
 
+test('a pause remembers how many pollers there were, and nothing is read until it is over', async () => {
+  pipeline = new TestPipeline()
+  await pipeline.command('migrate')
+  await send(200, '--start', HOURS_AGO)
+  await pipeline.command('start', '--pollers', '2')
+  pipeline.startWorker()
+  pipeline.startWorker()
+  await pipeline.untilAccounted(200)
+
+  expect(await pipeline.command('pause')).toContain('resume')
+  await send(100, '--start', HOURS_AGO)
+  const paused = await pipeline.status()
+  expect(paused).toMatchObject({ state: 'paused', pollers: { wanted: 0, running: [] }, lag: 100 })
+  // Told again it is as before, and a stop is no pause.
+  await pipeline.command('pause')
+  expect(await pipeline.command('resume')).toContain('with 2 pollers')
+  await pipeline.untilAccounted(300)
+  expect((await pipeline.status()).pollers.wanted).toBe(2)
+
+  expect(await pipeline.command('scale', '1')).toContain('1 poller from now on')
+  while ((await pipeline.status()).pollers.running.length > 1) await sleep(100)
+  await send(100, '--start', HOURS_AGO)
+  await pipeline.untilAccounted(400)
+  await pipeline.command('stop')
+  await expect(pipeline.command('resume')).rejects.toThrow('was stopped, not paused')
+}, 300_000)
+
 /** Hits in windows that are open, and what is in Postgres; one that is being written just now is in neither. */
 async function hitsSoFar(): Promise<number> {
   const lines = JSON.parse(await pipeline.command('windows', '--json')) as { status: string; hits: number }[]
