@@ -9,7 +9,6 @@ import { watermark } from '../core/watermark'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { withTemporal } from '../temporal'
 import type { IngestStatus } from '../workflows/messages'
-import { UserError } from './errors'
 import { Pipeline } from './pipeline'
 import { table } from './table'
 
