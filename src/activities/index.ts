@@ -26,10 +26,10 @@ export interface Connections {
 
 /** The activities, over the connections of one worker process. */
 export function createActivities({ config, db, locate, remote, namespace }: Connections): Activities {
-  const asOwner = <T>({ group, topic }: PipelineSettings, use: () => Promise<T>) =>
-    beating(async () => {
+  const asOwner = <T>({ group, topic }: PipelineSettings, use: (report: Report) => Promise<T>) =>
+    beating(async report => {
       await checkOwner(db, { group, topic, namespace })
-      return use()
+      return use(report)
     })
   const recounting: typeof asOwner = (settings, use) => {
     if (!remote) return asOwner(settings, use)
@@ -57,16 +57,24 @@ export function createActivities({ config, db, locate, remote, namespace }: Conn
       }),
     pollKafka: input => pollKafka(input, config.brokers, locate, remote),
     selectWindows: ({ settings, ...selection }) => asOwner(settings, () => nextBatch(db, selection)),
-    replayWindows: input => recounting(input.settings, () => replayWindows(input, { config, db, locate })),
-    verifyWindows: input => recounting(input.settings, () => verifyWindows(input, { config, db, locate })),
+    replayWindows: input =>
+      recounting(input.settings, report => replayWindows(input, { config, db, locate, report })),
+    verifyWindows: input =>
+      recounting(input.settings, report => verifyWindows(input, { config, db, locate, report })),
   }
 }
 
+/** How far an activity is, as its heartbeat shows it. */
+export type Report = (progress: object) => void
+
 /** However long a write may take, a worker that was killed at it is noticed within the heartbeat timeout. */
-async function beating<T>(run: () => Promise<T>): Promise<T> {
-  const beat = setInterval(() => heartbeat(), HEARTBEAT_EVERY)
+async function beating<T>(run: (report: Report) => Promise<T>): Promise<T> {
+  let progress: object | undefined
+  const beat = setInterval(() => heartbeat(progress), HEARTBEAT_EVERY)
   try {
-    return await run()
+    return await run(latest => {
+      progress = latest
+    })
   } finally {
     clearInterval(beat)
   }

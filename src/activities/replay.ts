@@ -12,6 +12,8 @@ interface Outside {
   config: Pick<Config, 'brokers'>
   db: Db
   locate: LocateCountry
+  /** Of the heartbeat. */
+  report: (progress: object) => void
 }
 
 /** Differences of a window that are named one by one. */
@@ -66,11 +68,10 @@ export async function verifyWindows(input: BatchInput, outside: Outside): Promis
   return batch
 }
 
-async function recountBatch({ settings, starts }: BatchInput, { config, db, locate }: Outside) {
-  const context = Context.current()
+async function recountBatch({ settings, starts }: BatchInput, { config, db, locate, report }: Outside) {
   const windows = await closedWindows(db, starts)
   const onProgress: RecountOptions['onProgress'] = (read, all) =>
-    context.heartbeat({ windows: starts.map(formatInstant), records: `${read} of ${all}` })
-  const { cancellationSignal: signal } = context
+    report({ windows: starts.map(formatInstant), records: `${read} of ${all}` })
+  const { cancellationSignal: signal } = Context.current()
   return recountWindows(windows, { settings, brokers: config.brokers, locate, signal, onProgress })
 }

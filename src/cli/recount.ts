@@ -9,6 +9,7 @@ import { formatInstant, windowStart } from '../core/tumbling-window'
 import { recountProgress } from '../workflows/messages'
 import type { Selection } from '../workflows/recount'
 import { pipelineAttributes } from '../workflows/search-attributes'
+import { UserError } from './errors'
 import { Pipeline } from './pipeline'
 
 export interface SelectionFlags {
@@ -51,6 +52,19 @@ export function selectionOf(
 export function nameOf({ from, to, late }: Selection): string {
   const ends = [from, to].map(time => (time === undefined ? '' : formatInstant(time)))
   return `${ends.join('..')}${late ? ' late' : ''}`
+}
+
+/** @throws UserError where a window was named, and is not closed */
+export function requireClosed(window: number | undefined, windows: number): void {
+  if (window !== undefined && windows === 0)
+    throw new UserError(
+      `No closed window holds ${formatInstant(window)}: one that is open is written by its workflow, when it is over.`,
+    )
+}
+
+/** The windows that Kafka no longer has all records of, in a line. */
+export function describeGone(gone: number, named: string[]): string[] {
+  return gone === 0 ? [] : ['', `Gone from Kafka: ${named.join(', ')}${gone > named.length ? ' …' : ''}`]
 }
 
 /** The settings that the pipeline was started with. */

@@ -6,8 +6,10 @@ import { withTemporal } from '../temporal'
 import type { ReplayInput, ReplaySummary } from '../workflows/replay'
 import { UserError } from './errors'
 import {
+  describeGone,
   follow,
   nameOf,
+  requireClosed,
   selectionOf,
   settingsOf,
   startOrJoin,
@@ -41,7 +43,7 @@ export function replayCommand(): Command {
         if (Object.keys(selection).length === 0 && !flags.all)
           throw new UserError('Say which windows: one by a time in it, --from and --to, --late, or --all.')
         const input: ReplayInput = { settings, selection, includeLate: flags.includeLate ?? false }
-        const name = nameOf(selection)
+        const name = nameOf(selection) + (input.includeLate ? ' with late events' : '')
         const handle = await startOrJoin(client, config, settings, {
           type: 'replay',
           workflowId: replayId(settings.group, name),
@@ -52,6 +54,7 @@ export function replayCommand(): Command {
         return follow<ReplaySummary>(handle)
       })
       if (!summary) return
+      requireClosed(window, summary.replayed + summary.unchanged + summary.gone)
       console.log(flags.json ? JSON.stringify(summary, null, 2) : describe(summary))
       if (summary.gone > 0) process.exitCode = 1
     })
@@ -74,7 +77,6 @@ function describe({ summary, windows, replayed, gone, goneWindows }: ReplaySumma
       ),
     )
   if (replayed > windows.length) lines.push(`and ${replayed - windows.length} more`)
-  if (gone > 0)
-    lines.push('', `Gone from Kafka: ${goneWindows.join(', ')}${gone > goneWindows.length ? ' …' : ''}`)
+  lines.push(...describeGone(gone, goneWindows))
   return lines.join('\n')
 }

@@ -14,8 +14,10 @@ import { pipelineAttributes } from '../workflows/search-attributes'
 import type { Verified, VerifyInput, VerifySummary } from '../workflows/verify'
 import { UserError } from './errors'
 import {
+  describeGone,
   follow,
   nameOf,
+  requireClosed,
   selectionOf,
   settingsOf,
   startOrJoin,
@@ -46,8 +48,9 @@ export function verifyCommand(): Command {
         if (flags.unschedule) return unschedule(client, config)
         const found = await verify(client, config, window, flags)
         if (!found) return
+        requireClosed(window, found.right + found.wrong + found.gone)
         console.log(flags.json ? JSON.stringify(found, null, 2) : describe(found))
-        if (found.wrong > 0) process.exitCode = 1
+        if (found.wrong + found.gone > 0) process.exitCode = 1
       })
     })
 }
@@ -112,8 +115,9 @@ async function unschedule(client: Client, { settings: { group } }: Config): Prom
   console.log('No day is verified any more.')
 }
 
-function describe({ summary, windows }: VerifySummary): string {
-  if (windows.length === 0) return summary
+function describe({ summary, windows, gone, goneWindows }: VerifySummary): string {
+  const lost = describeGone(gone, goneWindows)
+  if (windows.length === 0) return [summary, ...lost].join('\n')
   const rows = windows.flatMap(({ start, stored, counted, differences, more }) => [
     [formatInstant(start), 'traffic_windows', '', '', '', stored, counted],
     ...differences.map(({ table, host, referrer, country = '', stored, counted }) => [
@@ -131,5 +135,6 @@ function describe({ summary, windows }: VerifySummary): string {
     summary,
     '',
     table(['window (UTC)', 'relation', 'host', 'referrer', 'country', 'Postgres', 'Kafka'], rows),
+    ...lost,
   ].join('\n')
 }

@@ -149,6 +149,11 @@ export class GroupCounter {
     return this.table.size
   }
 
+  /** Whether a group lost its name: which one depends on the order in which they came. */
+  get folded(): boolean {
+    return this.others > 0
+  }
+
   /** Upper bound of the JSON text of {@link columns} in bytes, kept as groups are added. */
   get encodedBytes(): number {
     return this.hosts.bytes + this.referrers.bytes + this.countries.bytes + this.groups * ROW_BYTES + 64

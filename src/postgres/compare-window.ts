@@ -1,7 +1,10 @@
-import { groups, withoutCountries, type ColumnarCounts } from '../core/columnar'
+import { groups, hitsOf, withoutCountries, type ColumnarCounts, type GroupCounter } from '../core/columnar'
 import type { Db, Transaction } from './database'
 
-/** A group of a window that Postgres has with other hits than a count; null where one of the two does not have it. */
+/**
+ * A group of a window that Postgres has with other hits than a count; null where one of the two does not have it. The
+ * host {@link EVERY} stands for all groups together.
+ */
 export interface Difference {
   table: 'aggregated_web_traffic' | 'aggregated_web_traffic_by_country'
   host: string
@@ -11,12 +14,18 @@ export interface Difference {
   counted: number | null
 }
 
-/** Compares a window's rows, in both tables, with a count. */
+export const EVERY = '(all groups)'
+
+/**
+ * Compares a window's rows, in both tables, with a count. Beyond `MAX_GROUPS` which groups keep their name depends on
+ * the order in which partitions were read, so that of such a window only the hits of all groups are compared.
+ */
 export async function compareWindow(
   db: Db | Transaction,
   start: number,
-  counts: ColumnarCounts,
+  counter: GroupCounter,
 ): Promise<Difference[]> {
+  const counts = counter.columns()
   const byCountry = await db
     .selectFrom('aggregated_web_traffic_by_country')
     .select(['host', 'referrer', 'country', 'num_hits'])
@@ -27,10 +36,17 @@ export async function compareWindow(
     .select(['host', 'referrer', 'num_hits'])
     .where('window_start', '=', new Date(start))
     .execute()
+  const compare = counter.folded ? totalDifference : differences
   return [
-    ...differences('aggregated_web_traffic', anyCountry, withoutCountries(counts)),
-    ...differences('aggregated_web_traffic_by_country', byCountry, counts),
+    ...compare('aggregated_web_traffic', anyCountry, withoutCountries(counts)),
+    ...compare('aggregated_web_traffic_by_country', byCountry, counts),
   ]
+}
+
+function totalDifference(table: Difference['table'], rows: Row[], counts: ColumnarCounts): Difference[] {
+  const stored = rows.reduce((sum, { num_hits }) => sum + num_hits, 0)
+  const counted = hitsOf(counts)
+  return stored === counted ? [] : [{ table, host: EVERY, referrer: '', stored, counted }]
 }
 
 interface Row {

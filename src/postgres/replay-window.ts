@@ -73,13 +73,13 @@ export async function verifyWindow(
         .executeTakeFirst()
       if (known?.status !== 'closed') return undefined
       await addLate(transaction, start, counter, false)
-      const differences = await compareWindow(transaction, start, counter.columns())
+      const differences = await compareWindow(transaction, start, counter)
       return { differences, stored: known.num_hits, counted: counter.hits }
     })
 }
 
 async function isRight(transaction: Transaction, start: number, counter: GroupCounter): Promise<boolean> {
-  return (await compareWindow(transaction, start, counter.columns())).length === 0
+  return (await compareWindow(transaction, start, counter)).length === 0
 }
 
 /** Adds the late events that belong to the result; how many hits of them are not in it yet. */

@@ -31,6 +31,8 @@ export interface Verified {
   gone: number
   /** Some of the wrong ones. */
   windows: WrongWindow[]
+  /** Some of those of which Kafka no longer has all records. */
+  goneWindows: string[]
 }
 
 export interface VerifySummary extends Verified {
@@ -43,7 +45,7 @@ export const DIFFERENCES = 'Differences'
 /** Counts closed windows anew from the log, and compares Postgres with it, row by row. Fails where they differ. */
 export async function verify(input: VerifyInput): Promise<VerifySummary> {
   const { settings } = input
-  const verified: Verified = input.carried ?? { right: 0, wrong: 0, gone: 0, windows: [] }
+  const verified: Verified = input.carried ?? { right: 0, wrong: 0, gone: 0, windows: [], goneWindows: [] }
   let selection = input.selection === 'yesterday' ? yesterday() : input.selection
   let underWay = ''
   const progress = () => `${sentence(verified)}${underWay && ` Now: ${underWay}.`}`
@@ -79,6 +81,7 @@ function add(verified: Verified, { right, wrong, gone }: VerifiedBatch): void {
   verified.wrong += wrong.length
   verified.gone += gone.length
   verified.windows.push(...wrong.slice(0, NAMED - verified.windows.length))
+  verified.goneWindows.push(...gone.slice(0, NAMED - verified.goneWindows.length).map(formatInstant))
 }
 
 function sentence({ right, wrong, gone }: Verified): string {
