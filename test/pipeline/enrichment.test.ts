@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { WorkflowNotFoundError } from '@temporalio/common'
 import { pollerId } from '../../src/core/names'
 import { publicAddress } from '../../src/geo/country'
 import { byGroup, countLog, differences } from '../../src/oracle/reference'
@@ -28,8 +29,13 @@ afterAll(async () => {
 /** Everything that Temporal shows of the poller's activity: heartbeat details, and how the last attempt failed. */
 async function shown(): Promise<string> {
   return withTemporal(async client => {
-    const { raw } = await client.workflow.getHandle(pollerId(pipeline.config.settings.group, 1)).describe()
-    return (raw.pendingActivities ?? [])
+    const poller = client.workflow.getHandle(pollerId(pipeline.config.settings.group, 1))
+    const described = await poller.describe().catch((error: unknown) => {
+      // The ledger starts it, which its worker has yet to begin with.
+      if (error instanceof WorkflowNotFoundError) return undefined
+      throw error
+    })
+    return (described?.raw.pendingActivities ?? [])
       .map(({ heartbeatDetails, lastFailure }) => {
         const details = heartbeatDetails?.payloads?.map(({ data }) => Buffer.from(data ?? []).toString())
         return `${details?.join() ?? ''} ${JSON.stringify(lastFailure ?? {})}`
