@@ -1,5 +1,5 @@
 import { EventReader } from '../core/event-reader'
-import { Recount, segmentsOf, type CountedWindow, type Segment } from '../core/recount'
+import { Recount, segmentsOf, type CountedWindow } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import type { LocateCountry } from '../geo/country'
 import { rangesThatAreGone, readRanges } from '../kafka/range-reader'
@@ -27,16 +27,11 @@ export async function recountWindows(
   { settings, brokers, locate, signal, onProgress }: RecountOptions,
 ): Promise<Recounted> {
   const { topic } = settings
-  const gone: CountedWindow[] = []
-  const counted: CountedWindow[] = []
-  const lost = await rangesThatAreGone(
-    windows.flatMap(window => segmentsOf([window])),
-    { brokers, topic },
-  )
-  for (const window of windows)
-    (segmentsOf([window]).some(segment => lost.some(range => isSame(range, segment))) ? gone : counted).push(
-      window,
-    )
+  const stretches = new Map(windows.map(window => [window, segmentsOf([window])]))
+  const lost = await rangesThatAreGone([...stretches.values()].flat(), { brokers, topic })
+  const isGone = (window: CountedWindow) => stretches.get(window)!.some(segment => lost.has(segment))
+  const gone = windows.filter(isGone)
+  const counted = windows.filter(window => !isGone(window))
 
   const rules = { ...settings, locate }
   const recount = new Recount(counted, rules, new EventReader(rules))
@@ -50,7 +45,7 @@ export async function recountWindows(
     group: `${settings.group}-replay`,
     signal,
     onRecords: (range, records, next) => {
-      const reader = readers.get(range as Segment)!
+      const reader = readers.get(range)!
       const before = reader.position
       reader.take(records, next)
       read += reader.position - before
@@ -59,6 +54,3 @@ export async function recountWindows(
   })
   return { recount, gone, counted }
 }
-
-const isSame = (a: { partition: number; from: number; to: number }, b: typeof a) =>
-  a.partition === b.partition && a.from === b.from && a.to === b.to

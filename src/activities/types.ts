@@ -7,8 +7,8 @@ import type {
   RangeExceptions,
   WindowTotals,
 } from '../core/messages'
+import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
-import type { WindowSelection } from '../postgres/closed-windows'
 import type { Difference } from '../postgres/compare-window'
 
 export interface WindowInput {

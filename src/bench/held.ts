@@ -2,22 +2,19 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Pipeline } from '../cli/pipeline'
 import { totalsOf } from '../core/ledger'
-import { openCountryDatabase } from '../geo/country'
 import { kafkaClient } from '../kafka/client'
-import { eachMessage } from '../oracle/read-log'
-import { LogCounter, type Reference } from '../oracle/reference'
+import type { Reference } from '../oracle/reference'
 import { storedTotals } from '../postgres/totals'
 import { withTemporal } from '../temporal'
 import { produce } from '../traffic/produce'
 import { syntheticHistory } from '../traffic/synthetic'
 import { ensureTopic } from '../traffic/topic'
+import { countTopic, historyOver } from './history'
 import { compare } from './load'
 import { withPipeline } from './pipeline'
 import { MemoryWatch, peakResident } from './usage'
 
 const TOPIC = 'held'
-const WINDOW = 5 * 60_000
-const DELAY = 60_000
 /** Longer than any run: the silent partition is waited for. */
 const SETTINGS = { KAFKA_TOPIC: TOPIC, IDLE_TIMEOUT: '10h' }
 
@@ -77,15 +74,10 @@ export async function measureHeld(
   )
 
   async function fill(windows: number, events: number): Promise<Reference> {
-    const now = Date.now()
-    const span = windows * WINDOW
-    const start = Math.floor((now - span) / WINDOW - 12) * WINDOW
     const people = { seed: 1, referrers: 85, partitions: 1, disorder: 20_000, late: 0, malformed: 0 }
-    const records = syntheticHistory(people, { events, start, span, now })
+    const records = syntheticHistory(people, historyOver(windows, events))
     await produce({ kafka, topic: TOPIC, records, signal })
-    const counter = new LogCounter(await openCountryDatabase(), WINDOW, DELAY)
-    await eachMessage(kafka, TOPIC, (partition, message) => counter.add(partition, message))
-    return counter.counted
+    return countTopic(kafka, TOPIC)
   }
 
   /** An event of now in each partition. */

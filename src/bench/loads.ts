@@ -2,18 +2,15 @@ import { execFile } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { openCountryDatabase } from '../geo/country'
 import { kafkaClient } from '../kafka/client'
-import { eachMessage } from '../oracle/read-log'
-import { LogCounter, type Reference } from '../oracle/reference'
 import { produce } from '../traffic/produce'
 import { counted } from '../traffic/progress'
 import { syntheticHistory } from '../traffic/synthetic'
 import type { Drained } from './drain'
+import { countTopic, historyOver } from './history'
 import { load, type Load } from './load'
 
 const TOPIC = 'bench'
-const WINDOW = 5 * 60_000
 const EVENTS_A_WINDOW = 83_333
 /** With so many referrers a window has about 3,650 groups of host and referrer. */
 const REFERRERS = 85
@@ -53,7 +50,8 @@ export async function measureLoads(
   const brokers = process.env.KAFKA_URL!
   const { events, partitions, workers } = options
   const bytes = await fill(brokers, options, signal)
-  const reference = await count(brokers)
+  say('counting them independently …')
+  const reference = await countTopic(kafkaClient([brokers], 'bench'), TOPIC)
   const drains = { raw: await drain('raw', brokers, events), parse: await drain('parse', brokers, events) }
   const loads: Load[] = []
   for (const number of workers) {
@@ -90,9 +88,7 @@ async function fill(
   signal: AbortSignal,
 ): Promise<number> {
   say(`sending ${counted(events, 'event')} …`)
-  const span = windows * WINDOW
-  const now = Date.now()
-  const start = Math.floor((now - span) / WINDOW - 12) * WINDOW
+  const history = historyOver(windows, events)
   let bytes = 0
   function* records(partitions: number) {
     const options = {
@@ -103,7 +99,7 @@ async function fill(
       late: 0.001,
       malformed: 0.0005,
     }
-    for (const record of syntheticHistory(options, { events, start, span, now })) {
+    for (const record of syntheticHistory(options, history)) {
       bytes += record.value?.length ?? 0
       yield record
     }
@@ -117,15 +113,6 @@ async function fill(
   })
   signal.throwIfAborted()
   return bytes
-}
-
-async function count(brokers: string): Promise<Reference> {
-  say('counting them independently …')
-  const counter = new LogCounter(await openCountryDatabase(), WINDOW, 60_000)
-  await eachMessage(kafkaClient([brokers], 'bench'), TOPIC, (partition, message) =>
-    counter.add(partition, message),
-  )
-  return counter.counted
 }
 
 async function drain(mode: 'raw' | 'parse', brokers: string, events: number): Promise<Drained> {

@@ -4,10 +4,10 @@ import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
 import { InvalidArgumentError, type Command } from 'commander'
 import type { Config } from '../config'
 import { parseEventTime } from '../core/event-time'
+import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant, windowStart } from '../core/tumbling-window'
 import { recountProgress } from '../workflows/messages'
-import type { Selection } from '../workflows/recount'
 import { pipelineAttributes } from '../workflows/search-attributes'
 import { UserError } from './errors'
 import { Pipeline } from './pipeline'
@@ -40,7 +40,7 @@ export function selectionOf(
   window: number | undefined,
   { from, to }: SelectionFlags,
   { windowSize }: PipelineSettings,
-): Selection {
+): WindowSelection {
   if (window !== undefined) {
     const start = windowStart(window, windowSize)
     return { from: start, to: start + windowSize }
@@ -49,7 +49,7 @@ export function selectionOf(
 }
 
 /** `2026-01-31T12:00:00Z..2026-01-31T12:05:00Z`: a selection in a workflow's id. */
-export function nameOf({ from, to, late }: Selection): string {
+export function nameOf({ from, to, late }: WindowSelection): string {
   const ends = [from, to].map(time => (time === undefined ? '' : formatInstant(time)))
   return `${ends.join('..')}${late ? ' late' : ''}`
 }

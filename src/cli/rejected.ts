@@ -83,7 +83,7 @@ async function withPayloads(config: Config, records: RejectedRecord[]): Promise<
     from: offset,
     to: offset + 1,
   }))
-  const gone = new Set(await rangesThatAreGone(ranges, { brokers, topic }))
+  const gone = await rangesThatAreGone(ranges, { brokers, topic })
   const payloads = new Map<string, string | null>()
   await readRanges(
     ranges.filter(range => !gone.has(range)),

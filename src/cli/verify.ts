@@ -10,6 +10,7 @@ import { loadConfig, type Config } from '../config'
 import { verifyId } from '../core/names'
 import { formatInstant } from '../core/tumbling-window'
 import { withTemporal } from '../temporal'
+import { DIFFERENCES } from '../workflows/messages'
 import { pipelineAttributes } from '../workflows/search-attributes'
 import type { Verified, VerifyInput, VerifySummary } from '../workflows/verify'
 import { UserError } from './errors'
@@ -76,7 +77,7 @@ async function verify(
     return await follow<VerifySummary>(handle)
   } catch (error) {
     const failure = error instanceof WorkflowFailedError ? error.cause : undefined
-    if (!(failure instanceof ApplicationFailure) || failure.type !== 'Differences') throw error
+    if (!(failure instanceof ApplicationFailure) || failure.type !== DIFFERENCES) throw error
     return { summary: failure.message, ...(failure.details![0] as Verified) }
   }
 }

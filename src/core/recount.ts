@@ -12,6 +12,16 @@ export interface CountedWindow {
   partitions: AppliedPartition[]
 }
 
+/** Which closed windows are counted anew. Times are epoch milliseconds. */
+export interface WindowSelection {
+  /** Windows that begin at or after it. */
+  from?: number
+  /** Windows that end at or before it. */
+  to?: number
+  /** Only those that have late events which are in no result. */
+  late?: boolean
+}
+
 /** A stretch `[from, to)` of a partition's log in which windows were counted. */
 export interface Segment {
   partition: number
@@ -68,7 +78,7 @@ export class Recount {
   }
 
   segment(segment: Segment): SegmentRecount {
-    return new SegmentRecount(segment, this.rules, this.events, start => this.counters.get(start)!)
+    return new SegmentRecount(segment, this.rules, this.events, start => this.counterOf(start))
   }
 }
 
@@ -77,17 +87,16 @@ class SegmentRecount {
   private readonly reader: PartitionReader
   /** Offsets after the last one of each window, in order. */
   private readonly ends: number[]
-  private readonly windows: Map<number, number>
 
   constructor(
-    { partition, from, basis, windows }: Segment,
+    private readonly segment: Segment,
     rules: ReaderRules,
     events: EventReader,
     private readonly counterOf: (start: number) => GroupCounter,
   ) {
+    const { partition, from, basis, windows } = segment
     const claimed = { partition, epoch: 0, position: from, basis, announcedTo: null }
     this.reader = new PartitionReader(claimed, rules, 0, events)
-    this.windows = new Map(windows)
     this.ends = [...new Set(windows.values())].map(last => last + 1).sort((a, b) => a - b)
   }
 
@@ -120,7 +129,7 @@ class SegmentRecount {
   private settle(): void {
     const range = this.reader.cut()
     for (const start of range?.windows.keys() ?? []) {
-      const last = this.windows.get(start)
+      const last = this.segment.windows.get(start)
       if (last !== undefined && range!.from <= last) this.counterOf(start).addAll(range!.delta(start))
     }
   }

@@ -21,14 +21,14 @@ const SLICE = 2_000
 /** A group is deleted once the broker has noticed that its last member left. */
 const DELETE_TRIES = 20
 
-export interface RangeReading {
+export interface RangeReading<R extends LogRange = LogRange> {
   brokers: string[]
   topic: string
   /** Begins the name of the group that reads, and is gone afterwards. */
   group: string
   signal: AbortSignal
   /** Records of a range in their order; everything before `next` is covered. */
-  onRecords: (range: LogRange, records: LogRecord[], next: number) => void
+  onRecords: (range: R, records: LogRecord[], next: number) => void
 }
 
 /**
@@ -37,7 +37,7 @@ export interface RangeReading {
  *
  * @throws RangeGone where records vanish meanwhile
  */
-export async function readRanges(ranges: LogRange[], reading: RangeReading): Promise<void> {
+export async function readRanges<R extends LogRange>(ranges: R[], reading: RangeReading<R>): Promise<void> {
   if (ranges.length === 0) return
   const { brokers, topic } = reading
   const group = `${reading.group}-${randomUUID()}`
@@ -62,27 +62,28 @@ export async function readRanges(ranges: LogRange[], reading: RangeReading): Pro
 }
 
 /** The ranges of which the topic has lost records, or never had them. */
-export async function rangesThatAreGone(
-  ranges: LogRange[],
+export async function rangesThatAreGone<R extends LogRange>(
+  ranges: R[],
   { brokers, topic }: Pick<RangeReading, 'brokers' | 'topic'>,
-): Promise<LogRange[]> {
+): Promise<Set<R>> {
   const offsets = await withAdmin(brokers, admin => topicOffsets(admin, topic))
-  return ranges.filter(({ partition, from, to }) => {
+  const isGone = ({ partition, from, to }: R) => {
     const { low, high } = offsets[partition] ?? { low: 0, high: 0 }
     return from < low || to > high
-  })
+  }
+  return new Set(ranges.filter(isGone))
 }
 
-class RangeQueue {
+class RangeQueue<R extends LogRange> {
   readonly finished: Promise<void>
-  private readonly waiting = new Map<number, LogRange[]>()
+  private readonly waiting = new Map<number, R[]>()
   private readonly at = new Map<number, number>()
   private finish!: () => void
   fail!: (error: Error) => void
 
   constructor(
-    ranges: LogRange[],
-    private readonly reading: RangeReading,
+    ranges: R[],
+    private readonly reading: RangeReading<R>,
   ) {
     for (const range of [...ranges].sort((a, b) => a.from - b.from)) {
       const { partition, from } = range
@@ -119,12 +120,12 @@ class RangeQueue {
     if (this.at.get(partition)! >= range.to) this.nextRange(range, reader)
   }
 
-  private hand(range: LogRange, records: LogRecord[], next: number): void {
+  private hand(range: R, records: LogRecord[], next: number): void {
     this.reading.onRecords(range, records, next)
     this.at.set(range.partition, next)
   }
 
-  private nextRange({ partition }: LogRange, reader: GroupReader): void {
+  private nextRange({ partition }: R, reader: GroupReader): void {
     const [, ...rest] = this.waiting.get(partition)!
     if (rest.length === 0) {
       this.waiting.delete(partition)

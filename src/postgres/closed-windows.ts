@@ -1,16 +1,6 @@
 import { sql } from 'kysely'
-import type { CountedWindow } from '../core/recount'
+import type { CountedWindow, WindowSelection } from '../core/recount'
 import type { Db } from './database'
-
-/** Which closed windows to count anew. Times are epoch milliseconds. */
-export interface WindowSelection {
-  /** Windows that begin at or after it. */
-  from?: number
-  /** Windows that end at or before it. */
-  to?: number
-  /** Only those that have late events which are in no result. */
-  late?: boolean
-}
 
 /** Closed windows, oldest first, with their groups: what counting one anew keeps in memory. */
 export async function selectClosedWindows(

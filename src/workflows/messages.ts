@@ -52,3 +52,6 @@ export const drain = defineSignal('drain')
 
 /** To a replay or a verification: how far it is, as a sentence. */
 export const recountProgress = defineQuery<string>('progress')
+
+/** The type of the failure with which a verification ends that found something; its detail says what. */
+export const DIFFERENCES = 'Differences'

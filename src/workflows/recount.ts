@@ -1,15 +1,8 @@
-import { proxyActivities } from '@temporalio/workflow'
+import { proxyActivities, workflowInfo } from '@temporalio/workflow'
 import type { Activities } from '../activities/types'
+import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/tumbling-window'
-
-/** Which closed windows are counted anew: those that begin and end within `[from, to)`, epoch ms, where it is given. */
-export interface Selection {
-  from?: number
-  to?: number
-  /** Only those with late events that are in no result. */
-  late?: boolean
-}
 
 const { selectWindows } = proxyActivities<Activities>({
   startToCloseTimeout: '1m',
@@ -24,18 +17,30 @@ export const batches = proxyActivities<Activities>({
   retry: { initialInterval: '1s', maximumInterval: '10s' },
 })
 
-/** The windows of the next pass, oldest first; none where the selection is done. */
-export function nextWindows(settings: PipelineSettings, selection: Selection): Promise<number[]> {
-  return selectWindows({ settings, ...selection })
+/**
+ * Goes through a selection, oldest first, with as many windows at a time as are counted anew in one pass.
+ *
+ * @param pass counts these windows anew; they are described for people
+ * @param goOn continues as new with what is left, when the history has grown long
+ */
+export async function passByPass(
+  settings: PipelineSettings,
+  selection: WindowSelection,
+  pass: (starts: number[], described: string) => Promise<void>,
+  goOn: (rest: WindowSelection) => Promise<never>,
+): Promise<void> {
+  let rest = selection
+  for (;;) {
+    const starts = await selectWindows({ settings, ...rest })
+    if (starts.length === 0) return
+    await pass(starts, describeBatch(starts, settings))
+    rest = { ...rest, from: starts[starts.length - 1]! + 1 }
+    if (workflowInfo().continueAsNewSuggested) await goOn(rest)
+  }
 }
 
-/** What is left of the selection after these windows. */
-export function after(selection: Selection, starts: number[]): Selection {
-  return { ...selection, from: starts[starts.length - 1]! + 1 }
-}
-
-/** `12:00:00Z to 12:30:00Z, 6 windows`: for people. */
-export function describeBatch(starts: number[], { windowSize }: PipelineSettings): string {
+/** `6 windows, 2026-01-31T12:00:00Z to 2026-01-31T12:30:00Z`: for people. */
+function describeBatch(starts: number[], { windowSize }: PipelineSettings): string {
   const end = starts[starts.length - 1]! + windowSize
   const windows = `${starts.length} window${starts.length === 1 ? '' : 's'}`
   return `${windows}, ${formatInstant(starts[0]!)} to ${formatInstant(end)}`

@@ -1,18 +1,20 @@
-import { continueAsNew, setHandler, setWorkflowOptions, workflowInfo } from '@temporalio/workflow'
+import { continueAsNew, setHandler, setWorkflowOptions } from '@temporalio/workflow'
 import type { ReplayedBatch } from '../activities/types'
+import { markdownTable } from '../core/markdown'
+import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/tumbling-window'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
 import { recountProgress } from './messages'
-import { after, batches, describeBatch, nextWindows, type Selection } from './recount'
+import { batches, passByPass } from './recount'
 
 /** Windows that are named in the result, of each kind. */
 const NAMED = 50
 
 export interface ReplayInput {
   settings: PipelineSettings
-  selection: Selection
+  selection: WindowSelection
   includeLate: boolean
   /** From the run before, where this one continues it. */
   carried?: ReplayTotals
@@ -41,25 +43,26 @@ export async function replay(input: ReplayInput): Promise<ReplaySummary> {
     windows: [],
     goneWindows: [],
   }
-  let { selection } = input
   let underWay = ''
   const progress = () => `${sentence(totals)}${underWay && ` Now: ${underWay}.`}`
   setHandler(recountProgress, progress)
   describeWhenAsked(() => details(totals, progress()))
 
-  for (;;) {
-    const starts = await nextWindows(settings, selection)
-    if (starts.length === 0) return { summary: sentence(totals), ...totals }
-    underWay = describeBatch(starts, settings)
-    const batch = await batches.replayWindows.executeWithOptions({ summary: `replay ${underWay}` }, [
-      { settings, starts, includeLate },
-    ])
-    underWay = ''
-    add(totals, batch)
-    selection = after(selection, starts)
-    if (workflowInfo().continueAsNewSuggested)
-      await continueAsNew<typeof replay>({ ...input, selection, carried: totals })
-  }
+  await passByPass(
+    settings,
+    input.selection,
+    async (starts, described) => {
+      underWay = described
+      const options = { summary: `replay ${described}` }
+      add(
+        totals,
+        await batches.replayWindows.executeWithOptions(options, [{ settings, starts, includeLate }]),
+      )
+      underWay = ''
+    },
+    selection => continueAsNew<typeof replay>({ ...input, selection, carried: totals }),
+  )
+  return { summary: sentence(totals), ...totals }
 }
 setWorkflowOptions(finishedByItsBuild, replay)
 
@@ -78,13 +81,14 @@ function sentence({ unchanged, replayed, gone }: ReplayTotals): string {
 }
 
 function details({ windows }: ReplayTotals, progress: string): string {
-  const rows = windows.map(
-    ({ start, revision, hits, hitsBefore, broughtIn }) =>
-      `| ${formatInstant(start)} | ${revision} | ${hitsBefore} | ${hits} | ${broughtIn} |`,
-  )
-  const head = [
-    '| window | revision | hits before | hits | late brought in |',
-    '| --- | --- | --- | --- | --- |',
-  ]
-  return [progress, ...(rows.length > 0 ? ['', ...head, ...rows] : [])].join('\n')
+  if (windows.length === 0) return progress
+  const rows = windows.map(({ start, revision, hits, hitsBefore, broughtIn }) => [
+    formatInstant(start),
+    revision,
+    hitsBefore,
+    hits,
+    broughtIn,
+  ])
+  const head = ['window', 'revision', 'hits before', 'hits', 'late brought in']
+  return [progress, '', ...markdownTable(head, rows)].join('\n')
 }

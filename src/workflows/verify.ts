@@ -6,12 +6,13 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import type { VerifiedBatch, WrongWindow } from '../activities/types'
+import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/tumbling-window'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
-import { recountProgress } from './messages'
-import { after, batches, describeBatch, nextWindows, type Selection } from './recount'
+import { DIFFERENCES, recountProgress } from './messages'
+import { batches, passByPass } from './recount'
 
 /** Windows that are named in the failure. */
 const NAMED = 20
@@ -20,7 +21,7 @@ const DAY = 86_400_000
 export interface VerifyInput {
   settings: PipelineSettings
   /** Or the day before the one on which it is started, in UTC. */
-  selection: Selection | 'yesterday'
+  selection: WindowSelection | 'yesterday'
   /** From the run before, where this one continues it. */
   carried?: Verified
 }
@@ -39,39 +40,33 @@ export interface VerifySummary extends Verified {
   summary: string
 }
 
-/** The type of the failure with which a verification ends that found something; its detail is {@link Verified}. */
-export const DIFFERENCES = 'Differences'
-
 /** Counts closed windows anew from the log, and compares Postgres with it, row by row. Fails where they differ. */
 export async function verify(input: VerifyInput): Promise<VerifySummary> {
   const { settings } = input
   const verified: Verified = input.carried ?? { right: 0, wrong: 0, gone: 0, windows: [], goneWindows: [] }
-  let selection = input.selection === 'yesterday' ? yesterday() : input.selection
   let underWay = ''
   const progress = () => `${sentence(verified)}${underWay && ` Now: ${underWay}.`}`
   setHandler(recountProgress, progress)
   describeWhenAsked(progress)
 
-  for (;;) {
-    const starts = await nextWindows(settings, selection)
-    if (starts.length === 0) break
-    underWay = describeBatch(starts, settings)
-    const batch = await batches.verifyWindows.executeWithOptions({ summary: `verify ${underWay}` }, [
-      { settings, starts },
-    ])
-    underWay = ''
-    add(verified, batch)
-    selection = after(selection, starts)
-    if (workflowInfo().continueAsNewSuggested)
-      await continueAsNew<typeof verify>({ ...input, selection, carried: verified })
-  }
+  await passByPass(
+    settings,
+    input.selection === 'yesterday' ? yesterday() : input.selection,
+    async (starts, described) => {
+      underWay = described
+      const options = { summary: `verify ${described}` }
+      add(verified, await batches.verifyWindows.executeWithOptions(options, [{ settings, starts }]))
+      underWay = ''
+    },
+    selection => continueAsNew<typeof verify>({ ...input, selection, carried: verified }),
+  )
   const summary = sentence(verified)
   if (verified.wrong === 0) return { summary, ...verified }
   throw ApplicationFailure.nonRetryable(`${summary} ${remedy(verified)}`, DIFFERENCES, verified)
 }
 setWorkflowOptions(finishedByItsBuild, verify)
 
-function yesterday(): Selection {
+function yesterday(): WindowSelection {
   const today = Math.floor(workflowInfo().startTime.getTime() / DAY) * DAY
   return { from: today - DAY, to: today }
 }

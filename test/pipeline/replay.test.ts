@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import { afterEach, expect, test } from '@jest/globals'
 import type { VerifySummary } from '../../src/workflows/verify'
 import type { ReplaySummary } from '../../src/workflows/replay'
@@ -51,15 +50,8 @@ async function counted(): Promise<number> {
 
 /** The command's JSON and its exit code. */
 async function run<T>(...args: string[]): Promise<{ found: T; code: number }> {
-  return new Promise(resolve => {
-    execFile(
-      process.execPath,
-      pipeline.argumentsOf(...args, '--json'),
-      { env: pipeline.env },
-      (error, stdout) =>
-        resolve({ found: JSON.parse(stdout) as T, code: (error?.code as number | undefined) ?? 0 }),
-    )
-  })
+  const { stdout, code } = await pipeline.attempt(...args, '--json')
+  return { found: JSON.parse(stdout) as T, code }
 }
 
 const verify = (...args: string[]) => run<VerifySummary>('verify', ...args)

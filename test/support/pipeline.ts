@@ -65,13 +65,12 @@ export class TestPipeline {
     return stdout
   }
 
-  /** What Node is given to run a command of the product, with {@link env}. */
-  argumentsOf(...args: string[]): string[] {
-    return [program, ...args]
-  }
-
-  get env(): Record<string, string> {
-    return this.environment
+  /** Runs a command that may fail; what it prints, and its exit code. */
+  attempt(...args: string[]): Promise<{ stdout: string; code: number }> {
+    return run(process.execPath, [program, ...args], { env: this.environment, maxBuffer: 64 << 20 }).then(
+      ({ stdout }) => ({ stdout, code: 0 }),
+      (error: { stdout: string; code: number }) => ({ stdout: error.stdout, code: error.code }),
+    )
   }
 
   async createTopic(partitions: number): Promise<void> {
