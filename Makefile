@@ -21,7 +21,7 @@ node_modules/.package-lock.json: package.json package-lock.json
 	npm ci --no-audit --no-fund
 	@touch $@
 
-dist/.built: node_modules/.package-lock.json $(shell find src -name '*.ts') tsconfig.json tsconfig.build.json
+dist/.built: node_modules/.package-lock.json $(shell find src -type f) tsconfig.json tsconfig.build.json
 	rm -rf dist
 	npm run --silent build
 	@touch $@

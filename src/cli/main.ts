@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { clusterEnvironment } from '../cluster'
 import { completeEnvironment } from '../config'
 import { clusterCommand } from './cluster'
+import { dashboardCommand } from './dashboard'
 import { demoCommand } from './demo'
 import { UserError } from './errors'
 import { lateCommand } from './late'
@@ -42,6 +43,7 @@ for (const command of [
   rejectedCommand(),
   verifyCommand(),
   replayCommand(),
+  dashboardCommand(),
   produceCommand(),
   demoCommand(),
 ])

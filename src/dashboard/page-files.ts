@@ -1,0 +1,31 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { UserError } from '../cli/errors'
+
+export interface PageFile {
+  type: string
+  body: Buffer
+}
+
+const TYPES = {
+  'index.html': 'text/html; charset=utf-8',
+  'main.js': 'text/javascript; charset=utf-8',
+  'main.css': 'text/css; charset=utf-8',
+  'favicon.svg': 'image/svg+xml',
+}
+
+/** The page as the build left it, by path. */
+export function pageFiles(folder = join(__dirname, 'page')): Map<string, PageFile> {
+  try {
+    const files = Object.entries(TYPES).map(([name, type]): [string, PageFile] => [
+      `/${name}`,
+      { type, body: readFileSync(join(folder, name)) },
+    ])
+    const found = new Map(files)
+    found.set('/', found.get('/index.html')!)
+    return found
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    throw new UserError('The dashboard is not built: run "make setup".')
+  }
+}

@@ -1,0 +1,68 @@
+import { find, setText } from './dom'
+import { ask, Refused } from './server'
+
+/** However often it is told to load: between two answers the server rests for twice the time that one took. */
+const REST = 2
+
+/**
+ * Loads one thing that is shown, and keeps what is shown where the server does not answer. A new question takes the
+ * place of the one under way; the same one does not.
+ */
+export class Loader<T> {
+  failed = false
+  private underWay: { question: string; controller: AbortController } | undefined
+  private rested = 0
+  private again: ReturnType<typeof setTimeout> | undefined
+  private answered = ''
+
+  constructor(
+    private readonly question: () => [path: string, query: URLSearchParams],
+    private readonly show: (found: T) => void,
+    private readonly note: string,
+  ) {}
+
+  load(): void {
+    const [path, query] = this.question()
+    const question = `${path}?${query.toString()}`
+    const isNew = question !== this.answered && question !== this.underWay?.question
+    if (!isNew && (this.underWay || this.again)) return
+    const wait = this.rested - Date.now()
+    clearTimeout(this.again)
+    this.again = undefined
+    if (!isNew && wait > 0) {
+      this.again = setTimeout(() => {
+        this.again = undefined
+        this.load()
+      }, wait)
+      return
+    }
+    this.underWay?.controller.abort()
+    const controller = new AbortController()
+    this.underWay = { question, controller }
+    void this.ask(question, path, query, controller)
+  }
+
+  private async ask(question: string, path: string, query: URLSearchParams, controller: AbortController) {
+    const begun = Date.now()
+    const busy = document.querySelector(this.note)?.closest('section')
+    busy?.setAttribute('aria-busy', 'true')
+    try {
+      const found = await ask<T>(path, query, controller.signal)
+      if (controller.signal.aborted) return
+      this.failed = false
+      this.answered = question
+      this.show(found)
+    } catch (error) {
+      if (controller.signal.aborted) return
+      this.failed = true
+      if (!(error instanceof Refused)) throw error
+      setText(find(this.note), error.message)
+    } finally {
+      if (this.underWay?.controller === controller) {
+        this.underWay = undefined
+        this.rested = Date.now() + REST * (Date.now() - begun)
+        busy?.removeAttribute('aria-busy')
+      }
+    }
+  }
+}

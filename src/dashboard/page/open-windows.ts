@@ -1,0 +1,92 @@
+import { formatWindow } from '../../core/tumbling-window'
+import type { OpenWindow, PipelineNow } from '../messages'
+import { find, Keyed, make, outward, setText } from './dom'
+import { count, roughly } from './format'
+
+const STATES = {
+  opening: 'opening',
+  open: 'filling',
+  published: 'published, takes corrections',
+  closing: 'being written',
+  closed: 'closed',
+  unknown: 'announced',
+}
+
+/** The windows that are open, each with how far it is: towards its end, and then through the wait for stragglers. */
+export class OpenWindows {
+  private readonly cards: Keyed<OpenWindow, number>
+  private readonly note = find('#open-note')
+  private shown: PipelineNow | undefined
+  /** How far the server's clock is ahead. */
+  private ahead = 0
+
+  constructor(private readonly pick: (start: number) => void) {
+    this.cards = new Keyed(
+      find('#open'),
+      ({ start }) => start,
+      window => this.card(window),
+    )
+    setInterval(() => this.refresh(), 1_000)
+  }
+
+  show(pipeline: PipelineNow, at: number): void {
+    this.shown = pipeline
+    this.ahead = at - Date.now()
+    this.refresh()
+  }
+
+  private refresh(): void {
+    const { shown } = this
+    if (!shown) return
+    this.cards.show(shown.open)
+    const hidden = shown.openCount - shown.open.length
+    const between = hidden > 0 ? `the oldest and the newest of ${count(shown.openCount)}. ` : ''
+    const closed = `${count(shown.closed)} told to close so far. `
+    setText(
+      this.note,
+      shown.openCount === 0 ? `None is open. ${closed}` : between + closed + (shown.waiting ?? ''),
+    )
+  }
+
+  private card(window: OpenWindow): { element: HTMLElement; update: (window: OpenWindow) => void } {
+    const name = formatWindow(window.start, window.end - window.start)
+    const title = make('button', { class: 'window-name', attributes: { type: 'button' } }, name)
+    title.addEventListener('click', () => this.pick(window.start))
+    const hits = make('p', { class: 'open-hits' })
+    const fill = make('div', { class: 'fill-done' })
+    const end = make('div', { class: 'fill-end' })
+    const progress = make(
+      'div',
+      {
+        class: 'fill',
+        attributes: {
+          role: 'progressbar',
+          'aria-label': `Time of ${name}`,
+          'aria-valuemin': '0',
+          'aria-valuemax': '100',
+        },
+      },
+      fill,
+      end,
+    )
+    const state = make('p', { class: 'note' })
+    const link = outward('In the Temporal Web UI', window.workflow, `${name} in the Temporal Web UI`)
+    const element = make('li', { class: 'open-window' }, title, hits, progress, state, link)
+    end.style.left = `${(100 * (window.end - window.start)) / (window.due - window.start)}%`
+    const update = (window: OpenWindow) => {
+      const now = Date.now() + this.ahead
+      const done = Math.min(1, Math.max(0, (now - window.start) / (window.due - window.start)))
+      fill.style.width = `${100 * done}%`
+      progress.setAttribute('aria-valuenow', String(Math.round(100 * done)))
+      setText(hits, window.hits === null ? '–' : `${count(window.hits)} hits`)
+      setText(state, `${STATES[window.state]}, ${this.phase(window, now)}`)
+    }
+    return { element, update }
+  }
+
+  private phase({ end, due }: OpenWindow, now: number): string {
+    if (now < end) return `ends in ${roughly(end - now)}`
+    if (now < due) return `waits ${roughly(due - now)} for stragglers`
+    return 'waits for every partition to get there'
+  }
+}

@@ -1,0 +1,90 @@
+import { Ledger } from '../core/ledger'
+import { windowId, ingestId } from '../core/names'
+import { formatInstant, formatWindow } from '../core/tumbling-window'
+import { watermark } from '../core/watermark'
+import type { IngestStatus, WindowProgress } from '../workflows/messages'
+import type { OpenWindow, PartitionNow, PipelineNow } from './messages'
+
+/** Open windows that are shown, of the oldest and of the newest ones each: each is a query to its workflow. */
+const SHOWN = 6
+
+export type WorkflowLink = (workflowId: string) => string | null
+
+/** A workflow's page in the Temporal Web UI. */
+export function workflowLinks(webUi: string | undefined, namespace: string): WorkflowLink {
+  if (webUi === undefined) return () => null
+  const base = `${webUi.replace(/\/+$/, '')}/namespaces/${encodeURIComponent(namespace)}/workflows/`
+  return workflowId => base + encodeURIComponent(workflowId)
+}
+
+/** Starts of the open windows that are shown, oldest first. */
+export function shownWindows(open: number[]): number[] {
+  return open.length <= 2 * SHOWN ? open : [...open.slice(0, SHOWN), ...open.slice(-SHOWN)]
+}
+
+/** @param progress of the windows that are shown, by start; undefined where the workflow did not answer */
+export function pipelineNow(
+  status: IngestStatus,
+  progress: Map<number, WindowProgress | undefined>,
+  link: WorkflowLink,
+): PipelineNow {
+  const { settings, ledger: state } = status
+  const ledger = new Ledger(settings, state)
+  const { group, topic, windowSize, watermarkDelay } = settings
+  return {
+    group,
+    topic,
+    state: stateOf(status),
+    pollers: { wanted: status.pollers, running: status.running.length },
+    windowSize,
+    watermarkDelay,
+    closed: state.closed,
+    openCount: state.openWindows.length,
+    open: [...progress].map(([start, known]): OpenWindow => {
+      const end = start + windowSize
+      return {
+        start,
+        end,
+        due: end + watermarkDelay,
+        state: known?.state ?? 'unknown',
+        hits: known?.hits ?? null,
+        groups: known?.groups ?? null,
+        workflow: link(windowId(group, start)),
+      }
+    }),
+    waiting: waitingFor(ledger, windowSize),
+    partitions: partitionsOf(ledger, watermarkDelay),
+    workflow: link(ingestId(group)),
+  }
+}
+
+function stateOf({ pollers, running, paused }: IngestStatus): PipelineNow['state'] {
+  if (pollers > 0) return 'running'
+  if (running.length > 0) return 'draining'
+  return paused > 0 ? 'paused' : 'stopped'
+}
+
+function waitingFor(ledger: Ledger, windowSize: number): string | null {
+  const oldest = ledger.oldestWaiting
+  if (!oldest) return null
+  const { start, until, holders } = oldest
+  const name = formatWindow(start, windowSize)
+  if (holders.length === 0) return `${name} is held by no partition.`
+  const named = holders.slice(0, 5).join(', ')
+  const more = holders.length > 5 ? ` and ${holders.length - 5} more` : ''
+  return `${name} needs ${formatInstant(until)} of partition ${named}${more}.`
+}
+
+function partitionsOf(ledger: Ledger, watermarkDelay: number): PartitionNow[] {
+  return Object.entries(ledger.partitions).map(([partition, entry]) => {
+    const at = watermark(entry.basis, watermarkDelay)
+    return {
+      partition: Number(partition),
+      poller: entry.poller,
+      position: entry.position,
+      watermark: Number.isFinite(at) ? at : null,
+      idle: entry.idleAt !== null,
+      ...entry.totals,
+    }
+  })
+}

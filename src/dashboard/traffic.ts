@@ -1,0 +1,149 @@
+import { sql, type SqlBool } from 'kysely'
+import type { Transaction } from '../postgres/database'
+import type { Breakdown, LateHits, Ranked, Ranking, Series, Span, Timeline } from './messages'
+import type { Selection } from './request'
+import { defaultRange, spanOf, type Extent } from './span'
+
+/** Hosts that can be picked from a list. */
+const LISTED_HOSTS = 50
+/** Hosts with a colour of their own. */
+const DRAWN_HOSTS = 7
+const TOP = 10
+/** What strangers send may be a megabyte long; nobody reads on. */
+const MOST_OF_A_NAME = 2_000
+const MOST_PARTITIONS = 1_000
+
+/** Hits by bucket and host. */
+export const timeline =
+  ({ range, host }: Selection) =>
+  async (transaction: Transaction): Promise<Timeline> => {
+    const span = await spanIn(transaction, range)
+    if (!span) return { span: null, hits: 0, hosts: [], hostCount: 0, series: [] }
+    const cells = await hitsByHost(transaction, span, host)
+    return { span, ...arrange(cells, span, host) }
+  }
+
+interface Cell {
+  /** Start of the bucket. */
+  at: Date
+  /** Null for all hosts beyond those that are listed. */
+  host: string | null
+  hits: number
+  /** How many hosts there are. */
+  hosts: number
+}
+
+/** One pass over the span's rows; what comes back is bounded by the buckets and the hosts that are listed. */
+async function hitsByHost(transaction: Transaction, span: Span, host?: string): Promise<Cell[]> {
+  const { rows } = await sql<Cell>`
+    with cells as materialized (
+      select date_bin(make_interval(secs => ${span.bucket / 1000}), window_start, ${new Date(span.from)}) as at,
+        host, sum(num_hits) as hits
+      from aggregated_web_traffic where ${within(span)}
+      group by 1, 2),
+    ranked as (
+      select host, row_number() over (order by sum(hits) desc, host) as rank, count(*) over ()::int as hosts
+      from cells group by host)
+    select at, case when rank <= ${LISTED_HOSTS} or host = ${host ?? null} then host end as host,
+      sum(hits)::bigint as hits, max(hosts) as hosts
+    from cells join ranked using (host)
+    group by 1, 2`.execute(transaction)
+  return rows
+}
+
+function arrange(cells: Cell[], span: Span, picked: string | undefined): Omit<Timeline, 'span'> {
+  const totals = new Map<string, number>()
+  let hits = 0
+  for (const cell of cells) {
+    hits += cell.hits
+    if (cell.host !== null) totals.set(cell.host, (totals.get(cell.host) ?? 0) + cell.hits)
+  }
+  const hosts = [...totals]
+    .map(([name, hits]): Ranked => ({ name, hits }))
+    .sort((a, b) => b.hits - a.hits || (a.name < b.name ? -1 : 1))
+  const drawn = picked === undefined ? hosts.slice(0, DRAWN_HOSTS).map(({ name }) => name) : [picked]
+  const buckets = (span.to - span.from) / span.bucket
+  const series = drawn.map((host): Series => ({ host, hits: zeros(buckets) }))
+  const rest: Series = { host: null, hits: zeros(buckets) }
+  const byHost = new Map(series.map(each => [each.host, each]))
+  for (const { at, host, hits } of cells)
+    (byHost.get(host) ?? rest).hits[(at.getTime() - span.from) / span.bucket]! += hits
+  const hostCount = cells[0]?.hosts ?? 0
+  if (picked !== undefined) return { hits: totals.get(picked) ?? 0, hosts, hostCount, series }
+  return { hits, hosts, hostCount, series: hostCount > drawn.length ? [...series, rest] : series }
+}
+
+const zeros = (length: number) => new Array<number>(length).fill(0)
+
+/** Where the hits of a span come from, and which were late. */
+export const breakdown =
+  ({ range, host }: Selection) =>
+  async (transaction: Transaction): Promise<Breakdown> => {
+    const span = await spanIn(transaction, range)
+    if (!span) return { referrers: NONE, countries: NONE, late: [] }
+    const rows = sql<SqlBool>`${within(span)} and ${host === undefined ? sql`true` : sql`host = ${host}`}`
+    return {
+      referrers: await rank(transaction, 'aggregated_web_traffic', 'referrer', rows),
+      countries: await rank(transaction, 'aggregated_web_traffic_by_country', 'country', rows),
+      late: await lateHits(transaction, rows),
+    }
+  }
+
+const NONE: Ranking = { top: [], names: 0, hits: 0 }
+
+const within = ({ from, to }: Pick<Span, 'from' | 'to'>) =>
+  sql<SqlBool>`window_start >= ${new Date(from)} and window_start < ${new Date(to)}`
+
+/** The most frequent names among the rows. */
+export async function rank(
+  transaction: Transaction,
+  table: 'aggregated_web_traffic' | 'aggregated_web_traffic_by_country',
+  column: 'host' | 'referrer' | 'country',
+  rows: ReturnType<typeof sql<SqlBool>>,
+): Promise<Ranking> {
+  const found = await sql<Ranked & { names: number; all: number }>`
+    select left(name, ${MOST_OF_A_NAME}) as name, hits, names, "all"
+    from (
+      select ${sql.ref(column)} as name, sum(num_hits)::bigint as hits, count(*) over () as names,
+        (sum(sum(num_hits)) over ())::bigint as "all"
+      from ${sql.table(table)} where ${rows}
+      group by 1 order by 2 desc, 1 limit ${TOP}) top`.execute(transaction)
+  const [first] = found.rows
+  return {
+    top: found.rows.map(({ name, hits }) => ({ name, hits })),
+    names: first?.names ?? 0,
+    hits: first?.all ?? 0,
+  }
+}
+
+function lateHits(transaction: Transaction, rows: ReturnType<typeof sql<SqlBool>>): Promise<LateHits[]> {
+  return transaction
+    .selectFrom('late_deltas')
+    .select(['kafka_partition as partition', 'cause', sql<number>`sum(num_hits)::bigint`.as('hits')])
+    .where('brought_in', 'is', null)
+    .where(rows)
+    .groupBy(['kafka_partition', 'cause'])
+    .orderBy('kafka_partition')
+    .orderBy('cause')
+    .limit(MOST_PARTITIONS)
+    .execute()
+}
+
+async function spanIn(transaction: Transaction, range: Selection['range']): Promise<Span | undefined> {
+  const extent = await extentOf(transaction)
+  return extent && spanOf(range ?? { name: defaultRange(extent.windowSize) }, extent)
+}
+
+async function extentOf(transaction: Transaction): Promise<Extent | undefined> {
+  const end = (order: 'asc' | 'desc') =>
+    transaction
+      .selectFrom('window_results')
+      .select(['window_start', 'window_end'])
+      .orderBy('window_start', order)
+      .limit(1)
+      .executeTakeFirst()
+  const [first, last] = [await end('asc'), await end('desc')]
+  if (!first || !last) return undefined
+  const start = last.window_start.getTime()
+  return { first: first.window_start.getTime(), last: start, windowSize: last.window_end.getTime() - start }
+}

@@ -1,0 +1,131 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Client } from '@temporalio/client'
+import { explain } from '../cli/database'
+import { Pipeline } from '../cli/pipeline'
+import type { Config } from '../config'
+import { windowId } from '../core/names'
+import { topicOffsets, withAdmin } from '../kafka/client'
+import type { Db } from '../postgres/database'
+import { windowProgress, type WindowProgress } from '../workflows/messages'
+import type { Live, PartitionEnd, PipelineNow, ResultsNow } from './messages'
+import { pipelineNow, shownWindows, type WorkflowLink } from './pipeline-now'
+import { Poll } from './poll'
+import { reading } from './reading'
+import { TemporalLink } from './temporal-link'
+import { windowPage } from './windows'
+
+/** Questions cost the pipeline's workers time: a window is asked for as often as it takes to see it fill. */
+const ASK_BETWEEN = { least: 1_000, most: 5_000 }
+const PROGRESS_WITHIN = 2_000
+const MOST_REASONS = 50
+
+/**
+ * What is told to everybody who watches: asked of Temporal, Kafka and Postgres once for all of them, and only while
+ * there is somebody. None of the three waits for another.
+ */
+export class Watch {
+  private readonly watchers = new Set<(live: Live) => void>()
+  private readonly temporal = new TemporalLink()
+  private readonly pipeline: Poll<PipelineNow>
+  private readonly kafka: Poll<PartitionEnd[]>
+  private readonly results: Poll<ResultsNow>
+
+  constructor(
+    private readonly config: Config,
+    private readonly db: Db,
+    private readonly link: WorkflowLink,
+  ) {
+    const interval = () => {
+      const size = this.pipeline.heard.value?.windowSize ?? 0
+      return Math.min(Math.max(size / 20, ASK_BETWEEN.least), ASK_BETWEEN.most)
+    }
+    const tell = () => this.tell()
+    this.pipeline = new Poll(() => this.temporal.use(client => this.askPipeline(client)), interval, tell)
+    this.kafka = new Poll(() => this.askKafka(), interval, tell)
+    this.results = new Poll(() => this.askPostgres(), interval, tell)
+  }
+
+  /** Tells what is known at once, and whatever is heard from then on. Returns what ends it. */
+  join(watcher: (live: Live) => void): () => void {
+    this.watchers.add(watcher)
+    for (const poll of [this.pipeline, this.kafka, this.results]) poll.start()
+    watcher(this.live)
+    return () => {
+      if (this.watchers.delete(watcher) && this.watchers.size === 0) this.rest()
+    }
+  }
+
+  get watched(): number {
+    return this.watchers.size
+  }
+
+  async end(): Promise<void> {
+    this.watchers.clear()
+    this.rest()
+    await this.temporal.close()
+  }
+
+  private rest(): void {
+    for (const poll of [this.pipeline, this.kafka, this.results]) poll.end()
+  }
+
+  private tell(): void {
+    const { live } = this
+    for (const watcher of this.watchers) watcher(live)
+  }
+
+  private get live(): Live {
+    return {
+      at: Date.now(),
+      pipeline: this.pipeline.heard,
+      kafka: this.kafka.heard,
+      results: this.results.heard,
+    }
+  }
+
+  private async askPipeline(client: Client): Promise<PipelineNow> {
+    const status = await new Pipeline(client, this.config).requireStatus()
+    const { group } = status.settings
+    const starts = shownWindows(status.ledger.openWindows)
+    const asked = starts.map(async start => {
+      const asking = client.workflow.getHandle(windowId(group, start)).query(windowProgress)
+      return [start, await answerOf(asking)] as const
+    })
+    return pipelineNow(status, new Map(await Promise.all(asked)), this.link)
+  }
+
+  private askKafka(): Promise<PartitionEnd[]> {
+    return withAdmin(this.config.brokers, admin => topicOffsets(admin, this.config.settings.topic))
+  }
+
+  private async askPostgres(): Promise<ResultsNow> {
+    try {
+      return await reading(this.db, async transaction => ({
+        newest: (await windowPage()(transaction)).windows,
+        rejected: await transaction
+          .selectFrom('rejected_counts')
+          .select(({ fn }) => ['reason', fn.sum<number>('records').as('records')])
+          .groupBy('reason')
+          .orderBy('records', 'desc')
+          .orderBy('reason')
+          .limit(MOST_REASONS)
+          .execute(),
+      }))
+    } catch (error) {
+      throw explain(error, this.config)
+    }
+  }
+}
+
+/** A window that was announced and has no workflow yet, or that nobody answers for now, is shown without figures. */
+async function answerOf(asking: Promise<WindowProgress>): Promise<WindowProgress | undefined> {
+  const patience = new AbortController()
+  try {
+    return await Promise.race([
+      asking.catch(() => undefined),
+      sleep(PROGRESS_WITHIN, undefined, { signal: patience.signal }).catch(() => undefined),
+    ])
+  } finally {
+    patience.abort()
+  }
+}

@@ -1,0 +1,59 @@
+import { sql, type SqlBool } from 'kysely'
+import type { Transaction } from '../postgres/database'
+import type { WindowPage, WindowResult, WindowSummary } from './messages'
+import { rank } from './traffic'
+
+const PAGE = 12
+
+/** Windows that have a result, newest first, from the newest or from before a time. */
+export const windowPage =
+  (before?: number) =>
+  async (transaction: Transaction): Promise<WindowPage> => {
+    const rows = await summaries(transaction)
+      .$if(before !== undefined, query => query.where('window_start', '<', new Date(before!)))
+      .orderBy('window_start', 'desc')
+      .limit(PAGE + 1)
+      .execute()
+    return { windows: rows.slice(0, PAGE).map(summary), older: rows.length > PAGE }
+  }
+
+/** What Postgres has of one window. */
+export const windowResult =
+  (start: number) =>
+  async (transaction: Transaction): Promise<WindowResult | null> => {
+    const row = await summaries(transaction)
+      .select('partitions')
+      .where('window_start', '=', new Date(start))
+      .executeTakeFirst()
+    if (!row) return null
+    const rows = sql<SqlBool>`window_start = ${new Date(start)}`
+    return {
+      ...summary(row),
+      hosts: await rank(transaction, 'aggregated_web_traffic', 'host', rows),
+      referrers: await rank(transaction, 'aggregated_web_traffic', 'referrer', rows),
+      countries: await rank(transaction, 'aggregated_web_traffic_by_country', 'country', rows),
+      read: row.partitions.map(({ partition, from, last }) => ({ partition, from, last })),
+    }
+  }
+
+function summaries(transaction: Transaction) {
+  return transaction
+    .selectFrom('traffic_windows')
+    .select(['window_start', 'window_end', 'status', 'num_hits', 'late_hits', 'groups'])
+    .select(['revision', 'closed_at'])
+}
+
+type Row = Awaited<ReturnType<ReturnType<typeof summaries>['execute']>>[number]
+
+function summary(row: Row): WindowSummary {
+  return {
+    start: row.window_start.getTime(),
+    end: row.window_end.getTime(),
+    status: row.status,
+    hits: row.num_hits,
+    late: row.late_hits,
+    groups: row.groups,
+    revision: row.revision,
+    closedAt: row.closed_at.getTime(),
+  }
+}
