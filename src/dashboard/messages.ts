@@ -122,10 +122,18 @@ export interface PipelineNow {
   openCount: number
   /** The oldest and the newest of them, oldest first. */
   open: OpenWindow[]
-  /** What the oldest open window waits for, as a sentence; null where there is none. */
-  waiting: string | null
+  /** What holds the oldest open window; null where none is open. */
+  waiting: Waiting | null
   partitions: PartitionNow[]
   workflow: string | null
+}
+
+/** Which partitions have to reach which event time before a window goes on. */
+export interface Waiting {
+  until: number
+  /** The first of them. */
+  partitions: number[]
+  count: number
 }
 
 export interface OpenWindow {

@@ -14,12 +14,15 @@ const TYPES = {
   'favicon.svg': 'image/svg+xml',
 }
 
-/** The page as the build left it, by path. */
-export function pageFiles(folder = join(__dirname, 'page')): Map<string, PageFile> {
+/** Where the build leaves the page. */
+const FOLDER = join(__dirname, '..', '..', 'dist', 'dashboard', 'page')
+
+/** The page, by path. */
+export function pageFiles(): Map<string, PageFile> {
   try {
     const files = Object.entries(TYPES).map(([name, type]): [string, PageFile] => [
       `/${name}`,
-      { type, body: readFileSync(join(folder, name)) },
+      { type, body: readFileSync(join(FOLDER, name)) },
     ])
     const found = new Map(files)
     found.set('/', found.get('/index.html')!)

@@ -1,12 +1,12 @@
 import { Ledger } from '../core/ledger'
 import { windowId, ingestId } from '../core/names'
-import { formatInstant, formatWindow } from '../core/tumbling-window'
 import { watermark } from '../core/watermark'
 import type { IngestStatus, WindowProgress } from '../workflows/messages'
-import type { OpenWindow, PartitionNow, PipelineNow } from './messages'
+import type { OpenWindow, PartitionNow, PipelineNow, Waiting } from './messages'
 
 /** Open windows that are shown, of the oldest and of the newest ones each: each is a query to its workflow. */
 const SHOWN = 6
+const NAMED_PARTITIONS = 5
 
 export type WorkflowLink = (workflowId: string) => string | null
 
@@ -52,7 +52,7 @@ export function pipelineNow(
         workflow: link(windowId(group, start)),
       }
     }),
-    waiting: waitingFor(ledger, windowSize),
+    waiting: waitingFor(ledger),
     partitions: partitionsOf(ledger, watermarkDelay),
     workflow: link(ingestId(group)),
   }
@@ -64,15 +64,10 @@ function stateOf({ pollers, running, paused }: IngestStatus): PipelineNow['state
   return paused > 0 ? 'paused' : 'stopped'
 }
 
-function waitingFor(ledger: Ledger, windowSize: number): string | null {
-  const oldest = ledger.oldestWaiting
-  if (!oldest) return null
-  const { start, until, holders } = oldest
-  const name = formatWindow(start, windowSize)
-  if (holders.length === 0) return `${name} is held by no partition.`
-  const named = holders.slice(0, 5).join(', ')
-  const more = holders.length > 5 ? ` and ${holders.length - 5} more` : ''
-  return `${name} needs ${formatInstant(until)} of partition ${named}${more}.`
+function waitingFor({ oldestWaiting }: Ledger): Waiting | null {
+  if (!oldestWaiting) return null
+  const { until, holders } = oldestWaiting
+  return { until, partitions: holders.slice(0, NAMED_PARTITIONS), count: holders.length }
 }
 
 function partitionsOf(ledger: Ledger, watermarkDelay: number): PartitionNow[] {

@@ -58,7 +58,7 @@ export class Dashboard {
   ) {
     this.db = openDatabase(config.postgres, CONNECTIONS)
     this.link = workflowLinks(options.webUi, options.namespace)
-    this.watch = new Watch(config, this.db, this.link)
+    this.watch = new Watch(config, this.link)
     this.server = createServer((request, response) => void this.handle(request, response))
   }
 
@@ -95,32 +95,33 @@ export class Dashboard {
         response.setHeader('allow', 'GET')
         return fail(response, 405, 'There is nothing here that can be changed.')
       }
-      await this.route(new URL(request.url ?? '/', 'http://localhost'), response)
+      const [path = '', ...query] = (request.url ?? '').split('?')
+      await this.route(path, new URLSearchParams(query.join('?')), response)
     } catch (error) {
       this.failWith(response, error)
     }
   }
 
-  private async route({ pathname, searchParams }: URL, response: ServerResponse): Promise<void> {
-    const file = this.files.get(pathname)
+  private async route(path: string, query: URLSearchParams, response: ServerResponse): Promise<void> {
+    const file = this.files.get(path)
     if (file) {
       response.writeHead(200, { 'content-type': file.type, 'cache-control': 'no-cache' })
       response.end(file.body)
-    } else if (pathname === '/api/live') {
-      parseNothing(searchParams)
+    } else if (path === '/api/live') {
+      parseNothing(query)
       this.stream(response)
-    } else if (Object.hasOwn(this.answers, pathname)) {
-      const body = await this.answer(pathname, searchParams)
+    } else if (Object.hasOwn(this.answers, path)) {
+      const body = await this.answer(path, query)
       response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
       response.end(body)
     } else fail(response, 404, 'There is nothing here.')
   }
 
-  private answer(pathname: string, query: URLSearchParams): Promise<string> {
-    const key = `${pathname}?${query.toString()}`
+  private answer(path: string, query: URLSearchParams): Promise<string> {
+    const key = `${path}?${query.toString()}`
     const known = this.underWay.get(key)
     if (known) return known
-    const answer = reading(this.db, this.answers[pathname]!(query))
+    const answer = reading(this.db, this.answers[path]!(query))
       .then(value => JSON.stringify(value))
       .finally(() => this.underWay.delete(key))
     this.underWay.set(key, answer)

@@ -31,6 +31,9 @@ export interface Extent {
 /** So many points are drawn at most. */
 export const MAX_BUCKETS = 400
 
+/** Buckets are so many times as long as they have to be at most. */
+const COARSEST = 4
+
 /** Lengths of buckets that people read easily, shortest first. */
 const LENGTHS = [
   ...[1, 2, 5, 10, 15, 30].map(n => n * SECOND),
@@ -54,7 +57,9 @@ export function spanOf(range: Range, extent: Extent): Span | undefined {
 /** The shortest length that divides a range into no more than {@link MAX_BUCKETS}, with room for one that it only touches. */
 export function bucketFor(length: number, windowSize: number): number {
   const least = Math.max(windowSize, length / (MAX_BUCKETS - 1))
-  const nice = LENGTHS.find(candidate => candidate >= least && candidate % windowSize === 0)
+  const nice = LENGTHS.find(
+    candidate => candidate >= least && candidate <= COARSEST * least && candidate % windowSize === 0,
+  )
   return nice ?? ceil(least, windowSize)
 }
 

@@ -1,4 +1,5 @@
 import { sql, type SqlBool } from 'kysely'
+import { MAX_REFERRER_LENGTH } from '../core/event'
 import type { Transaction } from '../postgres/database'
 import type { Breakdown, LateHits, Ranked, Ranking, Series, Span, Timeline } from './messages'
 import type { Selection } from './request'
@@ -9,8 +10,6 @@ const LISTED_HOSTS = 50
 /** Hosts with a colour of their own. */
 const DRAWN_HOSTS = 7
 const TOP = 10
-/** What strangers send may be a megabyte long; nobody reads on. */
-const MOST_OF_A_NAME = 2_000
 const MOST_PARTITIONS = 1_000
 
 /** Hits by bucket and host. */
@@ -102,7 +101,7 @@ export async function rank(
   rows: ReturnType<typeof sql<SqlBool>>,
 ): Promise<Ranking> {
   const found = await sql<Ranked & { names: number; all: number }>`
-    select left(name, ${MOST_OF_A_NAME}) as name, hits, names, "all"
+    select left(name, ${MAX_REFERRER_LENGTH}) as name, hits, names, "all"
     from (
       select ${sql.ref(column)} as name, sum(num_hits)::bigint as hits, count(*) over () as names,
         (sum(sum(num_hits)) over ())::bigint as "all"

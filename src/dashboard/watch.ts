@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
+import { sql } from 'kysely'
 import { explain } from '../cli/database'
 import { Pipeline } from '../cli/pipeline'
 import type { Config } from '../config'
 import { windowId } from '../core/names'
 import { topicOffsets, withAdmin } from '../kafka/client'
-import type { Db } from '../postgres/database'
+import { openDatabase, type Db } from '../postgres/database'
 import { windowProgress, type WindowProgress } from '../workflows/messages'
 import type { Live, PartitionEnd, PipelineNow, ResultsNow } from './messages'
 import { pipelineNow, shownWindows, type WorkflowLink } from './pipeline-now'
@@ -25,6 +26,7 @@ const MOST_REASONS = 50
  */
 export class Watch {
   private readonly watchers = new Set<(live: Live) => void>()
+  private readonly db: Db
   private readonly temporal = new TemporalLink()
   private readonly pipeline: Poll<PipelineNow>
   private readonly kafka: Poll<PartitionEnd[]>
@@ -32,9 +34,10 @@ export class Watch {
 
   constructor(
     private readonly config: Config,
-    private readonly db: Db,
     private readonly link: WorkflowLink,
   ) {
+    // A connection of its own: it does not wait behind what somebody looks up.
+    this.db = openDatabase(config.postgres, 1)
     const interval = () => {
       const size = this.pipeline.heard.value?.windowSize ?? 0
       return Math.min(Math.max(size / 20, ASK_BETWEEN.least), ASK_BETWEEN.most)
@@ -63,6 +66,7 @@ export class Watch {
     this.watchers.clear()
     this.rest()
     await this.temporal.close()
+    await this.db.destroy()
   }
 
   private rest(): void {
@@ -104,7 +108,7 @@ export class Watch {
         newest: (await windowPage()(transaction)).windows,
         rejected: await transaction
           .selectFrom('rejected_counts')
-          .select(({ fn }) => ['reason', fn.sum<number>('records').as('records')])
+          .select(['reason', sql<number>`sum(records)::bigint`.as('records')])
           .groupBy('reason')
           .orderBy('records', 'desc')
           .orderBy('reason')

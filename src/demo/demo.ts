@@ -4,11 +4,12 @@ import { UserError } from '../cli/errors'
 import { startPipeline } from '../cli/start'
 import { pipelineStatus, type PipelineStatus } from '../cli/status'
 import { loadConfig, type Config } from '../config'
+import { Dashboard } from '../dashboard/server'
 import { kafkaClient } from '../kafka/client'
 import { openDatabase, type Db } from '../postgres/database'
 import { createDatabase, migrate } from '../postgres/migrate'
 import { storedTotals } from '../postgres/totals'
-import { withTemporal } from '../temporal'
+import { temporalConfig, withTemporal } from '../temporal'
 import { produce } from '../traffic/produce'
 import { accessLogSource, liveSource, type Source } from '../traffic/source'
 import { Stage } from './stage'
@@ -45,10 +46,13 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
     const config = loadConfig()
     await createDatabase(config.postgres)
     const db = openDatabase(config.postgres, 2)
+    const webUi = process.env.TEMPORAL_UI_URL
+    const dashboard = new Dashboard(config, { webUi, namespace: temporalConfig().namespace })
     try {
       await migrate(db)
-      return await play(options, config, db, stage)
+      return await play(options, config, db, stage, dashboard)
     } finally {
+      await dashboard.end()
       await db.destroy()
     }
   } catch (error) {
@@ -60,7 +64,13 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
   }
 }
 
-async function play(options: DemoOptions, config: Config, db: Db, stage: Stage): Promise<boolean> {
+async function play(
+  options: DemoOptions,
+  config: Config,
+  db: Db,
+  stage: Stage,
+  dashboard: Dashboard,
+): Promise<boolean> {
   const ended = new AbortController()
   const signal = AbortSignal.any([options.signal, ended.signal])
   const traffic = sendTraffic(options, config, signal)
@@ -72,6 +82,7 @@ async function play(options: DemoOptions, config: Config, db: Db, stage: Stage):
   stage.startWorker()
   say(await startPipeline(config, 1, 'earliest'))
   say(`Temporal Web UI: ${pc.bold(process.env.TEMPORAL_UI_URL ?? '')} (workflows "demo/window/…")`)
+  say(`Dashboard:       ${pc.bold(await dashboard.start())}`)
   console.log(pc.bold(heading()))
   const watch = new Watch(config, db, stage)
   if (options.duration !== undefined && options.log === undefined)

@@ -17,6 +17,7 @@ const TITLES: Record<RangeName, string> = {
 
 /** A list shows no more of a name. */
 const NAME_IN_LIST = 60
+const SETTLED = 150
 
 /** The fields by which a person chooses range and host. */
 export class Choices {
@@ -25,12 +26,17 @@ export class Choices {
   private readonly to = find<HTMLInputElement>('#to')
   private readonly problem = find('#custom-problem')
   private listed = ''
+  private passing: ReturnType<typeof setTimeout> | undefined
 
   constructor(change: (choice: Choice) => void) {
     const ranges = find('#ranges')
     for (const name of Object.keys(RANGES) as RangeName[]) {
       const radio = make('input', { attributes: { type: 'radio', name: 'range', value: name } })
-      radio.addEventListener('change', () => change({ range: name, from: undefined, to: undefined }))
+      radio.addEventListener('change', () => {
+        // The arrow keys pass through all between.
+        clearTimeout(this.passing)
+        this.passing = setTimeout(() => change({ range: name, from: undefined, to: undefined }), SETTLED)
+      })
       ranges.append(make('label', {}, radio, make('span', {}, TITLES[name])))
     }
     this.host.addEventListener('change', () =>

@@ -27,13 +27,6 @@ export class Glance {
       setText(find('#pipeline'), `${now.group} on ${now.topic}: ${now.state}`)
       setText(find('#open-count'), count(now.openCount))
       setText(
-        find('#late'),
-        share(
-          all(partition => partition.late),
-          records,
-        ),
-      )
-      setText(
         find('#rejected'),
         share(
           all(partition => partition.rejected),

@@ -1,7 +1,7 @@
 import { formatWindow } from '../../core/tumbling-window'
-import type { OpenWindow, PipelineNow } from '../messages'
+import type { OpenWindow, PipelineNow, Waiting } from '../messages'
 import { find, Keyed, make, outward, setText } from './dom'
-import { count, roughly } from './format'
+import { clock, count, roughly } from './format'
 
 const STATES = {
   opening: 'opening',
@@ -40,12 +40,13 @@ export class OpenWindows {
     if (!shown) return
     this.cards.show(shown.open)
     const hidden = shown.openCount - shown.open.length
-    const between = hidden > 0 ? `the oldest and the newest of ${count(shown.openCount)}. ` : ''
-    const closed = `${count(shown.closed)} told to close so far. `
-    setText(
-      this.note,
-      shown.openCount === 0 ? `None is open. ${closed}` : between + closed + (shown.waiting ?? ''),
-    )
+    const sentences = [
+      shown.openCount === 0 ? 'None is open.' : null,
+      hidden > 0 ? `The oldest and the newest of ${count(shown.openCount)}.` : null,
+      shown.waiting && heldBy(shown.waiting),
+      `${count(shown.closed)} told to close so far.`,
+    ]
+    setText(this.note, sentences.filter(sentence => sentence !== null).join(' '))
   }
 
   private card(window: OpenWindow): { element: HTMLElement; update: (window: OpenWindow) => void } {
@@ -89,4 +90,10 @@ export class OpenWindows {
     if (now < due) return `waits ${roughly(due - now)} for stragglers`
     return 'waits for every partition to get there'
   }
+}
+
+function heldBy({ until, partitions, count: all }: Waiting): string {
+  if (all === 0) return 'No partition holds the oldest.'
+  const more = all > partitions.length ? ` and ${count(all - partitions.length)} more` : ''
+  return `The oldest waits for partition ${partitions.join(', ')}${more} to reach ${clock(until)}.`
 }

@@ -3,6 +3,9 @@ import { find, Keyed, make, setText } from './dom'
 import { clock, count, instant, roughly, share } from './format'
 import { bar } from './ranking'
 
+/** Columns of the last row that are not aligned to the right. */
+const LEFT = new Set([1, 2, 6])
+
 interface Row extends PartitionNow {
   /** Null where Kafka does not say where the partition ends. */
   lag: number | null
@@ -92,7 +95,7 @@ export class Partitions {
       `${count(late)} (${share(late, records)})`,
       count(all(({ lateInRange }) => lateInRange)),
       count(all(({ rejected }) => rejected)),
-    ].map((text, i) => make('td', { class: i === 2 ? '' : 'number' }, text))
+    ].map((text, i) => make('td', { class: LEFT.has(i) ? '' : 'number' }, text))
     find('#partitions tfoot').replaceChildren(
       make('tr', {}, make('th', { attributes: { scope: 'row' } }, 'All'), ...cells),
     )

@@ -28,7 +28,7 @@ export function plot(
 ): UPlot {
   const stack = current()
   const dense = stack.starts.length > 150
-  const bars = UPlot.paths.bars!({ size: [dense ? 1 : 0.82, 80], align: 1, gap: 0 })
+  const bars = UPlot.paths.bars!({ size: [dense ? 1 : 0.86, 160], align: 1, gap: 0 })
   const axis = {
     stroke: colour('--muted'),
     grid: { stroke: colour('--grid'), width: 1 },
@@ -43,7 +43,7 @@ export function plot(
     {
       width: Math.max(container.clientWidth, 200),
       height: HEIGHT,
-      padding: [12, 8, 0, 0],
+      padding: [12, 36, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       tzDate: seconds => UPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC'),
@@ -54,6 +54,7 @@ export function plot(
       axes: [
         {
           ...axis,
+          size: 30,
           grid: { show: false },
           space: 90,
           values: (_, splits, __, ___, step) => times(splits, step),

@@ -1,0 +1,103 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { program } from '../../src/cli/program'
+import { anyFreePort } from '../../src/cluster/ports'
+
+/** The dashboard as a user starts it: a process of its own, that says where it is. */
+export class DashboardProcess {
+  readonly errors: string[] = []
+
+  private constructor(
+    private readonly process: ChildProcess,
+    readonly address: string,
+  ) {}
+
+  static async start(environment: Record<string, string>, ...args: string[]): Promise<DashboardProcess> {
+    const port = await anyFreePort()
+    const child = spawn(process.execPath, [program, 'dashboard', '--port', String(port), ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...(process.env as Record<string, string>), LOG_LEVEL: 'error', ...environment },
+    })
+    for await (const line of createInterface(child.stdout)) {
+      const address = /http:\/\/127\.0\.0\.1:\d+\//.exec(line)?.[0]
+      if (address !== undefined) return new DashboardProcess(child, address)
+    }
+    throw new Error('the dashboard has ended without saying where it is')
+  }
+
+  get runs(): boolean {
+    return this.process.exitCode === null && this.process.signalCode === null
+  }
+
+  /** Ends it as an operator would; its exit code. */
+  async end(): Promise<number | null> {
+    if (!this.runs) return this.process.exitCode
+    const exited = once(this.process, 'exit') as Promise<[number | null]>
+    this.process.kill('SIGTERM')
+    return (await exited)[0]
+  }
+}
+
+/** A page, and everything that it should not do: run into errors, break its policy, ask others, open dialogs. */
+export class WatchedPage {
+  readonly misdeeds: string[] = []
+
+  private constructor(readonly page: Page) {}
+
+  static async open(
+    browser: Browser,
+    address: string,
+    options: BrowserContextOptions = {},
+  ): Promise<WatchedPage> {
+    const viewport = { width: 1300, height: 950 }
+    const page = await browser.newPage({ viewport, locale: 'en-US', ...options })
+    const watched = new WatchedPage(page)
+    const note = (kind: string, what: string) => void watched.misdeeds.push(`${kind}: ${what}`)
+    page.on('pageerror', error => note('error', error.message))
+    page.on('dialog', dialog => {
+      note('dialog', dialog.message())
+      void dialog.dismiss()
+    })
+    page.on('request', request => {
+      if (!request.url().startsWith(address)) note('request', request.url())
+    })
+    await page.exposeFunction('noteViolation', (what: string) => note('violation', what))
+    await page.addInitScript(
+      `addEventListener('securitypolicyviolation', e => noteViolation(e.violatedDirective + ' ' + e.blockedURI))`,
+    )
+    await page.goto(address)
+    return watched
+  }
+
+  /** The rows of a table as their texts, a list of cells each. */
+  async rows(table: string): Promise<string[][]> {
+    const rows = await this.page.locator(`${table} tbody tr`).all()
+    return Promise.all(rows.map(row => row.locator('th, td').allInnerTexts()))
+  }
+
+  text(selector: string): Promise<string> {
+    return this.page.locator(selector).innerText()
+  }
+
+  /** Presses the tabulator until the focus is on what a selector means. */
+  async tabTo(selector: string): Promise<void> {
+    for (let presses = 0; presses < 80; presses++) {
+      await this.page.keyboard.press('Tab')
+      if (await this.page.evaluate<boolean>(`document.activeElement.matches(${JSON.stringify(selector)})`))
+        return
+    }
+    throw new Error(`the tabulator does not lead to ${selector}`)
+  }
+
+  get query(): URLSearchParams {
+    return new URL(this.page.url()).searchParams
+  }
+
+  close(): Promise<void> {
+    return this.page.context().close()
+  }
+}
+
+export const figure = (text: string) => Number(text.replaceAll(',', ''))
