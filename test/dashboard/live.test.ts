@@ -157,7 +157,7 @@ test('an open window appears, fills and closes; then every figure is what Postgr
       ),
     SHOWN_WITHIN,
   )
-  expect(await watched.text('#late')).toBe('3 (10.3%)')
+  expect(await watched.text('#late')).toBe('3')
   expect(await watched.text('#lag')).toBe('0')
   expect(watched.misdeeds).toEqual([])
 }, 180_000)

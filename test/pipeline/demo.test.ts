@@ -63,7 +63,8 @@ test('a demo that ends by itself adds up, and takes everything down that it star
 
 test('Ctrl-C in the middle of a demo takes everything down that it started', async () => {
   const { demo, printed, ended } = startDemo('--rate', '200')
-  await printed(/windows open/)
+  const [, dashboard] = /Dashboard: .*(http:\/\/127\.0\.0\.1:\d+\/)/.exec(await printed(/windows open/))!
+  expect(await (await fetch(dashboard!)).text()).toContain('<h1>Web traffic</h1>')
   demo.kill('SIGINT')
   expect(await ended).toEqual([0, null])
   expect(await stillAnswering(await printed(/./))).toEqual([])

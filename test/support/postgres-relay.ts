@@ -1,12 +1,15 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 
-/** Stands before Postgres at an address of its own, and can be away while the server itself goes on for others. */
+/** Stands before Postgres, or another server, at an address of its own, and can be away while the server itself goes on for others. */
 export class PostgresRelay {
   private server: Server | undefined
   private readonly sockets = new Set<Socket>()
   private port = 0
-  private readonly target = new URL(process.env.POSTGRES_URL!)
+  /** Bytes that went through, both ways. */
+  passed = 0
+
+  constructor(private readonly target = new URL(process.env.POSTGRES_URL!)) {}
 
   get url(): string {
     const url = new URL(this.target)
@@ -39,6 +42,7 @@ export class PostgresRelay {
     ] as const) {
       this.sockets.add(one)
       one.pipe(other)
+      one.on('data', (data: Buffer) => (this.passed += data.length))
       one.on('error', () => undefined)
       one.once('close', () => {
         this.sockets.delete(one)

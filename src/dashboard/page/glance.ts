@@ -1,6 +1,6 @@
 import type { Live, PartitionNow } from '../messages'
 import { find, make, setText } from './dom'
-import { clock, count, share } from './format'
+import { clock, count } from './format'
 import { lagOf } from './partitions'
 
 /** So long ago that the difference to now is a rate. */
@@ -26,13 +26,7 @@ export class Glance {
       const lags = now.partitions.map(partition => lagOf(partition, live.kafka.value))
       setText(find('#pipeline'), `${now.group} on ${now.topic}: ${now.state}`)
       setText(find('#open-count'), count(now.openCount))
-      setText(
-        find('#rejected'),
-        share(
-          all(partition => partition.rejected),
-          records,
-        ),
-      )
+      setText(find('#rejected'), count(all(partition => partition.rejected)))
       setText(find('#lag'), lags.includes(null) ? 'unknown' : count(lags.reduce<number>((a, b) => a + b!, 0)))
       this.rate(live.pipeline.at!, records)
     }

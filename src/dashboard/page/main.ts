@@ -3,7 +3,7 @@ import type { Breakdown, Live, Ranking, ResultsNow, Timeline, WindowDetail, Wind
 import { choiceAddress, readChoice, selectionQuery, type Choice } from './choice'
 import { Choices } from './choices'
 import { find, make, setText } from './dom'
-import { count, countryName, instant, length, share, visible } from './format'
+import { count, countryName, instant, length, visible } from './format'
 import { Glance } from './glance'
 import { Loader } from './loader'
 import { OpenWindows } from './open-windows'
@@ -102,8 +102,7 @@ function showTimeline(found: Timeline): void {
 function showBreakdown({ referrers, countries, late }: Breakdown): void {
   fill('referrers', 'Referrer', referrers, referrerName)
   fill('countries', 'Country', countries, countryName)
-  const lateHits = late.reduce((sum, { hits }) => sum + hits, 0)
-  setText(find('#late'), `${count(lateHits)} (${share(lateHits, lateHits + referrers.hits)})`)
+  setText(find('#late'), count(late.reduce((sum, { hits }) => sum + hits, 0)))
   partitions.showLate(late)
 }
 
@@ -134,6 +133,7 @@ function hear(live: Live): void {
 }
 
 function showRejected(rejected: ResultsNow['rejected']): void {
+  if (JSON.stringify(rejected) === JSON.stringify(known?.rejected)) return
   const all = rejected.reduce((sum, { records }) => sum + records, 0)
   const rows = rejected.map(({ reason, records }) => ({ name: reason, hits: records }))
   const labels = { name: 'Reason', figure: 'Records', show: visible, caption: 'Rejected records by reason' }

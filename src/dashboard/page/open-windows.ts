@@ -88,7 +88,7 @@ export class OpenWindows {
   private phase({ end, due }: OpenWindow, now: number): string {
     if (now < end) return `ends in ${roughly(end - now)}`
     if (now < due) return `waits ${roughly(due - now)} for stragglers`
-    return 'waits for every partition to get there'
+    return 'waits for every partition'
   }
 }
 
