@@ -2,7 +2,8 @@ import { Client, Connection, isGrpcServiceError, ServiceError } from '@temporali
 import { UserError } from '../cli/errors'
 import { temporalConfig, unreachable } from '../temporal'
 
-const ANSWER_WITHIN = 8_000
+const CONNECT_WITHIN = 4_000
+const ANSWER_WITHIN = 10_000
 
 /** One connection to Temporal, opened when it is first needed and again after a failure. */
 export class TemporalLink {
@@ -10,15 +11,31 @@ export class TemporalLink {
 
   /** @throws UserError that says in one line why nothing answers */
   async use<T>(ask: (client: Client) => Promise<T>): Promise<T> {
-    const { connectionOptions, namespace } = temporalConfig()
+    const client = await this.client()
     try {
-      this.connection ??= await Connection.connect({ connectTimeout: '5s', ...connectionOptions })
-      const client = new Client({ connection: this.connection, namespace })
       return await client.withDeadline(Date.now() + ANSWER_WITHIN, () => ask(client))
     } catch (error) {
       if (error instanceof UserError) throw error
       await this.close()
       throw error instanceof ServiceError || isGrpcServiceError(error) ? unreachable(error) : error
+    }
+  }
+
+  /** Of a server that answers: a query that is not answered then means that no worker does. */
+  private async client(): Promise<Client> {
+    const { connectionOptions, namespace } = temporalConfig()
+    try {
+      const connection = (this.connection ??= await Connection.connect({
+        connectTimeout: CONNECT_WITHIN,
+        ...connectionOptions,
+      }))
+      await connection.withDeadline(Date.now() + CONNECT_WITHIN, () =>
+        connection.workflowService.describeNamespace({ namespace }),
+      )
+      return new Client({ connection, namespace })
+    } catch (error) {
+      await this.close()
+      throw unreachable(error)
     }
   }
 

@@ -65,7 +65,9 @@ const shows = (selector: string, text: string | RegExp) =>
   until(async () => {
     const shown = await watched.text(selector)
     return typeof text === 'string' ? shown === text : text.test(shown)
-  }, 40_000)
+  }, 40_000).catch(async () => {
+    throw new Error(`${selector} shows "${await watched.text(selector)}" instead of ${text}`)
+  })
 
 test('while Postgres, Temporal or Kafka is away the page says so, keeps what it has, and goes on when it is back', async () => {
   await sendWindow(0, 3)

@@ -59,11 +59,9 @@ test('the figures are on the screen within a second', async () => {
   const times: number[] = []
   for (let visit = 0; visit < 5; visit++) {
     const watched = await WatchedPage.open(browser, address)
-    await watched.page.waitForFunction(
-      `document.querySelector('#hits').textContent !== '–' && document.querySelector('#referrers table')`,
-      undefined,
-      { polling: 'raf' },
-    )
+    await watched.page.locator('#hits', { hasNotText: '–' }).waitFor()
+    await watched.page.locator('#referrers table').waitFor()
+    await watched.page.locator('#windows .window-name').first().waitFor()
     times.push(await watched.page.evaluate<number>('performance.now()'))
     const [day] = await database.rows<{ hits: number }>(
       `select sum(num_hits)::int as hits from aggregated_web_traffic where window_start >= '2025-12-31T00:00:00Z'`,
