@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { loadConfig } from '../../src/config'
 import { Dashboard } from '../../src/dashboard/server'
 import { anyFreePort } from '../../src/cluster/ports'
-import { TestDatabase } from '../postgres/support'
+import { T0, TestDatabase, WINDOW } from '../postgres/support'
 
 let database: TestDatabase
 let dashboard: Dashboard
@@ -120,6 +120,30 @@ test.each(['/', '/main.js', '/main.css', '/favicon.svg', '/api/timeline', '/noth
     expect(headers['access-control-allow-origin']).toBeUndefined()
   },
 )
+
+test('an answer that takes too long is given up, in a sentence; what does not need it is answered meanwhile', async () => {
+  const keeper = await database.pool.connect()
+  try {
+    await keeper.query('begin; lock table aggregated_web_traffic_by_country in access exclusive mode')
+    const start = new Date(T0)
+    await database.rows(`insert into window_results values ($1, $2, 'closed', 1, 1, 1, now(), '[]')`, [
+      start,
+      new Date(T0 + WINDOW),
+    ])
+    const begun = Date.now()
+    const kept = ask('/api/breakdown')
+    expect((await ask('/api/timeline')).status).toBe(200)
+    expect(Date.now() - begun).toBeLessThan(3_000)
+    const answer = await kept
+    expect(answer.status).toBe(504)
+    expect(problem(answer)).toBe('That takes too long: choose a shorter range.')
+  } finally {
+    await keeper.query('rollback')
+    keeper.release()
+    await database.rows('delete from window_results')
+  }
+  expect((await ask('/api/breakdown')).status).toBe(200)
+})
 
 test('the page itself holds no script and no style of its own, and names no other place', async () => {
   const { body } = await ask('/')

@@ -1,8 +1,8 @@
 import { find, setText } from './dom'
 import { ask, Refused } from './server'
 
-/** However often it is told to load: between two answers the server rests for twice the time that one took. */
-const REST = 2
+/** However often it is told to load the same: the server rests for so many times as long as its answer took. */
+const REST = { answered: 20, failed: 2 }
 
 /**
  * Loads one thing that is shown, and keeps what is shown where the server does not answer. A new question takes the
@@ -60,7 +60,7 @@ export class Loader<T> {
     } finally {
       if (this.underWay?.controller === controller) {
         this.underWay = undefined
-        this.rested = Date.now() + REST * (Date.now() - begun)
+        this.rested = Date.now() + REST[this.failed ? 'failed' : 'answered'] * (Date.now() - begun)
         busy?.removeAttribute('aria-busy')
       }
     }
