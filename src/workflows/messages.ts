@@ -32,6 +32,8 @@ export const pause = defineUpdate<void>('pause')
 export const resume = defineUpdate<number>('resume')
 export const awaited = defineQuery<number[], [partitions: number[], now: number]>('awaited')
 export const ingestStatus = defineQuery<IngestStatus>('status')
+/** Does nothing but wake the workflow, for an update that waits to be taken in. */
+export const wake = defineSignal('wake')
 export const pollerEnded = defineSignal<[number]>('pollerEnded')
 
 export interface IngestStatus {
