@@ -9,6 +9,7 @@ import { migrateCommand } from './migrate'
 import { produceCommand } from './produce'
 import { rejectedCommand } from './rejected'
 import { replayCommand } from './replay'
+import { retryCommand } from './retry'
 import { pauseCommand, resumeCommand, scaleCommand, startCommand, stopCommand } from './start'
 import { statusCommand } from './status'
 import { verifyCommand } from './verify'
@@ -42,6 +43,7 @@ for (const command of [
   rejectedCommand(),
   verifyCommand(),
   replayCommand(),
+  retryCommand(),
   produceCommand(),
   demoCommand(),
 ])

@@ -49,6 +49,9 @@ export interface IngestStatus {
   frontier: number | null
 }
 
+/** To whatever writes to Postgres: what it was refused has been mended, so that it is tried again at once. */
+export const retry = defineSignal('retry')
+
 /** To a poller: flush what it holds, leave the group and end. */
 export const drain = defineSignal('drain')
 
