@@ -3,6 +3,7 @@ import { clusterEnvironment } from '../cluster'
 import { completeEnvironment } from '../config'
 import { clusterCommand } from './cluster'
 import { demoCommand } from './demo'
+import { doctorCommand } from './doctor'
 import { UserError } from './errors'
 import { lateCommand } from './late'
 import { migrateCommand } from './migrate'
@@ -45,6 +46,7 @@ for (const command of [
   replayCommand(),
   retryCommand(),
   produceCommand(),
+  doctorCommand(),
   demoCommand(),
 ])
   program.addCommand(command)

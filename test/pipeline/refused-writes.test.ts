@@ -52,6 +52,10 @@ test('writes that are refused for good stay in sight, and one command brings eve
   const [workflowId] = await stuckWindows()
   expect(await detailsOf(workflowId!)).toMatch(/"num_hits"[^]*web-traffic retry/)
 
+  const { stdout, code } = await pipeline.attempt('status')
+  expect(stdout).toMatch(/^UNHEALTHY\n {2}\d+ windows? (is|are) stuck: .*"web-traffic retry"/)
+  expect(code).toBe(1)
+
   await pipeline.query('alter table aggregated_web_traffic rename column hits to num_hits')
   await pipeline.query('alter table late_elsewhere rename to late_deltas')
   // The signal alone, as it is sent from the Web UI, is enough for one window.
@@ -62,6 +66,7 @@ test('writes that are refused for good stay in sight, and one command brings eve
     await sleep(500)
     return (await pipeline.sums()).records === sent
   })
+  await until(async () => (await pipeline.attempt('status')).code === 0)
   expect(await stuckWindows()).toEqual([])
   const reference = countLog(await pipeline.readLog(), await openCountryDatabase(), WINDOW, DELAY)
   expect(reference.rejected).toBeGreaterThan(0)
