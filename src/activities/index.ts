@@ -1,9 +1,10 @@
 import { ApplicationFailure, heartbeat } from '@temporalio/activity'
-import type { Config } from '../config'
+import type { Config, PostgresConfig } from '../config'
 import type { PipelineSettings } from '../core/settings'
 import type { LocateCountry } from '../geo/country'
 import type { RemoteLookup } from '../geo/remote-lookup'
 import type { Db } from '../postgres/database'
+import { postgresFailure } from '../postgres/failures'
 import { findWindow } from '../postgres/open-window'
 import { checkOwner } from '../postgres/owner'
 import { publishWindow } from '../postgres/publish-window'
@@ -16,7 +17,7 @@ import type { Activities } from './types'
 const HEARTBEAT_EVERY = 2_000
 
 export interface Connections {
-  config: Pick<Config, 'brokers'>
+  config: Pick<Config, 'brokers' | 'postgres'>
   db: Db
   locate: LocateCountry
   /** Where countries come from a service: it has to be asked before `locate` knows an address. */
@@ -28,8 +29,12 @@ export interface Connections {
 export function createActivities({ config, db, locate, remote, namespace }: Connections): Activities {
   const asOwner = <T>({ group, topic }: PipelineSettings, use: (report: Report) => Promise<T>) =>
     beating(async report => {
-      await checkOwner(db, { group, topic, namespace })
-      return use(report)
+      try {
+        await checkOwner(db, { group, topic, namespace })
+        return await use(report)
+      } catch (error) {
+        throw inSight(error, config.postgres)
+      }
     })
   const recounting: typeof asOwner = (settings, use) => {
     if (!remote) return asOwner(settings, use)
@@ -62,6 +67,14 @@ export function createActivities({ config, db, locate, remote, namespace }: Conn
     verifyWindows: input =>
       recounting(input.settings, report => verifyWindows(input, { config, db, locate, report })),
   }
+}
+
+/** What the Web UI shows of a failure of Postgres, and whether Temporal tries again by itself. */
+function inSight(error: unknown, postgres: PostgresConfig): unknown {
+  const failure = postgresFailure(error, postgres)
+  if (!failure) return error
+  const { message, lasting } = failure
+  return ApplicationFailure.create({ message, type: 'PostgresFailure', nonRetryable: lasting })
 }
 
 /** How far an activity is, as its heartbeat shows it. */

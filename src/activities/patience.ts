@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ApplicationFailure, WorkflowNotFoundError, type UpdateDefinition } from '@temporalio/common'
 import { WorkflowUpdateFailedError, isGrpcServiceError, type WorkflowHandle } from '@temporalio/client'
+import { wake } from '../workflows/messages'
 
 /** gRPC status codes after which the same call cannot succeed (grpc.io, "Status codes"). */
 const HOPELESS = new Set([
@@ -10,6 +11,8 @@ const HOPELESS = new Set([
 
 const FIRST_WAIT = 50
 const LONGEST_WAIT = 3_000
+/** Far longer than an update takes, where all is well. */
+const FIRST_WAKE = 2_000
 
 /**
  * Repeats a call to Temporal until it succeeds, however long Temporal is away; what it is called with must be
@@ -34,13 +37,35 @@ function isHopeless(error: unknown): boolean {
   return isGrpcServiceError(cause) && HOPELESS.has(cause.code)
 }
 
-/** Sends an update until it is answered, always under one id, so that the run that took it in answers it once. */
-export function updateUntilAnswered<Ret, Arg>(
+/**
+ * Sends an update until it is answered, always under one id, so that the run that took it in answers it once.
+ *
+ * The task by which an update alone wakes its workflow exists in the server's memory only. Each answer to such a task
+ * that has been given up meanwhile makes the server forget the present one too, with the updates in it (Server 1.32:
+ * "workflow update was aborted"); with many slow workers that went on without end. A signal wakes the workflow with a
+ * task that is stored, and the updates go with it: one is sent where an answer takes long.
+ */
+export async function updateUntilAnswered<Ret, Arg>(
   handle: WorkflowHandle,
   update: UpdateDefinition<Ret, [Arg]>,
   arg: Arg,
   signal: AbortSignal,
 ): Promise<Ret> {
   const updateId = randomUUID()
-  return untilAnswered(() => handle.executeUpdate(update, { args: [arg], updateId }), signal)
+  const answered = new AbortController()
+  void keepWaking(handle, answered.signal)
+  try {
+    return await untilAnswered(() => handle.executeUpdate(update, { args: [arg], updateId }), signal)
+  } finally {
+    answered.abort()
+  }
+}
+
+/** Ever more rarely, because a run bears 10,000 signals and there may be no worker for hours. */
+async function keepWaking(handle: WorkflowHandle, signal: AbortSignal): Promise<void> {
+  for (let wait = FIRST_WAKE; !signal.aborted; wait *= 2) {
+    await sleep(wait, undefined, { signal }).catch(() => undefined)
+    // What keeps a signal from arriving is what the update itself waits for.
+    if (!signal.aborted) await handle.signal(wake).catch(() => undefined)
+  }
 }

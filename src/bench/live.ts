@@ -125,7 +125,6 @@ const ACTIONS = [
   ['activityTaskScheduledEventAttributes', 'activity'],
   ['timerStartedEventAttributes', 'timer'],
   ['upsertWorkflowSearchAttributesEventAttributes', 'search attributes'],
-  ['upsertWorkflowSearchAttributesEventAttributes', 'search attributes'],
 ] as const
 
 /** As `window: signal`, a window on average, from the histories of all runs of all workflows of the pipeline. */

@@ -4,12 +4,14 @@ import { completeEnvironment } from '../config'
 import { clusterCommand } from './cluster'
 import { dashboardCommand } from './dashboard'
 import { demoCommand } from './demo'
+import { doctorCommand } from './doctor'
 import { UserError } from './errors'
 import { lateCommand } from './late'
 import { migrateCommand } from './migrate'
 import { produceCommand } from './produce'
 import { rejectedCommand } from './rejected'
 import { replayCommand } from './replay'
+import { retryCommand } from './retry'
 import { pauseCommand, resumeCommand, scaleCommand, startCommand, stopCommand } from './start'
 import { statusCommand } from './status'
 import { verifyCommand } from './verify'
@@ -43,8 +45,10 @@ for (const command of [
   rejectedCommand(),
   verifyCommand(),
   replayCommand(),
+  retryCommand(),
   dashboardCommand(),
   produceCommand(),
+  doctorCommand(),
   demoCommand(),
 ])
   program.addCommand(command)

@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander'
 import { parseEventTime } from '../core/event-time'
 import { topicOffsets, withAdmin } from '../kafka/client'
-import { claimSchema, isClaimed, WrongOwnerError } from '../postgres/owner'
+import { claimSchema, isClaimed } from '../postgres/owner'
 import { requireSearchAttributes } from '../search-attributes'
 import { temporalConfig, withTemporal } from '../temporal'
 import { loadConfig, type Config } from '../config'
@@ -106,9 +106,7 @@ export async function startPipeline(config: Config, pollers: number, from: strin
       const owner = { group: settings.group, topic: settings.topic, namespace }
       // A pipeline that exists has claimed its schema: one without an owner is another, and would get a part of it.
       if (existing && !(await isClaimed(db))) throw new UserError(otherSchema(config))
-      await claimSchema(db, owner).catch((error: unknown) => {
-        throw error instanceof WrongOwnerError ? new UserError(error.message) : error
-      })
+      await claimSchema(db, owner)
     })
     if (await pipeline.create(pollers, startPositions))
       return `Started "${settings.group}" on topic "${settings.topic}" with ${count(pollers)}, from ${from}.`

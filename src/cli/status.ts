@@ -9,8 +9,10 @@ import { watermark } from '../core/watermark'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { withTemporal } from '../temporal'
 import type { IngestStatus } from '../workflows/messages'
+import { findProblems } from './health'
 import { Pipeline } from './pipeline'
-import { table } from './table'
+import { wholeNumber } from './start'
+import { printable, table } from './table'
 
 export interface PartitionStatus {
   partition: number
@@ -43,12 +45,19 @@ export interface PipelineStatus {
 
 export function statusCommand(): Command {
   return new Command('status')
-    .description('how far the pipeline is: pollers, partitions, lag, watermarks, open windows')
+    .description('how far the pipeline is, and whether it is healthy; exits with 1 where it is not')
+    .option('--max-lag <records>', 'unhealthy where more records are unread', wholeNumber)
     .option('--json', 'print as JSON')
-    .action(async ({ json }: { json?: true }) => {
+    .action(async ({ json, maxLag }: { json?: true; maxLag?: number }) => {
       const config = loadConfig()
-      const status = await withTemporal(client => pipelineStatus(client, config))
-      console.log(json ? JSON.stringify(status, null, 2) : describe(status, config))
+      const { status, problems } = await withTemporal(async client => {
+        const status = await pipelineStatus(client, config)
+        return { status, problems: await findProblems(client, status, maxLag) }
+      })
+      console.log(
+        json ? JSON.stringify({ ...status, problems }, null, 2) : describe(status, problems, config),
+      )
+      if (problems.length > 0) process.exitCode = 1
     })
 }
 
@@ -103,10 +112,11 @@ function stateOf(pollers: number, paused: number, running: number[]): PipelineSt
   return paused > 0 ? 'paused' : 'stopped'
 }
 
-function describe(status: PipelineStatus, { settings }: Config): string {
+function describe(status: PipelineStatus, problems: string[], { settings }: Config): string {
   const { windows, totals, pollers } = status
   const open = windows.oldestOpen === null ? '' : `, the oldest from ${windows.oldestOpen}`
   return [
+    ...(problems.length > 0 ? ['UNHEALTHY', ...problems.map(problem => `  ${printable(problem)}`), ''] : []),
     `${status.group} on ${status.topic}: ${status.state}, ${pollers.running.length} of ${pollers.wanted} pollers, ` +
       `lag ${status.lag.toLocaleString('en-US')}`,
     `windows of ${formatDuration(settings.windowSize)}: ${windows.open} open${open}; ${windows.closed} told to close`,

@@ -14,8 +14,11 @@ export interface WindowReport {
   name: string
   state: 'opening' | 'open' | 'published' | 'closing' | 'closed'
   told: Told
-  /** A step that should have been done by now, and since when it has been tried (epoch ms). */
-  stuck: { step: string; since: number } | undefined
+  /**
+   * A step that should have been done by now, and since when it has been tried (epoch ms); where it was refused for
+   * good, why, and when it is tried again by itself.
+   */
+  stuck: { step: string; since: number; reason?: string; nextTry?: number } | undefined
   /** As a sentence, once it has ended. */
   outcome: string | undefined
   hits: number
@@ -58,10 +61,20 @@ function progress(report: WindowReport, groups: number): string {
   return `**${grouped(hits)}** hits${inGroups}, from ${grouped(deltas)} deltas. ${asides(report)}`
 }
 
-function explainStuck({ step, since }: NonNullable<WindowReport['stuck']>): string {
+function explainStuck({ step, since, reason, nextTry }: NonNullable<WindowReport['stuck']>): string {
+  if (reason !== undefined && nextTry !== undefined)
+    return `**Stuck**: since ${formatInstant(since)} it has tried to ${step}. ${explainRefusal(reason, nextTry)}`
   return (
     `**Stuck**: since ${formatInstant(since)} it has tried to ${step}. Its pending activity says why, and when it is ` +
     'tried again. Mend the cause; the window then goes on by itself.'
+  )
+}
+
+/** A step that only a person can bring on, and how. */
+export function explainRefusal(reason: string, nextTry: number): string {
+  return (
+    `${reason} Mend that, then run ${code('web-traffic retry')}, or send the signal ${code('retry')}; by itself it is ` +
+    `tried again at ${formatInstant(nextTry)}.`
   )
 }
 

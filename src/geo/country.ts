@@ -61,19 +61,28 @@ type CountryRecord = CountryResponse & { country_code?: string }
 
 /** Opens a MaxMind-format country or city database; the one that comes with the project unless another is named. */
 export async function openCountryDatabase(file?: string): Promise<LocateCountry> {
-  const path =
-    file ?? require.resolve('@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb')
-  let reader: Reader<CountryRecord>
-  try {
-    reader = await open<CountryRecord>(path)
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
-    throw new UserError(`GEO_DATABASE: ${path} cannot be read as a MaxMind database (${reason}).`)
-  }
+  const reader = await openReader(file)
   return ip => {
     const address = publicAddress(ip)
     if (address === undefined) return UNKNOWN_COUNTRY
     const found = reader.get(address)
     return found?.country_code ?? found?.country?.iso_code ?? UNKNOWN_COUNTRY
+  }
+}
+
+/** Since the database was built, ms. */
+export async function countryDatabaseAge(file?: string): Promise<number> {
+  const { metadata } = await openReader(file)
+  return Date.now() - metadata.buildEpoch.getTime()
+}
+
+async function openReader(file?: string): Promise<Reader<CountryRecord>> {
+  const path =
+    file ?? require.resolve('@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb')
+  try {
+    return await open<CountryRecord>(path)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new UserError(`GEO_DATABASE: ${path} cannot be read as a MaxMind database (${reason}).`)
   }
 }

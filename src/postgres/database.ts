@@ -1,3 +1,4 @@
+import { isNativeError } from 'node:util/types'
 import { Kysely, PostgresDialect, type Transaction as KyselyTransaction } from 'kysely'
 import { Pool, types } from 'pg'
 import type { PostgresConfig } from '../config'
@@ -37,7 +38,7 @@ export function openDatabase(postgres: PostgresConfig, connections = 5): Db {
 
 /** Whether an error means that no server was there to answer, or none any more. */
 export function isAway(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
+  if (!isNativeError(error)) return false
   const { code } = error as Error & { code?: string }
   if (code !== undefined && NETWORK.has(code)) return true
   return (

@@ -21,10 +21,18 @@ export async function createDatabase(postgres: PostgresConfig): Promise<boolean>
   }
 }
 
+const migrator = (db: Db) =>
+  new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } })
+
+/** The names of the migrations that have not run. */
+export async function pendingMigrations(db: Db): Promise<string[]> {
+  const all = await migrator(db).getMigrations()
+  return all.filter(({ executedAt }) => executedAt === undefined).map(({ name }) => name)
+}
+
 /** Brings the schema up to date; the names of the migrations that ran. */
 export async function migrate(db: Db): Promise<string[]> {
-  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } })
-  const { error, results } = await migrator.migrateToLatest()
+  const { error, results } = await migrator(db).migrateToLatest()
   if (error !== undefined) {
     const { code, message } = error as Error & { code?: string }
     if (code === DUPLICATE_TABLE)

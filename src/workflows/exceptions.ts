@@ -4,6 +4,7 @@ import { groupsOf } from '../core/columnar'
 import type { RangeExceptions } from '../core/messages'
 import type { PipelineSettings } from '../core/settings'
 import { finishedByItsBuild } from './builds'
+import { untilRecorded } from './recording'
 
 const { recordExceptions } = proxyActivities<Activities>({
   startToCloseTimeout: '2m',
@@ -18,9 +19,10 @@ export interface ExceptionsInput {
 
 /** The late and rejected records of one flush, on their way to Postgres while reading goes on. */
 export async function exceptions(input: ExceptionsInput): Promise<string> {
-  const recorded = await recordExceptions.executeWithOptions({ summary: describeExceptions(input.ranges) }, [
-    input,
-  ])
+  const summary = describeExceptions(input.ranges)
+  const recorded = await untilRecorded(summary, () =>
+    recordExceptions.executeWithOptions({ summary }, [input]),
+  )
   return `${recorded} of ${input.ranges.length} ranges recorded; the others had been before.`
 }
 setWorkflowOptions(finishedByItsBuild, exceptions)

@@ -29,6 +29,7 @@ import {
   publishWindow,
   resume,
   scale,
+  wake,
 } from './messages'
 import type { poller } from './poller'
 import { pipelineAttributes } from './search-attributes'
@@ -89,6 +90,9 @@ export async function ingest(input: IngestInput): Promise<void> {
     running.delete(n)
     ending.add(n)
     reconcile = true
+  })
+  setHandler(wake, () => {
+    messages++
   })
   setHandler(awaited, (partitions, now) => ledger.awaited(partitions, now))
   setHandler(ingestStatus, () => {

@@ -32,6 +32,8 @@ export const pause = defineUpdate<void>('pause')
 export const resume = defineUpdate<number>('resume')
 export const awaited = defineQuery<number[], [partitions: number[], now: number]>('awaited')
 export const ingestStatus = defineQuery<IngestStatus>('status')
+/** Does nothing but wake the workflow, for an update that waits to be taken in. */
+export const wake = defineSignal('wake')
 export const pollerEnded = defineSignal<[number]>('pollerEnded')
 
 export interface IngestStatus {
@@ -46,6 +48,9 @@ export interface IngestStatus {
   /** No event before this time (epoch ms) is still awaited; null before every partition was heard of. */
   frontier: number | null
 }
+
+/** To whatever writes to Postgres: what it was refused has been mended, so that it is tried again at once. */
+export const retry = defineSignal('retry')
 
 /** To a poller: flush what it holds, leave the group and end. */
 export const drain = defineSignal('drain')

@@ -1,6 +1,7 @@
 import { proxyActivities, setWorkflowOptions } from '@temporalio/workflow'
 import type { Activities, StagePieceInput } from '../activities/types'
 import { finishedByItsBuild } from './builds'
+import { untilRecorded } from './recording'
 
 const { stagePiece } = proxyActivities<Activities>({
   startToCloseTimeout: '2m',
@@ -10,6 +11,6 @@ const { stagePiece } = proxyActivities<Activities>({
 
 /** A part of a large window's counts on its way to Postgres, where the window's result is put together. */
 export async function piece(input: StagePieceInput): Promise<void> {
-  await stagePiece(input)
+  await untilRecorded(`piece ${input.number}`, () => stagePiece(input))
 }
 setWorkflowOptions(finishedByItsBuild, piece)

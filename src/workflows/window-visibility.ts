@@ -5,6 +5,7 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow'
+import { Retries, type Refusal } from './retries'
 import { statusAttributes, windowStatus, type WindowStatus } from './search-attributes'
 
 /** A step that has not succeeded after so long is shown as stuck: by then it has failed a few times. */
@@ -16,11 +17,17 @@ export interface Moment {
   passed: boolean
 }
 
+interface Bounds {
+  needed: Moment
+  givenUp: () => boolean
+}
+
 /** What the list of workflows shows of a window. Each change is a step, so only what differs is said. */
 export class WindowVisibility {
   private status = workflowInfo().typedSearchAttributes.get(windowStatus) as WindowStatus | undefined
   /** The step that should have been done by now, and since when it has been tried, epoch ms. */
-  stuck: { step: string; since: number } | undefined
+  stuck: ({ step: string; since: number } & Partial<Refusal>) | undefined
+  private readonly retries = new Retries()
 
   constructor(private readonly result: () => { revision: number; lateHits: number }) {}
 
@@ -33,27 +40,41 @@ export class WindowVisibility {
   }
 
   /**
-   * A workflow does not see the failures of its activities, but it can see that one takes longer than it should: then
-   * the window is found as stuck until the step succeeds.
+   * Runs a step until it succeeds. A workflow does not see the failures that its activities repeat, but it can see that
+   * one takes longer than it should: then the window is found as stuck until the step succeeds, and at once where it was
+   * refused for good.
    *
    * @param needed a moment before which nobody waits for the step: its timer takes the place of one more
+   * @param givenUp when nobody waits any more: then it is undefined
    */
-  async watched<T>(step: string, done: Promise<T>, needed?: Moment): Promise<T> {
+  async watched<T>(step: string, run: () => Promise<T>): Promise<T>
+  async watched<T>(step: string, run: () => Promise<T>, until: Bounds): Promise<T | undefined>
+  async watched<T>(
+    step: string,
+    run: () => Promise<T>,
+    { needed, givenUp }: Partial<Bounds> = {},
+  ): Promise<T | undefined> {
     const since = Date.now()
-    const usual = this.status ?? 'open'
+    // A run that continues one that was stuck takes its status over.
+    const usual = !this.status || this.status === 'stuck' ? 'open' : this.status
+    const stick = (refusal?: Refusal) => {
+      this.stuck = { step, since, ...refusal }
+      this.show('stuck')
+    }
+    const done = this.retries.untilDone(run, stick)
     const watch = new CancellationScope()
     const overdue = watch.run(() =>
       needed && needed.at > since + STUCK_AFTER
         ? condition(() => needed.passed)
         : sleep(STUCK_AFTER, { summary: `${step}: stuck if it takes longer` }),
     )
-    const stick = () => {
-      this.stuck = { step, since }
-      this.show('stuck')
-    }
-    overdue.then(stick, () => undefined)
+    overdue.then(
+      () => this.stuck ?? stick(),
+      () => undefined,
+    )
+    const ended = givenUp ? Promise.race([done, condition(givenUp).then(() => undefined)]) : done
     try {
-      return await done
+      return await ended
     } finally {
       watch.cancel()
       if (this.stuck) this.show(usual)

@@ -147,14 +147,13 @@ class WindowRun {
   private async whatPostgresKnows(over: Moment): Promise<{ revision: number } | null> {
     const { settings, start } = this.input
     const options = { summary: `is ${this.name} closed already?` }
-    let known: { revision: number } | null | undefined
-    const asking = openWindow.executeWithOptions(options, [{ settings, start }]).then(answer => {
-      known = answer
+    const ask = () => openWindow.executeWithOptions(options, [{ settings, start }])
+    const known = await this.visibility.watched(`ask Postgres whether ${this.name} is closed`, ask, {
+      // Nothing waits for the answer before the window is over, and the timer of that runs already.
+      needed: over,
+      // However long Postgres is away, this run's history stays bounded.
+      givenUp: () => this.full,
     })
-    // However long Postgres is away, this run's history stays bounded.
-    const answered = Promise.race([asking, condition(() => known !== undefined || this.full)])
-    // Nothing waits for the answer before the window is over, and the timer of that runs already.
-    await this.visibility.watched(`ask Postgres whether ${this.name} is closed`, answered, over)
     if (known === undefined) await this.continue(false)
     return known ?? null
   }
@@ -230,10 +229,9 @@ class WindowRun {
     const pieces = { chain: this.chain, count: window.pieces }
     const size = `${grouped(hits)} hits, ${grouped(groups)} groups${pieces.count > 0 ? ` and ${pieces.count} pieces` : ''}`
     const summary = `write ${this.name}, ${size}, as revision ${revision}, ${status}`
-    const writing = writeWindow.executeWithOptions({ summary }, [
-      { settings, start, revision, status, hits, counts: window.columns(), pieces, applied },
-    ])
-    this.written = await this.visibility.watched(`write revision ${revision}`, writing)
+    const result = { settings, start, revision, status, hits, counts: window.columns(), pieces, applied }
+    const write = () => writeWindow.executeWithOptions({ summary }, [result])
+    this.written = await this.visibility.watched(`write revision ${revision}`, write)
   }
 
   /** Deltas for a closed window are repeats, or late; Postgres tells which, under the window's lock. */
@@ -243,10 +241,9 @@ class WindowRun {
     while (this.inbox.length > 0 || pieces > 0) {
       const deltas = this.inbox.splice(0)
       const options = { summary: `${deltas.length} deltas after ${this.name} had closed` }
-      const recording = recordClosed.executeWithOptions(options, [
-        { settings, start, deltas, pieces: { chain: this.chain, count: pieces } },
-      ])
-      const outcome = await this.visibility.watched('record late events', recording)
+      const late = { settings, start, deltas, pieces: { chain: this.chain, count: pieces } }
+      const record = () => recordClosed.executeWithOptions(options, [late])
+      const outcome = await this.visibility.watched('record late events', record)
       pieces = 0
       this.lateHits += outcome.lateHits
       this.window.repeats += outcome.repeats

@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
-import { ServiceError, WorkflowUpdateFailedError } from '@temporalio/client'
+import { ServiceError, WorkflowUpdateFailedError, type WorkflowHandle } from '@temporalio/client'
 import { ApplicationFailure, WorkflowNotFoundError } from '@temporalio/common'
-import { untilAnswered } from '../../src/activities/patience'
+import { untilAnswered, updateUntilAnswered } from '../../src/activities/patience'
+import { flush, wake } from '../../src/workflows/messages'
 import { grpcError } from './support'
 
 const never = new AbortController().signal
@@ -77,4 +78,35 @@ test('nothing is called once it was aborted', async () => {
   const { call, calls } = answersAfter()
   await expect(untilAnswered(call, AbortSignal.abort())).rejects.toMatchObject({ name: 'AbortError' })
   expect(calls()).toBe(0)
+})
+
+/** A workflow that takes an update in only when something has woken it. */
+function asleep() {
+  const signals: unknown[] = []
+  let woken!: (answer: string) => void
+  const answer = new Promise<string>(resolve => (woken = resolve))
+  const handle = {
+    executeUpdate: () => answer,
+    signal: (name: unknown) => {
+      signals.push(name)
+      woken('answer')
+      return Promise.resolve()
+    },
+  } as unknown as WorkflowHandle
+  return { handle, signals }
+}
+
+test('an update that nobody takes in is helped by a signal, and by none once it is answered', async () => {
+  const { handle, signals } = asleep()
+  expect(await updateUntilAnswered(handle, flush, {} as never, never)).toBe('answer')
+  await new Promise(resolve => setTimeout(resolve, 4_500))
+  expect(signals).toEqual([wake])
+})
+
+test('an update that is answered at once sends no signal', async () => {
+  const { handle, signals } = asleep()
+  handle.executeUpdate = () => Promise.resolve('at once')
+  expect(await updateUntilAnswered(handle, flush, {} as never, never)).toBe('at once')
+  await new Promise(resolve => setTimeout(resolve, 2_500))
+  expect(signals).toEqual([])
 })

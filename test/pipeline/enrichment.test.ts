@@ -84,6 +84,11 @@ test('a look-up service fails in every way, is seen to, and recovers: counts are
     await untilShown(reason, seen)
   }
   expect((await pipeline.sums()).records).toBe(0)
+  const { stdout, code } = await pipeline.attempt('status')
+  expect(stdout).toMatch(
+    /^UNHEALTHY\n {2}Poller 1 (fails, at attempt|waits for its countries).*set IP_CODING_KEY/,
+  )
+  expect(code).toBe(1)
 
   service.mood = 'well'
   await pipeline.untilAccounted(messages.length, 90_000)

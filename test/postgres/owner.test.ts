@@ -86,7 +86,7 @@ describe('the activities', () => {
   /** One call of each activity that reads or writes the schema. */
   function calls({ group, topic, namespace }: Owner): Record<string, () => Promise<unknown>> {
     const activities = createActivities({
-      config: { brokers: [] },
+      config: { brokers: [], postgres: database.postgres },
       db: database.db,
       locate: () => '??',
       namespace,
@@ -122,7 +122,8 @@ describe('the activities', () => {
     async (who, owner) => {
       if (!who.startsWith('the owner')) await claimSchema(database.db, OWNER)
       const before = await database.contents()
-      for (const call of Object.values(calls(owner))) await expect(call()).rejects.toThrow(WrongOwnerError)
+      for (const call of Object.values(calls(owner)))
+        await expect(call()).rejects.toMatchObject({ type: 'PostgresFailure', nonRetryable: true })
       expect(await database.contents()).toEqual(before)
     },
   )

@@ -67,7 +67,16 @@ export class TestPipeline {
 
   /** Runs a command that may fail; what it prints, and its exit code. */
   attempt(...args: string[]): Promise<{ stdout: string; code: number }> {
-    return run(process.execPath, [program, ...args], { env: this.environment, maxBuffer: 64 << 20 }).then(
+    return this.attemptWith({}, ...args)
+  }
+
+  /** As {@link attempt}, with other settings than the pipeline's. */
+  attemptWith(
+    settings: Record<string, string>,
+    ...args: string[]
+  ): Promise<{ stdout: string; code: number }> {
+    const env = { ...this.environment, ...settings }
+    return run(process.execPath, [program, ...args], { env, maxBuffer: 64 << 20 }).then(
       ({ stdout }) => ({ stdout, code: 0 }),
       (error: { stdout: string; code: number }) => ({ stdout: error.stdout, code: error.code }),
     )
@@ -183,8 +192,10 @@ export class TestPipeline {
     return sent
   }
 
+  /** Whether it is healthy or not. */
   async status(): Promise<PipelineStatus> {
-    return JSON.parse(await this.command('status', '--json')) as PipelineStatus
+    const { stdout } = await this.attempt('status', '--json')
+    return JSON.parse(stdout) as PipelineStatus
   }
 
   sums(): Promise<StoredTotals> {

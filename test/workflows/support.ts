@@ -207,6 +207,7 @@ export interface HistoryEvent {
     | 'task failed'
     | 'activity'
     | 'activity done'
+    | 'activity failed'
     | 'signals other'
     | 'child refused'
   /** Of the signal or the activity. */
@@ -230,6 +231,7 @@ export async function historyOf(handle: WorkflowHandle): Promise<HistoryEvent[]>
       add('task failed', String(event.workflowTaskFailedEventAttributes.cause))
     if (activity) add('activity', activity.activityType?.name ?? '')
     if (event.activityTaskCompletedEventAttributes) add('activity done')
+    if (event.activityTaskFailedEventAttributes) add('activity failed')
     if (event.startChildWorkflowExecutionFailedEventAttributes) add('child refused')
     if (other) add('signals other', other.signalName ?? '')
   }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { Connection, WorkflowClient, type WorkflowHandleWithSignaledRunId } from '@temporalio/client'
-import type { PayloadCodec } from '@temporalio/common'
+import { ApplicationFailure, type PayloadCodec } from '@temporalio/common'
 import { TestWorkflowEnvironment } from '@temporalio/testing'
 import { NativeConnection, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker'
 import { findTestServer } from '../../src/cluster/test-server'
@@ -10,7 +10,7 @@ import { windowId } from '../../src/core/names'
 import type { PipelineSettings } from '../../src/core/settings'
 import { formatWindow, windowStart } from '../../src/core/tumbling-window'
 import { addSearchAttributes } from '../../src/search-attributes'
-import { addDeltas, closeWindow, publishWindow, windowProgress } from '../../src/workflows/messages'
+import { addDeltas, closeWindow, publishWindow, retry, windowProgress } from '../../src/workflows/messages'
 import { searchAttributes } from '../../src/workflows/search-attributes'
 import type { window as windowWorkflow, WindowSummary } from '../../src/workflows/window'
 import { until } from '../support/until'
@@ -69,6 +69,9 @@ class TestWindow {
 
 /** Cause of a failed workflow task: events came while it completed (temporal.api.enums.v1.WorkflowTaskFailedCause). */
 const UNHANDLED_COMMAND = '1'
+
+/** The query by which the Web UI reads what a workflow says of itself. */
+const METADATA = '__temporal_workflow_metadata'
 
 const isWrite = ({ kind, name }: { kind: string; name: string }) =>
   kind === 'activity' && name === 'writeWindow'
@@ -197,6 +200,53 @@ describe('by the clock of the time-skipping server', () => {
     expect(window.sink.writes.map(({ hits }) => hits)).toEqual([4])
   })
 
+  const untilTime = async (time: number) => environment.sleep(time - (await environment.currentTimeMs()))
+
+  const refusesFor = (window: TestWindow, step: 'openWindow' | 'writeWindow') => {
+    const refusal = { mended: false }
+    window.sink.before[step] = () => {
+      if (!refusal.mended) throw ApplicationFailure.nonRetryable('The schema is missing.')
+    }
+    return refusal
+  }
+
+  test.each(['openWindow', 'writeWindow'] as const)(
+    '%s that is refused for good is not repeated; mended, one signal brings the window to its end',
+    async step => {
+      const window = await newWindow()
+      const refusal = refusesFor(window, step)
+      const handle = await window.send(newDelta(0, 0, 3))
+      await handle.signal(closeWindow)
+      if (step === 'writeWindow') await untilTime(window.due + 1_000)
+      await untilHandled(handle, ({ kind }) => kind === 'activity failed')
+      expect(window.sink.attempts[step]).toBe(1)
+      expect(await handle.query(METADATA)).toMatchObject({
+        currentDetails: expect.stringMatching(
+          /is stuck[^]*The schema is missing\. Mend that.*`web-traffic retry`/,
+        ),
+      })
+      refusal.mended = true
+      await handle.signal(retry)
+      expect(await handle.result()).toMatchObject({ hits: 4, lateHits: 0, revision: 1 })
+      expect(window.sink.attempts[step]).toBe(2)
+      expect(window.sink.writes.map(({ hits }) => hits)).toEqual([4])
+    },
+  )
+
+  test('what was refused for good is tried again by itself, after a minute and then ever more rarely', async () => {
+    const window = await newWindow()
+    const tries: number[] = []
+    window.sink.before.writeWindow = async attempt => {
+      tries.push(await environment.currentTimeMs())
+      if (attempt < 4) throw ApplicationFailure.nonRetryable('The schema is missing.')
+    }
+    const handle = await window.send(newDelta(0, 0, 3))
+    await handle.signal(closeWindow)
+    expect(await handle.result()).toMatchObject({ hits: 4, revision: 1 })
+    const minutes = tries.slice(1).map((time, i) => Math.round((time - tries[i]!) / MINUTE))
+    expect(minutes).toEqual([1, 2, 4])
+  })
+
   test('until Postgres has said what it knows, deltas wait unmerged, and none is lost afterwards', async () => {
     const window = await newWindow()
     let away = true
@@ -288,8 +338,6 @@ describe('by the clock of the time-skipping server', () => {
     expect(window.sink.writes.map(({ hits }) => hits)).toEqual([4])
     expect(window.sink.late).toEqual([newDelta(0, 4, 5), newDelta(1, 0, 2)])
   })
-
-  const untilTime = async (time: number) => environment.sleep(time - (await environment.currentTimeMs()))
 
   test('a window publishes, corrects with higher revisions, and closes when both clock and ledger say so', async () => {
     const window = await newWindow({ allowedLateness: 30 * MINUTE })

@@ -1,0 +1,36 @@
+import { Command } from 'commander'
+import { loadConfig } from '../config'
+import { checkGeo } from '../doctor/geo'
+import { checkKafka } from '../doctor/kafka'
+import { checkPostgres } from '../doctor/postgres'
+import { settle, type Finding } from '../doctor/finding'
+import { checkTemporal } from '../doctor/temporal'
+import { table } from './table'
+
+const SHOWN = { ok: 'ok', warning: 'WARNING', failed: 'FAILED' }
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('checks every connection and setting before it hurts; exits with 1 where one fails')
+    .option('--json', 'print as JSON')
+    .action(async ({ json }: { json?: true }) => {
+      const config = loadConfig()
+      // Each for itself: what is wrong with one says nothing of the others.
+      const groups = await Promise.all([
+        settle('Kafka', checkKafka(config)),
+        settle('Postgres', checkPostgres(config)),
+        settle('Temporal', checkTemporal(config)),
+        settle('countries', checkGeo(config)),
+      ])
+      const findings = groups.flat()
+      console.log(json ? JSON.stringify(findings, null, 2) : describe(findings))
+      if (findings.some(({ state }) => state === 'failed')) process.exitCode = 1
+    })
+}
+
+function describe(findings: Finding[]): string {
+  return table(
+    ['', 'part', 'finding'],
+    findings.map(({ part, state, says }) => [SHOWN[state], part, says]),
+  )
+}

@@ -1,0 +1,87 @@
+import type { Client, WorkflowExecutionDescription } from '@temporalio/client'
+import { defaultPayloadConverter, WorkflowNotFoundError } from '@temporalio/common'
+import { tsToMs } from '@temporalio/common/lib/time'
+import { pollerId } from '../core/names'
+import type { LookupTrouble } from '../geo/remote-lookup'
+import type { PipelineStatus } from './status'
+
+type PendingActivity = NonNullable<WorkflowExecutionDescription['raw']['pendingActivities']>[number]
+
+/** A flush's late and rejected records, or a piece of a window, are in Postgres within seconds. */
+const RECORDED_WITHIN = 60_000
+
+/** An attempt that has run for so long has left behind what the one before it failed with. */
+const RECOVERED_AFTER = 30_000
+
+/**
+ * Why somebody should look at the pipeline, each as a sentence; empty where it is healthy.
+ *
+ * @param maxLag records that may be unread, of all partitions together
+ */
+export async function findProblems(
+  client: Client,
+  { group, state, pollers, lag }: Pick<PipelineStatus, 'group' | 'state' | 'pollers' | 'lag'>,
+  maxLag = Infinity,
+): Promise<string[]> {
+  const problems: string[] = []
+  if (state !== 'running') problems.push(`Nothing is read: it is ${state}.`)
+  if (lag > maxLag)
+    problems.push(`${count(lag, 'record')} unread, more than ${maxLag.toLocaleString('en-US')}.`)
+  for (let poller = 1; poller <= pollers.wanted; poller++) {
+    const problem = await pollerProblem(client, group, poller)
+    if (problem) problems.push(`Poller ${poller} ${problem}`)
+  }
+  const running = `Pipeline = '${group}' AND ExecutionStatus = 'Running'`
+  const { count: stuck } = await client.workflow.count(`${running} AND WindowStatus = 'stuck'`)
+  if (stuck > 0)
+    problems.push(
+      `${count(stuck, 'window')} stuck: the Web UI says why; after the mend run "web-traffic retry".`,
+    )
+  const before = new Date(Date.now() - RECORDED_WITHIN).toISOString()
+  const { count: waiting } = await client.workflow.count(
+    `${running} AND WorkflowType IN ('exceptions', 'piece') AND StartTime < '${before}'`,
+  )
+  if (waiting > 0)
+    problems.push(
+      `${count(waiting, 'workflow')} with late or rejected records, or pieces of windows, waiting for Postgres.`,
+    )
+  return problems
+}
+
+async function pollerProblem(client: Client, group: string, poller: number): Promise<string | undefined> {
+  try {
+    const { raw, status } = await client.workflow.getHandle(pollerId(group, poller)).describe()
+    if (status.name !== 'RUNNING') return 'has ended, and is started again.'
+    return activityProblem(raw.pendingActivities?.[0])
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return 'is not there.'
+    throw error
+  }
+}
+
+function activityProblem(activity?: PendingActivity): string | undefined {
+  const failure = activity?.lastFailure?.message
+  const failed = failure ? `fails, at attempt ${activity?.attempt}: ${failure}` : undefined
+  if (activity?.lastStartedTime) {
+    const reason = lookupTrouble(activity.heartbeatDetails)
+    if (reason) return `waits for its countries: ${reason}`
+    const isFresh = Date.now() - tsToMs(activity.lastStartedTime) < RECOVERED_AFTER
+    return isFresh ? failed : undefined
+  }
+  const nextTry = activity?.nextAttemptScheduleTime
+  if (failed && nextTry && tsToMs(nextTry) > Date.now()) return failed
+  return `waits for a worker: start one with "web-traffic worker".${failed ? ` It ${failed}` : ''}`
+}
+
+/** What a poller's heartbeat says of a look-up service that does not answer. */
+function lookupTrouble(details: PendingActivity['heartbeatDetails']): string | undefined {
+  const [payload] = details?.payloads ?? []
+  if (!payload) return undefined
+  const { enrichment } =
+    defaultPayloadConverter.fromPayload<{ enrichment?: LookupTrouble } | null>(payload) ?? {}
+  return enrichment && `${enrichment.reason} (attempt ${enrichment.attempt})`
+}
+
+function count(n: number, what: string): string {
+  return `${n.toLocaleString('en-US')} ${what}${n === 1 ? ' is' : 's are'}`
+}

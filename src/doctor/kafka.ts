@@ -1,0 +1,49 @@
+import { ConfigResourceTypes, type Admin } from 'kafkajs'
+import type { Config } from '../config'
+import { formatDuration } from '../core/duration'
+import { topicOffsets, withAdmin } from '../kafka/client'
+import type { Check, Findings } from './finding'
+
+const DAY = 86_400_000
+
+export function checkKafka({ brokers, settings, pollers }: Config): Check {
+  const { topic } = settings
+  return findings =>
+    withAdmin(brokers, async admin => {
+      findings.ok(`A broker answers at ${brokers.join(',')}.`)
+      const partitions = (await topicOffsets(admin, topic)).length
+      findings.check(
+        partitions < pollers,
+        `"${topic}" has ${partitions} partitions for ${pollers} pollers: the others have nothing to read. Add partitions, or lower POLLERS.`,
+        `"${topic}" has ${partitions} partitions.`,
+      )
+      await checkTopic(admin, topic, findings)
+    })
+}
+
+async function checkTopic(admin: Admin, topic: string, findings: Findings): Promise<void> {
+  const { resources } = await admin.describeConfigs({
+    includeSynonyms: false,
+    resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }],
+  })
+  const entries = new Map(
+    resources[0]?.configEntries.map(({ configName, configValue }) => [configName, configValue]),
+  )
+  const retention = Number(entries.get('retention.ms') ?? -1)
+  const kept = retention < 0 ? 'for ever' : `for ${formatDuration(retention)}`
+  findings.check(
+    retention >= 0 && retention < DAY,
+    `Kafka keeps records ${kept}: what is not read by then is lost, and cannot be replayed. Raise retention.ms of "${topic}".`,
+    `Kafka keeps records ${kept}.`,
+  )
+  findings.check(
+    (entries.get('cleanup.policy') ?? 'delete').includes('compact'),
+    `"${topic}" is compacted, which removes records one by one: set cleanup.policy to delete.`,
+    `"${topic}" is not compacted.`,
+  )
+  findings.ok(
+    entries.get('message.timestamp.type') === 'LogAppendTime'
+      ? "Records bear the broker's time: MAX_FUTURE is held against that."
+      : "Records bear their producers' time (CreateTime): MAX_FUTURE is held against that.",
+  )
+}

@@ -1,0 +1,62 @@
+import { isNativeError } from 'node:util/types'
+import type { PostgresConfig } from '../config'
+import { isAway } from './database'
+import { WrongOwnerError } from './owner'
+
+/** Why Postgres did not do what it was asked, for a person. */
+export interface PostgresFailure {
+  message: string
+  /** Whether only a person can mend it, so that trying again soon is in vain. */
+  lasting: boolean
+}
+
+/**
+ * SQLSTATE classes (PostgreSQL's manual, appendix A) of failures that are the same at the next try: features, data,
+ * constraints, authorization, a database or schema that is not there, syntax or access rule.
+ */
+const LASTING_CLASSES = new Set(['0A', '22', '23', '28', '3D', '3F', '42'])
+
+/** @returns undefined where the failure is not one of Postgres */
+export function postgresFailure(
+  error: unknown,
+  { host, port, user, database }: PostgresConfig,
+): PostgresFailure | undefined {
+  const where = `${host}:${port}`
+  if (isAway(error)) return { message: `No Postgres answers at ${where}.`, lasting: false }
+  if (error instanceof WrongOwnerError) return { message: error.message, lasting: true }
+  const state = sqlState(error)
+  if (state === undefined) return undefined
+  const reason = (error as Error).message
+  return { message: explain(), lasting: LASTING_CLASSES.has(state.slice(0, 2)) }
+
+  function explain(): string {
+    switch (state) {
+      case '28P01':
+      case '28000':
+        return `Postgres at ${where} refuses user "${user}": set POSTGRES_USER and POSTGRES_PASSWORD.`
+      case '3D000':
+        return `Postgres at ${where} has no database "${database}": run "web-traffic migrate".`
+      case '42P01':
+      case '42703':
+        return (
+          `The schema in "${database}" is missing, old or changed (${reason}): run "web-traffic migrate", or put ` +
+          'back what was changed by hand.'
+        )
+      case '42501':
+        return `User "${user}" may not do this in "${database}" (${reason}): grant it.`
+      case '53100':
+        return `Postgres at ${where} has no room left on its disk (${reason}).`
+      case '53300':
+        return `Postgres at ${where} takes no more connections (${reason}).`
+      case '25006':
+        return `Postgres at ${where} is read-only (${reason}).`
+      default:
+        return `Postgres at ${where} fails: ${reason} (SQLSTATE ${state}).`
+    }
+  }
+}
+
+function sqlState(error: unknown): string | undefined {
+  const code = isNativeError(error) ? (error as Error & { code?: unknown }).code : undefined
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined
+}

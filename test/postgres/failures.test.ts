@@ -1,0 +1,117 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { openDatabase } from '../../src/postgres/database'
+import { postgresFailure } from '../../src/postgres/failures'
+import { findWindow } from '../../src/postgres/open-window'
+import { publishWindow } from '../../src/postgres/publish-window'
+import { columns, T0, TestDatabase, WINDOW } from './support'
+
+let database: TestDatabase
+
+beforeEach(async () => {
+  database = await TestDatabase.migrated()
+})
+
+afterEach(() => database.drop())
+
+/** What a worker with these settings is told when it writes a window. */
+async function failureOfWrite(fields: Partial<TestDatabase['postgres']> = {}) {
+  const postgres = { ...database.postgres, ...fields }
+  const db = openDatabase(postgres, 1)
+  const counts = columns(['a.example', '', 'DE', 1])
+  const totals = { revision: 1, status: 'closed' as const, hits: 1, counts, applied: [], maxGroups: 10 }
+  try {
+    await publishWindow(db, { start: T0, end: T0 + WINDOW, ...totals })
+    return undefined
+  } catch (error) {
+    return postgresFailure(error, postgres)
+  } finally {
+    await db.destroy()
+  }
+}
+
+const owner = () => `"${database.postgres.user}"`
+const name = () => database.postgres.database
+
+test('a write that succeeds has no failure, and a defect of the program is none of Postgres', async () => {
+  expect(await failureOfWrite()).toBeUndefined()
+  expect(postgresFailure(new TypeError('x is not a function'), database.postgres)).toBeUndefined()
+})
+
+describe('only a person can mend', () => {
+  test('a refused password', async () => {
+    const failure = await failureOfWrite({ password: 'wrong' })
+    expect(failure).toEqual({ lasting: true, message: expect.stringContaining(`refuses user ${owner()}`) })
+  })
+
+  test('a database that is not there', async () => {
+    const failure = await failureOfWrite({ database: 'not_there' })
+    expect(failure).toEqual({ lasting: true, message: expect.stringContaining('web-traffic migrate') })
+  })
+
+  test('a column, and a table, that was dropped', async () => {
+    await database.rows('alter table aggregated_web_traffic rename column num_hits to hits')
+    expect(await failureOfWrite()).toEqual({ lasting: true, message: expect.stringContaining('"num_hits"') })
+    await database.rows('alter table aggregated_web_traffic rename to elsewhere')
+    expect(await failureOfWrite()).toEqual({
+      lasting: true,
+      message: expect.stringContaining('"aggregated_web_traffic" does not exist'),
+    })
+  })
+
+  test('a right that was taken away', async () => {
+    const user = `writer_${name().slice(-12)}`
+    await database.rows(`create role ${user} login password 'secret'`)
+    try {
+      const failure = await failureOfWrite({ user, password: 'secret' })
+      expect(failure).toEqual({ lasting: true, message: expect.stringContaining(`User "${user}" may not`) })
+    } finally {
+      await database.rows(`drop role ${user}`)
+    }
+  })
+
+  test('a constraint that somebody added', async () => {
+    await database.rows('alter table aggregated_web_traffic add check (num_hits > 1)')
+    expect(await failureOfWrite()).toEqual({ lasting: true, message: expect.stringContaining('23514') })
+  })
+})
+
+describe('waiting can help with', () => {
+  test('a server that is not there', async () => {
+    const failure = await failureOfWrite({ port: 1 })
+    expect(failure).toEqual({ lasting: false, message: expect.stringContaining('No Postgres answers at') })
+  })
+
+  test('a database that is read-only', async () => {
+    await database.rows(`alter database ${name()} set default_transaction_read_only = on`)
+    expect(await failureOfWrite()).toEqual({ lasting: false, message: expect.stringContaining('read-only') })
+  })
+
+  test('no more connections', async () => {
+    await database.rows(`alter database ${name()} connection limit 0`)
+    const user = `writer_${name().slice(-12)}`
+    await database.rows(`create role ${user} login password 'secret'`)
+    try {
+      const failure = await failureOfWrite({ user, password: 'secret' })
+      expect(failure).toEqual({ lasting: false, message: expect.stringContaining('no more connections') })
+    } finally {
+      await database.rows(`drop role ${user}`)
+    }
+  })
+
+  // What the server reports when its disk is full, raised where it would be: by the first row that is written.
+  test.each([
+    ['53100', 'no room left on its disk'],
+    ['40P01', 'SQLSTATE 40P01'],
+    ['57014', 'SQLSTATE 57014'],
+  ])('SQLSTATE %s', async (state, message) => {
+    await database.rows(
+      `create function fail() returns trigger language plpgsql as $$ begin
+         raise exception 'could not extend file' using errcode = '${state}'; end $$`,
+    )
+    await database.rows(
+      'create trigger fail before insert on aggregated_web_traffic for each row execute function fail()',
+    )
+    expect(await failureOfWrite()).toEqual({ lasting: false, message: expect.stringContaining(message) })
+    expect(await findWindow(database.db, T0)).toBeUndefined()
+  })
+})
