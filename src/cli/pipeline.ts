@@ -97,6 +97,16 @@ export class Pipeline {
   }
 }
 
+export function stateOf({
+  pollers,
+  running,
+  paused,
+}: Pick<IngestStatus, 'pollers' | 'running' | 'paused'>): 'running' | 'draining' | 'paused' | 'stopped' {
+  if (pollers > 0) return 'running'
+  if (running.length > 0) return 'draining'
+  return paused > 0 ? 'paused' : 'stopped'
+}
+
 /** Whether a query failed because nobody runs the workflow: no worker polls, or none answers in time. */
 function isUnanswered(error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined

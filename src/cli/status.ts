@@ -10,7 +10,7 @@ import { topicOffsets, withAdmin } from '../kafka/client'
 import { withTemporal } from '../temporal'
 import type { IngestStatus } from '../workflows/messages'
 import { findProblems } from './health'
-import { Pipeline } from './pipeline'
+import { Pipeline, stateOf } from './pipeline'
 import { wholeNumber } from './start'
 import { printable, table } from './table'
 
@@ -32,7 +32,7 @@ export interface PartitionStatus {
 export interface PipelineStatus {
   group: string
   topic: string
-  state: 'running' | 'stopped' | 'paused' | 'draining'
+  state: ReturnType<typeof stateOf>
   pollers: { wanted: number; running: number[] }
   lag: number
   /** Up to here no event is awaited any more. */
@@ -91,7 +91,7 @@ function summarise(
   return {
     group,
     topic,
-    state: stateOf(pollers, paused, running),
+    state: stateOf({ pollers, paused, running }),
     pollers: { wanted: pollers, running },
     lag: partitions.reduce((sum, { lag }) => sum + lag, 0),
     frontier: frontier === null ? null : formatInstant(frontier),
@@ -104,12 +104,6 @@ function summarise(
     partitions,
     webUi: process.env.TEMPORAL_UI_URL ?? null,
   }
-}
-
-function stateOf(pollers: number, paused: number, running: number[]): PipelineStatus['state'] {
-  if (pollers > 0) return 'running'
-  if (running.length > 0) return 'draining'
-  return paused > 0 ? 'paused' : 'stopped'
 }
 
 function describe(status: PipelineStatus, problems: string[], { settings }: Config): string {

@@ -1,3 +1,4 @@
+import { stateOf } from '../cli/pipeline'
 import { Ledger } from '../core/ledger'
 import { windowId, ingestId } from '../core/names'
 import { watermark } from '../core/watermark'
@@ -56,12 +57,6 @@ export function pipelineNow(
     partitions: partitionsOf(ledger, watermarkDelay),
     workflow: link(ingestId(group)),
   }
-}
-
-function stateOf({ pollers, running, paused }: IngestStatus): PipelineNow['state'] {
-  if (pollers > 0) return 'running'
-  if (running.length > 0) return 'draining'
-  return paused > 0 ? 'paused' : 'stopped'
 }
 
 function waitingFor({ oldestWaiting }: Ledger): Waiting | null {

@@ -156,10 +156,10 @@ export class Dashboard {
       response.destroy()
       return
     }
+    if (tookTooLong(error)) return fail(response, 504, 'That takes too long: choose a shorter range.')
     const known = explain(error, this.config)
     if (known instanceof BadRequest) return fail(response, 400, known.message)
     if (known instanceof UserError) return fail(response, 503, known.message)
-    if (tookTooLong(known)) return fail(response, 504, 'That takes too long: choose a shorter range.')
     logger.error({ err: known }, 'The dashboard could not answer.')
     fail(response, 500, 'That went wrong; the log of the dashboard says how.')
   }
