@@ -30,8 +30,12 @@ create table window_results (
   groups bigint not null,
   revision integer not null,
   closed_at timestamptz not null,
-  partitions jsonb not null
+  partitions jsonb not null,
+  -- Hits under ?? only because their look-up failed and was not waited for; a replay looks them up again.
+  unlocated bigint default 0 not null
 );
+
+create index window_results_unlocated on window_results (window_start) where unlocated > 0;
 
 -- The result: hits by window, host and referrer, of published windows only. A window appears in one transaction.
 -- No unique constraint covers the referrer: it may be longer than what an index entry can hold.
@@ -127,7 +131,7 @@ create view traffic_windows as
   select w.window_start, w.window_end, w.status, w.num_hits,
     coalesce((select sum(l.num_hits) from late_deltas l
       where l.window_start = w.window_start and l.brought_in is null), 0)::bigint as late_hits,
-    w.groups, w.revision, w.closed_at, w.partitions
+    w.groups, w.revision, w.closed_at, w.partitions, w.unlocated
   from window_results w;
 
 -- The book-keeping of Kysely, which runs the migrations: those above are done, and none is under way.
@@ -144,7 +148,8 @@ create table kysely_migration_lock (
 insert into kysely_migration (name, timestamp)
 values
   ('0001-initial', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
-  ('0002-replay', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+  ('0002-replay', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
+  ('0003-unlocated', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
 
 insert into kysely_migration_lock (id, is_locked) values ('migration_lock', 0);
 

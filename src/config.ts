@@ -34,6 +34,8 @@ export interface GeoServiceConfig {
   key?: string
   /** Look-ups a second at most, of one worker process. */
   rate: number
+  /** What becomes of events while it fails: they wait, or are counted under `??`, to be looked up again by a replay. */
+  onError: 'wait' | 'unknown'
 }
 
 type Environment = Record<string, string | undefined>
@@ -116,6 +118,9 @@ const environmentSchema = z.object({
     .url({ protocol: /^https?$/, error: 'is not a URL such as https://api.ip2location.io/' })
     .default('https://api.ip2location.io/'),
   GEO_RATE: count('50', 10_000),
+  GEO_ON_ERROR: z
+    .enum(['wait', 'unknown'], { error: ({ input }) => `"${String(input)}" is not wait or unknown` })
+    .default('wait'),
   IP_CODING_KEY: z.string().optional(),
   TEMPORAL_TASK_QUEUE: z.string().optional(),
   WORKER_BUILD_ID: z.string().optional(),
@@ -154,8 +159,8 @@ export function loadConfig(environment: Environment = process.env): Config {
 }
 
 function geoServiceConfig(env: z.infer<typeof environmentSchema>): GeoServiceConfig {
-  const { GEO_URL: url, GEO_RATE: rate, IP_CODING_KEY: key } = env
-  return { url, rate, ...(key !== undefined && { key }) }
+  const { GEO_URL: url, GEO_RATE: rate, GEO_ON_ERROR: onError, IP_CODING_KEY: key } = env
+  return { url, rate, onError, ...(key !== undefined && { key }) }
 }
 
 function postgresConfig(env: z.infer<typeof environmentSchema>): PostgresConfig {

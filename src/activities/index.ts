@@ -1,15 +1,14 @@
-import { ApplicationFailure, heartbeat } from '@temporalio/activity'
-import type { Config, PostgresConfig } from '../config'
+import { heartbeat } from '@temporalio/activity'
+import type { Config } from '../config'
 import type { PipelineSettings } from '../core/settings'
-import type { LocateCountry } from '../geo/country'
-import type { RemoteLookup } from '../geo/remote-lookup'
+import type { Lookups } from '../geo/open-lookup'
 import type { Db } from '../postgres/database'
-import { postgresFailure } from '../postgres/failures'
 import { findWindow } from '../postgres/open-window'
 import { checkOwner } from '../postgres/owner'
 import { publishWindow } from '../postgres/publish-window'
 import { recordClosed, recordExceptions } from '../postgres/record-exceptions'
 import { stagePiece } from '../postgres/staged-pieces'
+import { inSight } from './in-sight'
 import { pollKafka } from './poll-kafka'
 import { nextBatch, replayWindows, verifyWindows } from './replay'
 import type { Activities } from './types'
@@ -19,14 +18,12 @@ const HEARTBEAT_EVERY = 2_000
 export interface Connections {
   config: Pick<Config, 'brokers' | 'postgres'>
   db: Db
-  locate: LocateCountry
-  /** Where countries come from a service: it has to be asked before `locate` knows an address. */
-  remote?: RemoteLookup
+  lookups: Lookups
   namespace: string
 }
 
 /** The activities, over the connections of one worker process. */
-export function createActivities({ config, db, locate, remote, namespace }: Connections): Activities {
+export function createActivities({ config, db, lookups, namespace }: Connections): Activities {
   const asOwner = <T>({ group, topic }: PipelineSettings, use: (report: Report) => Promise<T>) =>
     beating(async report => {
       try {
@@ -36,11 +33,7 @@ export function createActivities({ config, db, locate, remote, namespace }: Conn
         throw inSight(error, config.postgres)
       }
     })
-  const recounting: typeof asOwner = (settings, use) => {
-    if (!remote) return asOwner(settings, use)
-    const message = 'replay and verify do not ask a look-up service yet: they need GEO_PROVIDER=mmdb.'
-    throw ApplicationFailure.nonRetryable(message)
-  }
+  const lookup = lookups.recounting
   return {
     openWindow: ({ settings, start }) => asOwner(settings, async () => (await findWindow(db, start)) ?? null),
     writeWindow: ({ settings, start, ...result }) => {
@@ -60,21 +53,13 @@ export function createActivities({ config, db, locate, remote, namespace }: Conn
           if (await recordExceptions(db, settings.topic, settings.windowSize, range)) recorded++
         return recorded
       }),
-    pollKafka: input => pollKafka(input, config.brokers, locate, remote),
+    pollKafka: input => pollKafka(input, config.brokers, lookups.polling),
     selectWindows: ({ settings, ...selection }) => asOwner(settings, () => nextBatch(db, selection)),
     replayWindows: input =>
-      recounting(input.settings, report => replayWindows(input, { config, db, locate, report })),
+      asOwner(input.settings, report => replayWindows(input, { config, db, lookup, report })),
     verifyWindows: input =>
-      recounting(input.settings, report => verifyWindows(input, { config, db, locate, report })),
+      asOwner(input.settings, report => verifyWindows(input, { config, db, lookup, report })),
   }
-}
-
-/** What the Web UI shows of a failure of Postgres, and whether Temporal tries again by itself. */
-function inSight(error: unknown, postgres: PostgresConfig): unknown {
-  const failure = postgresFailure(error, postgres)
-  if (!failure) return error
-  const { message, lasting } = failure
-  return ApplicationFailure.create({ message, type: 'PostgresFailure', nonRetryable: lasting })
 }
 
 /** How far an activity is, as its heartbeat shows it. */

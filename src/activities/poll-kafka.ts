@@ -1,9 +1,9 @@
-import { ApplicationFailure, Context } from '@temporalio/activity'
+import { Context } from '@temporalio/activity'
 import { kafkaClient } from '../kafka/client'
 import { GroupReader } from '../kafka/group-reader'
-import type { LocateCountry } from '../geo/country'
-import { LookupFailure, type RemoteLookup } from '../geo/remote-lookup'
+import { LookupFailure, type Lookup } from '../geo/lookup'
 import { logger as root } from '../log'
+import { lookupInSight } from './in-sight'
 import { TemporalPort } from './pipeline-port'
 import { Poller, type PollerProgress } from './poller'
 import type { PollInput, PollResult } from './types'
@@ -15,8 +15,7 @@ import type { PollInput, PollResult } from './types'
 export async function pollKafka(
   input: PollInput,
   brokers: string[],
-  locate: LocateCountry,
-  remote?: RemoteLookup,
+  { locate, service }: Lookup,
 ): Promise<PollResult> {
   const context = Context.current()
   const { settings } = input
@@ -32,7 +31,7 @@ export async function pollKafka(
   })
   let progress: PollerProgress | undefined
   const beat = () =>
-    context.heartbeat({ ...progress, ...(remote?.trouble && { enrichment: remote.trouble }) })
+    context.heartbeat({ ...progress, ...(service?.trouble && { enrichment: service.trouble }) })
   const onProgress = (latest: PollerProgress) => {
     progress = latest
     beat()
@@ -45,7 +44,7 @@ export async function pollKafka(
     pipeline,
     logger,
     onProgress,
-    remote,
+    service,
   )
   // A flush that waits for Temporal must not look like a dead activity.
   const alive = setInterval(beat, 1_000)
@@ -58,20 +57,11 @@ export async function pollKafka(
     const stopped = context.cancellationDetails?.cancelRequested
     return { reason: stopped ? 'drained' : 'worker shutting down', records }
   } catch (error) {
-    throw error instanceof LookupFailure ? inSight(error) : error
+    throw error instanceof LookupFailure ? lookupInSight(error) : error
   } finally {
     clearInterval(alive)
     context.cancellationSignal.removeEventListener('abort', drain)
     given.abort()
     await reader.stop()
   }
-}
-
-/** What the Web UI shows as the attempt's failure, and when Temporal tries again. */
-function inSight({ message, retryAfter }: LookupFailure): ApplicationFailure {
-  return ApplicationFailure.create({
-    message,
-    type: 'LookupFailure',
-    ...(retryAfter !== undefined && { nextRetryDelay: retryAfter }),
-  })
 }

@@ -5,7 +5,8 @@ import type { ReaderRules } from '../core/partition-reader'
 import { watermark } from '../core/watermark'
 import type { Fetch, Position } from '../kafka/group-reader'
 import type { PartitionOffsets } from '../kafka/client'
-import type { RemoteLookup } from '../geo/remote-lookup'
+import { keepingSession } from '../kafka/session'
+import type { AskedFirst } from '../geo/lookup'
 import type { Logger } from '../log'
 import type { PipelinePort } from './pipeline-port'
 
@@ -78,7 +79,7 @@ export class Poller {
     private readonly pipeline: PipelinePort,
     private readonly logger: Logger,
     private readonly onProgress: (progress: PollerProgress) => void,
-    private readonly remote?: RemoteLookup,
+    private readonly service?: AskedFirst,
   ) {
     this.state = new PollerState(poller, rules)
     this.flushInterval = settings.flushInterval
@@ -126,7 +127,7 @@ export class Poller {
       }
       const end = Math.min(index + SLICE, fetch.length)
       const records = Array.from({ length: end - index }, (_, i) => fetch.record(index + i))
-      const unknown = this.remote?.unknownOf(records)
+      const unknown = this.service?.unknownOf(records)
       if (unknown && unknown.length > 0) {
         // Whatever was true of the partition before the wait is looked at anew: it may be another poller's by now.
         await this.untilLocated(unknown, heartbeat)
@@ -191,21 +192,14 @@ export class Poller {
 
   /** Waits for a remote look-up; where it gives up, the poller fails with its reason, and nothing is counted. */
   private async untilLocated(addresses: string[], heartbeat: () => Promise<void>): Promise<void> {
-    const resolved = this.remote!.resolve(addresses, this.ended.signal).catch((error: unknown) => {
+    const resolved = this.service!.resolve(addresses, this.ended.signal).catch((error: unknown) => {
       if (!this.ended.signal.aborted) this.onError(error as Error)
     })
     await this.keepingSession(resolved, heartbeat)
   }
 
-  private async keepingSession(awaited: Promise<void>, heartbeat: () => Promise<void>): Promise<void> {
-    let waiting = true
-    const done = awaited.then(() => {
-      waiting = false
-    })
-    while (waiting && !this.draining && !this.failure) {
-      await Promise.race([done, sleep(1_000)])
-      await heartbeat()
-    }
+  private keepingSession(awaited: Promise<void>, heartbeat: () => Promise<void>): Promise<void> {
+    return keepingSession(awaited, heartbeat, () => this.draining || this.failure !== undefined)
   }
 
   private releaseCutWaiters(): void {

@@ -1,13 +1,14 @@
 import { EventReader } from '../core/event-reader'
 import { Recount, segmentsOf, type CountedWindow } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
-import type { LocateCountry } from '../geo/country'
+import type { LogRecord } from '../core/partition-reader'
+import type { AskedFirst, Lookup } from '../geo/lookup'
 import { rangesThatAreGone, readRanges } from '../kafka/range-reader'
 
 export interface RecountOptions {
   settings: PipelineSettings
   brokers: string[]
-  locate: LocateCountry
+  lookup: Lookup
   signal: AbortSignal
   /** Records that have been read, and how many there are to read. */
   onProgress: (read: number, all: number) => void
@@ -24,7 +25,7 @@ export interface Recounted {
 /** Counts closed windows anew from the log, by the rules of the first time and with the look-up of today. */
 export async function recountWindows(
   windows: CountedWindow[],
-  { settings, brokers, locate, signal, onProgress }: RecountOptions,
+  { settings, brokers, lookup, signal, onProgress }: RecountOptions,
 ): Promise<Recounted> {
   const { topic } = settings
   const stretches = new Map(windows.map(window => [window, segmentsOf([window])]))
@@ -33,17 +34,23 @@ export async function recountWindows(
   const gone = windows.filter(isGone)
   const counted = windows.filter(window => !isGone(window))
 
+  const { locate, service } = lookup
   const rules = { ...settings, locate }
   const recount = new Recount(counted, rules, new EventReader(rules))
   const segments = segmentsOf(counted)
   const all = segments.reduce((sum, { from, to }) => sum + to - from, 0)
   const readers = new Map(segments.map(segment => [segment, recount.segment(segment)]))
+  const resolve = async (asked: AskedFirst, records: LogRecord[]) => {
+    const unknown = asked.unknownOf(records)
+    if (unknown.length > 0) await asked.resolve(unknown, signal)
+  }
   let read = 0
   await readRanges(segments, {
     brokers,
     topic,
     group: `${settings.group}-replay`,
     signal,
+    ...(service && { prepare: records => resolve(service, records) }),
     onRecords: (range, records, next) => {
       const reader = readers.get(range)!
       const before = reader.position

@@ -2,7 +2,7 @@ import { Context } from '@temporalio/activity'
 import type { Config } from '../config'
 import type { WindowSelection } from '../core/recount'
 import { formatInstant } from '../core/tumbling-window'
-import type { LocateCountry } from '../geo/country'
+import type { Lookup } from '../geo/lookup'
 import { closedWindows, selectClosedWindows } from '../postgres/closed-windows'
 import type { Db } from '../postgres/database'
 import { replayWindow, verifyWindow } from '../postgres/replay-window'
@@ -12,7 +12,7 @@ import type { BatchInput, ReplayedBatch, VerifiedBatch } from './types'
 interface Outside {
   config: Pick<Config, 'brokers'>
   db: Db
-  locate: LocateCountry
+  lookup: Lookup
   /** Of the heartbeat. */
   report: (progress: object) => void
 }
@@ -69,10 +69,10 @@ export async function verifyWindows(input: BatchInput, outside: Outside): Promis
   return batch
 }
 
-async function recountBatch({ settings, starts }: BatchInput, { config, db, locate, report }: Outside) {
+async function recountBatch({ settings, starts }: BatchInput, { config, db, lookup, report }: Outside) {
   const windows = await closedWindows(db, starts)
   const onProgress: RecountOptions['onProgress'] = (read, all) =>
     report({ windows: starts.map(formatInstant), records: `${read} of ${all}` })
   const { cancellationSignal: signal } = Context.current()
-  return recountWindows(windows, { settings, brokers: config.brokers, locate, signal, onProgress })
+  return recountWindows(windows, { settings, brokers: config.brokers, lookup, signal, onProgress })
 }

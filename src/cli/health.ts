@@ -2,7 +2,7 @@ import type { Client, WorkflowExecutionDescription } from '@temporalio/client'
 import { defaultPayloadConverter, WorkflowNotFoundError } from '@temporalio/common'
 import { tsToMs } from '@temporalio/common/lib/time'
 import { pollerId } from '../core/names'
-import type { LookupTrouble } from '../geo/remote-lookup'
+import type { LookupTrouble } from '../geo/lookup'
 import type { PipelineStatus } from './status'
 
 type PendingActivity = NonNullable<WorkflowExecutionDescription['raw']['pendingActivities']>[number]
@@ -64,7 +64,7 @@ function activityProblem(activity?: PendingActivity): string | undefined {
   const failed = failure ? `fails, at attempt ${activity?.attempt}: ${failure}` : undefined
   if (activity?.lastStartedTime) {
     const reason = lookupTrouble(activity.heartbeatDetails)
-    if (reason) return `waits for its countries: ${reason}`
+    if (reason) return reason
     const isFresh = Date.now() - tsToMs(activity.lastStartedTime) < RECOVERED_AFTER
     return isFresh ? failed : undefined
   }
@@ -79,7 +79,10 @@ function lookupTrouble(details: PendingActivity['heartbeatDetails']): string | u
   if (!payload) return undefined
   const { enrichment } =
     defaultPayloadConverter.fromPayload<{ enrichment?: LookupTrouble } | null>(payload) ?? {}
-  return enrichment && `${enrichment.reason} (attempt ${enrichment.attempt})`
+  if (!enrichment) return undefined
+  const { state, reason, attempt } = enrichment
+  const what = state === 'retrying' ? 'waits for its countries' : 'counts events without their country'
+  return `${what}: ${reason} (attempt ${attempt})`
 }
 
 function count(n: number, what: string): string {

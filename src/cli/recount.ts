@@ -49,9 +49,9 @@ export function selectionOf(
 }
 
 /** `2026-01-31T12:00:00Z..2026-01-31T12:05:00Z`: a selection in a workflow's id. */
-export function nameOf({ from, to, late }: WindowSelection): string {
+export function nameOf({ from, to, late, unlocated }: WindowSelection): string {
   const ends = [from, to].map(time => (time === undefined ? '' : formatInstant(time)))
-  return `${ends.join('..')}${late ? ' late' : ''}`
+  return `${ends.join('..')}${late ? ' late' : ''}${unlocated ? ' unlocated' : ''}`
 }
 
 /** @throws UserError where a window was named, and is not closed */

@@ -20,6 +20,7 @@ import { table } from './table'
 
 interface Flags extends SelectionFlags {
   late?: true
+  unlocated?: true
   all?: true
   includeLate?: true
 }
@@ -30,6 +31,10 @@ export function replayCommand(): Command {
       'count closed windows anew from Kafka, with the look-up of today, and publish those that differ as a new revision',
     )
     .option('--late', 'windows with late events that are in no result')
+    .option(
+      '--unlocated',
+      'windows with hits whose look-up failed and was not waited for (GEO_ON_ERROR=unknown)',
+    )
     .option('--all', 'every closed window')
     .option(
       '--include-late',
@@ -39,9 +44,15 @@ export function replayCommand(): Command {
       const config = loadConfig()
       const summary = await withTemporal(async client => {
         const settings = await settingsOf(client, config)
-        const selection = { ...selectionOf(window, flags, settings), ...(flags.late && { late: true }) }
+        const selection = {
+          ...selectionOf(window, flags, settings),
+          ...(flags.late && { late: true }),
+          ...(flags.unlocated && { unlocated: true }),
+        }
         if (Object.keys(selection).length === 0 && !flags.all)
-          throw new UserError('Say which windows: one by a time in it, --from and --to, --late, or --all.')
+          throw new UserError(
+            'Say which windows: one by a time in it, --from and --to, --late, --unlocated, or --all.',
+          )
         const input: ReplayInput = { settings, selection, includeLate: flags.includeLate ?? false }
         const name = nameOf(selection) + (input.includeLate ? ' with late events' : '')
         const handle = await startOrJoin(client, config, settings, {

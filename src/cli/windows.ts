@@ -20,6 +20,8 @@ export interface WindowLine {
   hits: number
   lateHits: number | null
   groups: number
+  /** Hits under `??` because their look-up failed and was not waited for. */
+  unlocated: number
   revision: number | null
   closedAt: string | null
 }
@@ -60,6 +62,7 @@ async function openWindows(client: Client, config: Config, limit: number): Promi
         hits: progress?.hits ?? 0,
         lateHits: null,
         groups: progress?.groups ?? 0,
+        unlocated: progress?.unlocated ?? 0,
         revision: progress?.revision ?? 0,
         closedAt: null,
       }
@@ -83,6 +86,7 @@ async function closedWindows(db: Db, limit: number): Promise<WindowLine[]> {
     hits: row.num_hits,
     lateHits: row.late_hits,
     groups: row.groups,
+    unlocated: row.unlocated,
     revision: row.revision,
     closedAt: row.closed_at.toISOString(),
   }))
@@ -91,12 +95,13 @@ async function closedWindows(db: Db, limit: number): Promise<WindowLine[]> {
 function describe(lines: WindowLine[]): string {
   if (lines.length === 0) return 'There is no window yet.'
   return table(
-    ['window (UTC)', 'status', 'hits', 'late', 'groups', 'revision', 'closed at'],
+    ['window (UTC)', 'status', 'hits', 'late', 'unlocated', 'groups', 'revision', 'closed at'],
     lines.map(line => [
       formatWindow(Date.parse(line.windowStart), Date.parse(line.windowEnd) - Date.parse(line.windowStart)),
       line.status,
       line.hits,
       line.lateHits,
+      line.unlocated,
       line.groups,
       line.revision,
       line.closedAt,

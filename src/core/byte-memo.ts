@@ -19,7 +19,11 @@ export class ByteMemo<T> {
   private keys = new Uint8Array(FIRST_ENTRIES * 16)
   private values: T[] = []
 
-  constructor(private readonly make: (text: string) => T) {}
+  /** @param keeps false for a value that is not remembered: the text is given to the function again the next time */
+  constructor(
+    private readonly make: (text: string) => T,
+    private readonly keeps: (value: T) => boolean = () => true,
+  ) {}
 
   /** What the function gives for the text at `[from, to)`; bytes that are no UTF-8 read as U+FFFD. */
   get(bytes: Uint8Array, from: number, to: number): T {
@@ -46,6 +50,7 @@ export class ByteMemo<T> {
 
   private remember(key: Uint8Array, hash: number, slot: number): T {
     const value = this.make(decodeText(key))
+    if (!this.keeps(value)) return value
     const entry = this.values.length
     const start = this.startOf(entry)
     const end = start + key.length

@@ -10,6 +10,7 @@ import {
 } from './event'
 import { parseEventTime, PlainTimes, wholeNumber } from './event-time'
 import { EventScanner, type Field } from './event-scanner'
+import { UNLOCATED } from './unknown-country'
 import { Lexicon, Vocabulary } from './vocabulary'
 
 /** An event that is counted, by the numbers of {@link EventReader.words}. */
@@ -19,7 +20,7 @@ export interface LocatedEvent extends NumberedGroup {
 }
 
 export interface LocatingRules extends EventRules {
-  /** ISO 3166-1 alpha-2 code of an address, `??` where unknown. */
+  /** ISO 3166-1 alpha-2 code of an address, `??` where unknown, {@link UNLOCATED} where that is not known yet. */
   locate: (ip: string) => string
 }
 
@@ -46,7 +47,7 @@ export class EventReader {
     this.words = new Vocabulary(
       new Lexicon(normalHost),
       new Lexicon(referrer => normalReferrer(referrer, rules.referrer)),
-      new Lexicon(ip => rules.locate(ip.trim())),
+      new Lexicon(ip => rules.locate(ip.trim()), UNLOCATED),
     )
   }
 

@@ -66,6 +66,8 @@ export interface Delta extends ColumnarCounts {
   first: number
   last: number
   hits: number
+  /** Hits among them whose look-up failed and was not waited for; none where it is absent. */
+  unlocated?: number
 }
 
 /** Late and rejected records of one range. */
@@ -104,6 +106,8 @@ export interface WindowTotals {
   status: 'published' | 'closed'
   /** Of the pieces and counts together. */
   hits: number
+  /** Hits among them whose look-up failed and was not waited for; none where it is absent. */
+  unlocated?: number
   pieces?: StagedPieces
   /** What is not in a piece. */
   counts: ColumnarCounts

@@ -4,6 +4,7 @@ import { EventReader, type LocatedEvent, type LocatingRules } from './event-read
 import type { Claimed, Delta, RangeExceptions, RangeTotals } from './messages'
 import { NamedGroups } from './named-groups'
 import { windowStart } from './tumbling-window'
+import { publishable } from './unknown-country'
 import type { Vocabulary } from './vocabulary'
 import { advance, isLate, type Basis } from './watermark'
 
@@ -112,7 +113,17 @@ export class Range {
   delta(start: number): Delta {
     const { counter, first, last } = this.windows.get(start)!
     const { partition, from, fromBasis: basis } = this
-    return { partition, from, basis, first, last, hits: counter.hits, ...counter.columns() }
+    const { counts, unlocated } = publishable(counter.columns())
+    return {
+      partition,
+      from,
+      basis,
+      first,
+      last,
+      hits: counter.hits,
+      ...(unlocated > 0 && { unlocated }),
+      ...counts,
+    }
   }
 
   exceptions(): RangeExceptions | undefined {
@@ -120,7 +131,10 @@ export class Range {
     return {
       partition: this.partition,
       from: this.from,
-      late: [...this.late].map(([start, counter]) => ({ windowStart: start, ...counter.columns() })),
+      late: [...this.late].map(([start, counter]) => ({
+        windowStart: start,
+        ...publishable(counter.columns()).counts,
+      })),
       rejected: Object.fromEntries(this.rejected),
       samples: this.samples,
     }

@@ -18,8 +18,10 @@ export interface WindowSelection {
   from?: number
   /** Windows that end at or before it. */
   to?: number
-  /** Only those that have late events which are in no result. */
+  /** Only those that have late events which are in no result; with `unlocated`, those of either kind. */
   late?: boolean
+  /** Only those with hits whose look-up failed and was not waited for. */
+  unlocated?: boolean
 }
 
 /** A stretch `[from, to)` of a partition's log in which windows were counted. */

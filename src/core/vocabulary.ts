@@ -9,9 +9,13 @@ export class Lexicon {
   private texts: string[] = []
   private readonly memo: ByteMemo<number>
 
-  /** @param normal how a text is counted, from the way it was written */
-  constructor(normal: (written: string) => string) {
-    this.memo = new ByteMemo(written => this.number(normal(written)))
+  /**
+   * @param normal how a text is counted, from the way it was written
+   * @param passing a text that the next time may be another one
+   */
+  constructor(normal: (written: string) => string, passing?: string) {
+    const keeps = (number: number) => this.texts[number] !== passing
+    this.memo = new ByteMemo(written => this.number(normal(written)), keeps)
   }
 
   /** Number of the text that is written at `[from, to)` in UTF-8. */

@@ -22,6 +22,8 @@ export interface WindowReport {
   /** As a sentence, once it has ended. */
   outcome: string | undefined
   hits: number
+  /** Hits among them whose look-up failed and was not waited for. */
+  unlocated: number
   deltas: number
   repeats: number
   revision: number
@@ -93,9 +95,14 @@ function waiting({ settings, start, state, told }: WindowReport): string {
   )
 }
 
-function asides({ revision, lateHits, repeats, overlaps }: WindowReport): string {
+function asides({ revision, unlocated, lateHits, repeats, overlaps }: WindowReport): string {
   const sentences = [`Late so far: ${grouped(lateHits)} hits.`]
   if (revision > 0) sentences.push(`The result is revision ${revision}${revision > 1 ? ', corrected' : ''}.`)
+  if (unlocated > 0)
+    sentences.push(
+      `**${grouped(unlocated)} hits** are under ${code('??')} since their look-up failed: ${code('web-traffic replay --unlocated')} ` +
+        'looks them up again once the window is closed.',
+    )
   if (repeats > 0) sentences.push(`${grouped(repeats)} repeats were dropped.`)
   if (overlaps.length > 0)
     sentences.push(`**${grouped(overlaps.length)} deltas overlap and are not counted: replay it.**`)

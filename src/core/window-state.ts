@@ -19,6 +19,8 @@ export interface WindowSnapshot {
   counts: ColumnarCounts
   partitions: AppliedPartition[]
   hits: number
+  /** Absent in what a release before wrote. */
+  unlocated?: number
   deltas: number
   repeats: number
   overlaps: Overlap[]
@@ -45,6 +47,8 @@ export class WindowState {
   private readonly cut: Piece[] = []
   private readonly partitions: Map<number, AppliedPartition>
   hits: number
+  /** Hits among them whose look-up failed and was not waited for. */
+  unlocated: number
   deltas: number
   /** Deltas that came again, and were dropped. */
   repeats: number
@@ -59,6 +63,7 @@ export class WindowState {
   ) {
     this.partitions = new Map(carried?.partitions.map(applied => [applied.partition, applied]))
     this.hits = carried?.hits ?? 0
+    this.unlocated = carried?.unlocated ?? 0
     this.deltas = carried?.deltas ?? 0
     this.repeats = carried?.repeats ?? 0
     this.overlaps = carried?.overlaps ?? []
@@ -85,6 +90,7 @@ export class WindowState {
     if (this.opened) this.counter.addAll(delta)
     else this.hold(delta)
     this.hits += delta.hits
+    this.unlocated += delta.unlocated ?? 0
     this.deltas++
     const { partition, from, basis, last } = delta
     if (known) known.last = last
@@ -140,7 +146,7 @@ export class WindowState {
   }
 
   snapshot(): WindowSnapshot {
-    const { waiting, applied: partitions, hits, deltas, repeats, overlaps, pieces } = this
-    return { waiting, counts: this.columns(), partitions, hits, deltas, repeats, overlaps, pieces }
+    const { waiting, applied: partitions, hits, unlocated, deltas, repeats, overlaps, pieces } = this
+    return { waiting, counts: this.columns(), partitions, hits, unlocated, deltas, repeats, overlaps, pieces }
   }
 }

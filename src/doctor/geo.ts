@@ -1,6 +1,6 @@
 import type { Config } from '../config'
 import { UserError } from '../cli/errors'
-import { openLookup } from '../geo/open-lookup'
+import { openLookups } from '../geo/open-lookup'
 import { countryDatabaseAge } from '../geo/country'
 import type { Check } from './finding'
 
@@ -12,9 +12,9 @@ const KNOWN = '8.8.8.8'
 
 export function checkGeo(config: Config): Check {
   return async findings => {
-    const { remote } = await openLookup(config)
-    if (remote) {
-      await remote.resolve([KNOWN], AbortSignal.timeout(30_000)).catch((error: unknown) => {
+    const { service } = (await openLookups(config)).recounting
+    if (service) {
+      await service.resolve([KNOWN], AbortSignal.timeout(30_000)).catch((error: unknown) => {
         throw new UserError(error instanceof Error ? error.message : String(error))
       })
       return findings.ok('The look-up service answers.')

@@ -1,11 +1,10 @@
 import { BlockList } from 'node:net'
 import { open, validate, type CountryResponse, type Reader } from 'maxmind'
 import { UserError } from '../cli/errors'
+import { UNKNOWN_COUNTRY } from '../core/unknown-country'
 
 /** ISO 3166-1 alpha-2 code of an IPv4 or IPv6 address; `??` where it is unknown, private or no address. */
 export type LocateCountry = (ip: string) => string
-
-export const UNKNOWN_COUNTRY = '??'
 
 /** Ranges that belong to no country, whatever a database says (IANA special-purpose registries, RFC 6890). */
 const NOBODYS = new BlockList()

@@ -1,5 +1,5 @@
-import { UNKNOWN_COUNTRY } from './country'
-import { LookupFailure } from './remote-lookup'
+import { UNKNOWN_COUNTRY } from '../core/unknown-country'
+import { LookupFailure } from './lookup'
 
 const TIMEOUT = 5_000
 /** However long a service asks to be left alone, a mend is noticed within this time. */

@@ -1,20 +1,35 @@
 import { UserError } from '../cli/errors'
 import type { Config } from '../config'
 import { logger } from '../log'
-import { openCountryDatabase, type LocateCountry } from './country'
+import { openCountryDatabase } from './country'
 import { Ip2Location } from './ip2location'
+import { LettingPass } from './letting-pass'
+import type { Lookup } from './lookup'
 import { RemoteLookup } from './remote-lookup'
 
-/** Where a worker's countries come from, as configured; `remote` only where it is a service. */
-export async function openLookup({
+export interface Lookups {
+  /** Of pollers, which may let events pass while it fails. */
+  polling: Lookup
+  /** Of replay and verification, which need every answer. */
+  recounting: Lookup
+}
+
+/** Where a worker's countries come from, as configured. */
+export async function openLookups({
   geoDatabase,
   geoService,
-}: Pick<Config, 'geoDatabase' | 'geoService'>): Promise<{ locate: LocateCountry; remote?: RemoteLookup }> {
-  if (!geoService) return { locate: await openCountryDatabase(geoDatabase) }
-  const { url, key, rate } = geoService
+}: Pick<Config, 'geoDatabase' | 'geoService'>): Promise<Lookups> {
+  if (!geoService) {
+    const locate = await openCountryDatabase(geoDatabase)
+    return { polling: { locate }, recounting: { locate } }
+  }
+  const { url, key, rate, onError } = geoService
   if (key === undefined)
     throw new UserError('GEO_PROVIDER is ip2location, which needs a key: set IP_CODING_KEY.')
   const service = new Ip2Location(url, key)
   const remote = new RemoteLookup(address => service.country(address), { rate }, logger)
-  return { locate: remote.locate, remote }
+  const recounting = { locate: remote.locate, service: remote }
+  if (onError === 'wait') return { polling: recounting, recounting }
+  const passing = new LettingPass(remote, logger)
+  return { polling: { locate: passing.locate, service: passing }, recounting }
 }

@@ -2,34 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { decodeText } from '../core/byte-memo'
 import { readEvent } from '../core/event'
 import type { LogRecord } from '../core/partition-reader'
+import { UNKNOWN_COUNTRY } from '../core/unknown-country'
 import type { Logger } from '../log'
-import { publicAddress, UNKNOWN_COUNTRY, type LocateCountry } from './country'
-
-/** A look-up that did not succeed. Its message is for a person, and holds neither address nor key. */
-export class LookupFailure extends Error {
-  override name = 'LookupFailure'
-
-  /**
-   * @param kind `passing` where waiting can help, `lasting` where only a person can
-   * @param retryAfter not to be tried again sooner, ms
-   */
-  constructor(
-    message: string,
-    readonly kind: 'passing' | 'lasting',
-    readonly retryAfter?: number,
-  ) {
-    super(message)
-  }
-}
-
-/** What the heartbeat of a poller shows while it waits for the service. */
-export interface LookupTrouble {
-  state: 'retrying'
-  reason: string
-  attempt: number
-  /** ISO 8601. */
-  nextTry: string
-}
+import { publicAddress, type LocateCountry } from './country'
+import { LookupFailure, type AskedFirst, type LookupTrouble } from './lookup'
 
 interface Bounds {
   /** Look-ups a second at most. */
@@ -57,7 +33,7 @@ const LONGEST_WAIT = 8_000
  * Countries of a service. Reading does not wait within an event: what is to be read is looked at first for addresses
  * that are {@link unknownOf unknown}, they are {@link resolve resolved}, and {@link locate} answers from memory.
  */
-export class RemoteLookup {
+export class RemoteLookup implements AskedFirst {
   trouble: LookupTrouble | undefined
   private readonly bounds: Bounds
   /** The least recently used first. */
@@ -76,13 +52,17 @@ export class RemoteLookup {
   readonly locate: LocateCountry = ip => {
     const address = publicAddress(ip)
     if (address === undefined) return UNKNOWN_COUNTRY
-    const country = this.countries.get(address)
+    const country = this.find(address)
     // Never a guess: a count under the wrong country could not be told from a right one.
     if (country === undefined) throw new Error('An address was to be counted before it was looked up.')
     return country
   }
 
-  /** The addresses of events that have to be resolved before the records are read. */
+  /** The country of a public address, where it is remembered. */
+  find(address: string): string | undefined {
+    return this.countries.get(address)
+  }
+
   unknownOf(records: readonly LogRecord[]): string[] {
     const unknown = new Set<string>()
     for (const { value, timestamp } of records) {
@@ -96,23 +76,24 @@ export class RemoteLookup {
   /**
    * Looks addresses up, and tries again what fails in passing.
    *
-   * @throws LookupFailure where it is lasting, or has been failing for longer than a poller should wait
+   * @param patience how long, ms
+   * @throws LookupFailure where it is lasting, or has been failing for longer
    */
-  resolve(addresses: string[], signal: AbortSignal): Promise<void> {
+  resolve(addresses: string[], signal: AbortSignal, patience = this.bounds.patience): Promise<void> {
     // One after the other: the bounds are those of the service, not of a partition.
-    const resolved = this.turn.then(() => this.untilResolved(addresses, signal))
+    const resolved = this.turn.then(() => this.untilResolved(addresses, signal, patience))
     this.turn = resolved.catch(() => undefined)
     return resolved
   }
 
-  private async untilResolved(addresses: string[], signal: AbortSignal): Promise<void> {
-    const giveUpAt = Date.now() + this.bounds.patience
+  private async untilResolved(addresses: string[], signal: AbortSignal, patience: number): Promise<void> {
+    const giveUpAt = Date.now() + patience
     try {
       for (let attempt = 1; ; attempt++) {
         signal.throwIfAborted()
         const failure = await this.askAll(addresses, signal)
         if (!failure) return
-        const wait = this.waitAfter(failure, attempt)
+        const wait = waitAfter(failure, attempt, this.bounds.firstWait)
         if (failure.kind === 'lasting' || Date.now() + wait > giveUpAt) throw failure
         this.report(failure, attempt, wait)
         await sleep(wait, undefined, { signal })
@@ -122,17 +103,9 @@ export class RemoteLookup {
     }
   }
 
-  private waitAfter({ retryAfter = 0 }: LookupFailure, attempt: number): number {
-    return Math.max(retryAfter, Math.min(this.bounds.firstWait * 2 ** (attempt - 1), LONGEST_WAIT))
-  }
-
   private report({ message: reason }: LookupFailure, attempt: number, wait: number): void {
-    this.trouble = {
-      state: 'retrying',
-      reason,
-      attempt,
-      nextTry: new Date(Date.now() + wait).toISOString(),
-    }
+    const nextTry = new Date(Date.now() + wait).toISOString()
+    this.trouble = { state: 'retrying', reason, attempt, nextTry }
     this.logger.warn(this.trouble, 'countries cannot be looked up')
   }
 
@@ -174,6 +147,15 @@ export class RemoteLookup {
     const [oldest] = this.countries.keys()
     if (this.countries.size > this.bounds.remembered) this.countries.delete(oldest!)
   }
+}
+
+/** Until a failed look-up is tried again, ms: ever longer, and no sooner than the service wants. */
+export function waitAfter(
+  { retryAfter = 0 }: LookupFailure,
+  attempt: number,
+  firstWait = BOUNDS.firstWait,
+): number {
+  return Math.max(retryAfter, Math.min(firstWait * 2 ** (attempt - 1), LONGEST_WAIT))
 }
 
 /** The rules that reject no event for what its address does not depend on. */

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { LogRecord } from '../core/partition-reader'
 import { kafkaClient, topicOffsets, withAdmin } from './client'
 import { GroupReader, type Fetch } from './group-reader'
+import { keepingSession } from './session'
 
 /** A stretch `[from, to)` of a partition's offsets. */
 export interface LogRange {
@@ -27,6 +28,8 @@ export interface RangeReading<R extends LogRange = LogRange> {
   /** Begins the name of the group that reads, and is gone afterwards. */
   group: string
   signal: AbortSignal
+  /** Called before records are handed over, and waited for. */
+  prepare?: (records: LogRecord[]) => Promise<void>
   /** Records of a range in their order; everything before `next` is covered. */
   onRecords: (range: R, records: LogRecord[], next: number) => void
 }
@@ -78,6 +81,7 @@ class RangeQueue<R extends LogRange> {
   readonly finished: Promise<void>
   private readonly waiting = new Map<number, R[]>()
   private readonly at = new Map<number, number>()
+  private failed = false
   private finish!: () => void
   fail!: (error: Error) => void
 
@@ -92,7 +96,10 @@ class RangeQueue<R extends LogRange> {
     }
     this.finished = new Promise((resolve, reject) => {
       this.finish = resolve
-      this.fail = reject
+      this.fail = error => {
+        this.failed = true
+        reject(error)
+      }
     })
     // It may fail before anybody waits.
     this.finished.catch(() => undefined)
@@ -113,6 +120,11 @@ class RangeQueue<R extends LogRange> {
     for (let index = 0; index < fetch.length && this.at.get(partition)! < range.to; index += SLICE) {
       const end = Math.min(index + SLICE, fetch.length)
       const records = Array.from({ length: end - index }, (_, i) => fetch.record(index + i))
+      if (this.reading.prepare) {
+        const prepared = this.reading.prepare(records).catch((error: unknown) => this.fail(error as Error))
+        await keepingSession(prepared, heartbeat, () => this.failed)
+        if (this.failed) return
+      }
       this.hand(range, records, end === fetch.length ? next : records.at(-1)!.offset + 1)
       await heartbeat()
     }

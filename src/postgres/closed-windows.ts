@@ -5,7 +5,7 @@ import type { Db } from './database'
 /** Closed windows, oldest first, with their groups: what counting one anew keeps in memory. */
 export async function selectClosedWindows(
   db: Db,
-  { from, to, late }: WindowSelection,
+  { from, to, late, unlocated }: WindowSelection,
   limit: number,
 ): Promise<{ start: number; groups: number }[]> {
   const rows = await db
@@ -14,16 +14,17 @@ export async function selectClosedWindows(
     .where('status', '=', 'closed')
     .$if(from !== undefined, query => query.where('window_start', '>=', new Date(from!)))
     .$if(to !== undefined, query => query.where('window_end', '<=', new Date(to!)))
-    .$if(late === true, query =>
-      query.where(window =>
-        window.exists(
+    .$if(late === true || unlocated === true, query =>
+      query.where(window => {
+        const hasLate = window.exists(
           window
             .selectFrom('late_deltas')
             .select(sql`1`.as('one'))
             .whereRef('late_deltas.window_start', '=', 'window_results.window_start')
             .where('brought_in', 'is', null),
-        ),
-      ),
+        )
+        return window.or([...(late ? [hasLate] : []), ...(unlocated ? [window('unlocated', '>', 0)] : [])])
+      }),
     )
     .orderBy('window_start')
     .limit(limit)

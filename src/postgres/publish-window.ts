@@ -57,6 +57,7 @@ async function writeCounts(transaction: Transaction, result: WindowResult): Prom
       revision: result.revision,
       closed_at: sql`clock_timestamp()`,
       partitions: JSON.stringify(result.applied),
+      unlocated: result.unlocated ?? 0,
     })
     .where('window_start', '=', new Date(result.start))
     .execute()

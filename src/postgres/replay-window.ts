@@ -1,8 +1,9 @@
-import { sql } from 'kysely'
+import { sql, type UpdateObject } from 'kysely'
 import type { GroupCounter } from '../core/columnar'
 import { compareWindow, type Difference } from './compare-window'
 import type { Db, Transaction } from './database'
 import { deleteCounts, insertCounts } from './publish-window'
+import type { Database } from './schema'
 
 export type Replayed =
   /** The result was as counted. */
@@ -15,7 +16,7 @@ export type Replayed =
  * Publishes a closed window that was counted anew, as its next revision, in one transaction under the window's row lock.
  * Where the result is right already nothing is written, so that a repeat, and an attempt that wakes late, change
  * nothing. Late events that an earlier replay brought in stay in; with `includeLate` those that came since are brought
- * in as they were recorded, and marked with the revision.
+ * in as they were recorded, and marked with the revision. Whatever was not located the first time is now.
  *
  * @param counter the hits that were counted from the log; late ones are added to it
  */
@@ -26,23 +27,24 @@ export async function replayWindow(
   return db.transaction().execute(async transaction => {
     const known = await transaction
       .selectFrom('window_results')
-      .select(['window_end', 'status', 'num_hits', 'revision'])
+      .select(['window_end', 'status', 'num_hits', 'revision', 'unlocated'])
       .where('window_start', '=', new Date(start))
       .forUpdate()
       .executeTakeFirst()
     if (known?.status !== 'closed') return { outcome: 'not closed' }
     const broughtIn = await addLate(transaction, start, counter, includeLate)
     const { hits } = counter
-    if (broughtIn === 0 && known.num_hits === hits && (await isRight(transaction, start, counter)))
+    if (broughtIn === 0 && known.num_hits === hits && (await isRight(transaction, start, counter))) {
+      // Looked up, it is under ?? all the same.
+      if (known.unlocated > 0) await updateResult(transaction, start, { unlocated: 0 })
       return { outcome: 'unchanged', revision: known.revision }
+    }
     const revision = known.revision + 1
     await deleteCounts(transaction, start)
     await insertCounts(transaction, { start, end: known.window_end.getTime() }, counter.columns())
-    await transaction
-      .updateTable('window_results')
-      .set({ num_hits: hits, groups: counter.groups, revision, closed_at: sql`clock_timestamp()` })
-      .where('window_start', '=', new Date(start))
-      .execute()
+    const closed_at = sql<Date>`clock_timestamp()`
+    const result = { num_hits: hits, groups: counter.groups, revision, closed_at, unlocated: 0 }
+    await updateResult(transaction, start, result)
     if (broughtIn > 0)
       await transaction
         .updateTable('late_deltas')
@@ -52,6 +54,18 @@ export async function replayWindow(
         .execute()
     return { outcome: 'replayed', revision, hits, hitsBefore: known.num_hits, broughtIn }
   })
+}
+
+async function updateResult(
+  transaction: Transaction,
+  start: number,
+  values: UpdateObject<Database, 'window_results'>,
+): Promise<void> {
+  await transaction
+    .updateTable('window_results')
+    .set(values)
+    .where('window_start', '=', new Date(start))
+    .execute()
 }
 
 /** What a closed window's rows should be otherwise; undefined where there is no such window. */

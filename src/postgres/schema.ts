@@ -32,6 +32,7 @@ export interface WindowResultsTable {
   revision: number
   closed_at: Date
   partitions: ColumnType<AppliedPartition[], string, string>
+  unlocated: Generated<number>
 }
 
 export interface StagedPiecesTable {
@@ -82,6 +83,7 @@ export interface TrafficWindowsView {
   revision: number
   closed_at: Date
   partitions: AppliedPartition[]
+  unlocated: number
 }
 
 export interface Database {

@@ -10,7 +10,7 @@ import {
 import { createActivities } from '../activities'
 import type { Config } from '../config'
 import { pollerTaskQueue } from '../core/names'
-import { openLookup } from '../geo/open-lookup'
+import { openLookups } from '../geo/open-lookup'
 import { logger } from '../log'
 import { openDatabase } from '../postgres/database'
 import { temporalConfig, unreachable, withTemporal } from '../temporal'
@@ -43,7 +43,7 @@ export async function runWorker(config: Config, signal: AbortSignal, onReady: ()
   const { connectionOptions, namespace } = temporalConfig()
   // Says in one line what the worker itself would not: no server, or no such namespace.
   await withTemporal(() => Promise.resolve())
-  const lookup = await openLookup(config)
+  const lookups = await openLookups(config)
   const payloadLimits = { payloadsWarnSize: PAYLOAD_WARNING }
   const connection = await NativeConnection.connect({
     ...connectionOptions,
@@ -55,7 +55,7 @@ export async function runWorker(config: Config, signal: AbortSignal, onReady: ()
   })
   const db = openDatabase(config.postgres)
   try {
-    const activities = createActivities({ config, db, ...lookup, namespace })
+    const activities = createActivities({ config, db, lookups, namespace })
     const shared = { connection, namespace, activities, maxHeartbeatThrottleInterval: '1s' } as const
     const main = await Worker.create({
       ...shared,

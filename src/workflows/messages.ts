@@ -12,6 +12,8 @@ export const windowProgress = defineQuery<WindowProgress>('progress')
 export interface WindowProgress {
   state: 'opening' | 'open' | 'published' | 'closing' | 'closed'
   hits: number
+  /** Hits among them whose look-up failed and was not waited for. */
+  unlocated: number
   /** Of what is held: fewer than the window's where pieces of it were sent ahead. */
   groups: number
   deltas: number

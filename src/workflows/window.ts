@@ -225,11 +225,12 @@ class WindowRun {
     if (this.changed || this.revision === 0) this.revision++
     this.changed = false
     const { revision, window } = this
-    const { hits, applied, groups } = window
+    const { hits, unlocated, applied, groups } = window
     const pieces = { chain: this.chain, count: window.pieces }
     const size = `${grouped(hits)} hits, ${grouped(groups)} groups${pieces.count > 0 ? ` and ${pieces.count} pieces` : ''}`
     const summary = `write ${this.name}, ${size}, as revision ${revision}, ${status}`
-    const result = { settings, start, revision, status, hits, counts: window.columns(), pieces, applied }
+    const counts = window.columns()
+    const result = { settings, start, revision, status, hits, unlocated, counts, pieces, applied }
     const write = () => writeWindow.executeWithOptions({ summary }, [result])
     this.written = await this.visibility.watched(`write revision ${revision}`, write)
   }
@@ -276,7 +277,7 @@ class WindowRun {
     const { groups, otherHits } = this.written
     const other = otherHits > 0 ? `, ${otherHits} hits of further groups under (other)` : ''
     const wrote = `${grouped(hits)} hits in ${grouped(groups)} groups${other}, written as revision ${revision}`
-    const summary = `${this.name}: ${wrote}${this.lateClause}.`
+    const summary = `${this.name}: ${wrote}${this.lateClause}${this.unlocatedClause}.`
     return { summary, hits, groups, otherHits, revision, deltas, repeats, lateHits, overlaps }
   }
 
@@ -285,14 +286,19 @@ class WindowRun {
     return `; ${this.lateHits} hits came after it had closed and were counted as late`
   }
 
+  private get unlocatedClause(): string {
+    const { unlocated } = this.window
+    return unlocated > 0 ? `; ${unlocated} hits are under ?? since their look-up failed: replay it` : ''
+  }
+
   private enter(state: WindowProgress['state']): void {
     this.state = state
   }
 
   private progress(): WindowProgress {
     const { state, revision, lateHits } = this
-    const { hits, groups, deltas, repeats, pieces } = this.window
-    return { state, hits, groups, deltas, repeats, pieces, revision, lateHits }
+    const { hits, unlocated, groups, deltas, repeats, pieces } = this.window
+    return { state, hits, unlocated, groups, deltas, repeats, pieces, revision, lateHits }
   }
 
   private describe(): string {

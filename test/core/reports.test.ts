@@ -47,7 +47,15 @@ describe('a window', () => {
   function reportOf(fields: Partial<WindowReport>, referrers: Record<string, number> = {}): string {
     const counter = new GroupCounter()
     for (const [referrer, hits] of Object.entries(referrers)) counter.add('a.example', referrer, 'DE', hits)
-    const numbers = { hits: counter.hits, deltas: 1, repeats: 0, revision: 0, lateHits: 0, pieces: 0 }
+    const numbers = {
+      hits: counter.hits,
+      deltas: 1,
+      repeats: 0,
+      unlocated: 0,
+      revision: 0,
+      lateHits: 0,
+      pieces: 0,
+    }
     const lists = { overlaps: [], applied: [], counts: counter.columns() }
     const state = { state: 'open', told: 'wait', stuck: undefined, outcome: undefined } as const
     const name = formatWindow(W0, settings.windowSize)
@@ -62,6 +70,13 @@ describe('a window', () => {
     expect(report).toContain('`shop/ingest`')
     expect(report.indexOf('| `https://a.example/` | 1,500 |')).toBeGreaterThan(0)
     expect(report).toContain('| (none) | 2 |')
+  })
+
+  test('says how many hits were not located, and the command that looks them up again', () => {
+    expect(reportOf({})).not.toContain('look-up')
+    const report = reportOf({ unlocated: 1_234 })
+    expect(report).toContain('**1,234 hits** are under `??` since their look-up failed')
+    expect(report).toContain('`web-traffic replay --unlocated`')
   })
 
   test('names its ten most frequent referrers, most first', () => {

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { UserError } from '../../src/cli/errors'
-import { openCountryDatabase, UNKNOWN_COUNTRY, type LocateCountry } from '../../src/geo/country'
+import { UNKNOWN_COUNTRY } from '../../src/core/unknown-country'
+import { openCountryDatabase, type LocateCountry } from '../../src/geo/country'
 
 describe('the database that comes with the project', () => {
   let locate: LocateCountry

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import type { LogRecord } from '../../src/core/partition-reader'
 import { Ip2Location } from '../../src/geo/ip2location'
-import { LookupFailure, RemoteLookup } from '../../src/geo/remote-lookup'
+import { LookupFailure } from '../../src/geo/lookup'
+import { RemoteLookup } from '../../src/geo/remote-lookup'
 import { countryOf, LookUpService, type Mood } from '../support/look-up-service'
 import { until } from '../support/until'
 

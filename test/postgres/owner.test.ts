@@ -85,10 +85,11 @@ describe('the activities', () => {
 
   /** One call of each activity that reads or writes the schema. */
   function calls({ group, topic, namespace }: Owner): Record<string, () => Promise<unknown>> {
+    const locate = () => '??'
     const activities = createActivities({
       config: { brokers: [], postgres: database.postgres },
       db: database.db,
-      locate: () => '??',
+      lookups: { polling: { locate }, recounting: { locate } },
       namespace,
     })
     const input = { settings: { ...settings, group, topic }, start: T0 }

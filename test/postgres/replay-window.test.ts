@@ -1,6 +1,7 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import { GroupCounter } from '../../src/core/columnar'
 import { NamedGroups } from '../../src/core/named-groups'
+import { selectClosedWindows } from '../../src/postgres/closed-windows'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { replayWindow, verifyWindow } from '../../src/postgres/replay-window'
 import { columns, T0, TestDatabase, WINDOW, type Group } from './support'
@@ -27,7 +28,7 @@ const GROUPS: Group[] = [
   ['a.example', 'https://3.example/', 'FR', 5],
 ]
 
-const publish = (status: 'published' | 'closed', maxGroups = 250_000) =>
+const publish = (status: 'published' | 'closed', maxGroups = 250_000, unlocated = 0) =>
   publishWindow(database.db, {
     start: T0,
     end: T0 + WINDOW,
@@ -35,6 +36,7 @@ const publish = (status: 'published' | 'closed', maxGroups = 250_000) =>
     status,
     maxGroups,
     hits: 12,
+    unlocated,
     counts: columns(...GROUPS),
     applied: [],
   })
@@ -80,4 +82,55 @@ test('of such a window a row that was lost is missed by the hits of all groups',
   ])
   expect(await replay(counted(GROUPS, 1))).toMatchObject({ outcome: 'replayed', revision: 2, hits: 12 })
   expect((await verifyWindow(database.db, T0, counted(GROUPS, 1)))?.differences).toEqual([])
+})
+
+describe('a window with hits that were not located', () => {
+  const FOUND: Group[] = [['a.example', 'https://1.example/', 'US', 3], ...GROUPS.slice(1)]
+  const known = () =>
+    database.db.selectFrom('traffic_windows').select(['revision', 'unlocated']).executeTakeFirst()
+  const selected = (selection: object) => selectClosedWindows(database.db, selection, 10)
+
+  beforeEach(() => publish('closed', 250_000, 3))
+
+  test('is selected as such until it is replayed, and located then', async () => {
+    expect(await selected({ unlocated: true })).toEqual([{ start: T0, groups: 3 }])
+    expect(await selected({ late: true })).toEqual([])
+    expect(await selected({ late: true, unlocated: true })).toHaveLength(1)
+    expect(await replay(counted(FOUND))).toMatchObject({ outcome: 'replayed', revision: 2 })
+    expect(await known()).toEqual({ revision: 2, unlocated: 0 })
+    expect(await selected({ unlocated: true })).toEqual([])
+    expect(await selected({ late: true, unlocated: true })).toEqual([])
+  })
+
+  test('whose addresses belong to no country after all keeps its revision, and is selected no more', async () => {
+    expect(await replay(counted(GROUPS))).toEqual({ outcome: 'unchanged', revision: 1 })
+    expect(await known()).toEqual({ revision: 1, unlocated: 0 })
+  })
+
+  test('is listed beside windows that have late events only', async () => {
+    await publish('closed')
+    const start = new Date(T0 + WINDOW)
+    const end = new Date(T0 + 2 * WINDOW)
+    await publishWindow(database.db, {
+      start: start.getTime(),
+      end: end.getTime(),
+      revision: 1,
+      status: 'closed',
+      maxGroups: 10,
+      hits: 12,
+      counts: columns(...GROUPS),
+      applied: [],
+    })
+    const late = { host: 'a.example', referrer: '', country: 'DE', num_hits: 1, cause: 'watermark' } as const
+    const at = { kafka_partition: 0, range_from: 0, window_start: start, window_end: end }
+    await database.db
+      .insertInto('late_deltas')
+      .values({ ...late, ...at })
+      .execute()
+    const starts = async (selection: object) => (await selected(selection)).map(({ start }) => start)
+    expect(await starts({ unlocated: true })).toEqual([T0])
+    expect(await starts({ late: true })).toEqual([T0 + WINDOW])
+    expect(await starts({ late: true, unlocated: true })).toEqual([T0, T0 + WINDOW])
+    expect(await starts({ late: true, unlocated: true, from: T0 + 1 })).toEqual([T0 + WINDOW])
+  })
 })

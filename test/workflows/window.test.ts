@@ -165,6 +165,7 @@ describe('by the clock of the time-skipping server', () => {
     expect(written).toEqual({
       settings: window.settings,
       start: window.start,
+      unlocated: 0,
       revision: 1,
       status: 'closed',
       hits: 13,
@@ -186,6 +187,17 @@ describe('by the clock of the time-skipping server', () => {
       overlaps: [],
     })
     expect(window.sink.attempts).toEqual({ openWindow: 1, writeWindow: 1, stagePiece: 0, recordClosed: 0 })
+  })
+
+  test('hits that were not located are written as such, once, and the summary says what to do', async () => {
+    const window = await newWindow()
+    const unlocated = { ...newDelta(0, 0, 3), unlocated: 3 }
+    const handle = await window.send(unlocated, newDelta(0, 4, 9), unlocated)
+    expect(await handle.query(windowProgress)).toMatchObject({ unlocated: 3 })
+    await handle.signal(closeWindow)
+    const { summary } = await handle.result()
+    expect(window.sink.writes).toMatchObject([{ hits: 10, unlocated: 3 }])
+    expect(summary).toContain('; 3 hits are under ?? since their look-up failed: replay it.')
   })
 
   test('a write that fails is tried again until it succeeds, and the window ends right', async () => {
