@@ -1,4 +1,4 @@
-import { heartbeat } from '@temporalio/activity'
+import { Context, heartbeat } from '@temporalio/activity'
 import type { Config } from '../config'
 import type { PipelineSettings } from '../core/settings'
 import type { Lookups } from '../geo/open-lookup'
@@ -10,6 +10,7 @@ import { recordClosed, recordExceptions } from '../postgres/record-exceptions'
 import { stagePiece } from '../postgres/staged-pieces'
 import { inSight } from './in-sight'
 import { pollKafka } from './poll-kafka'
+import { findMissing, recoverWrites } from './recover'
 import { nextBatch, replayWindows, verifyWindows } from './replay'
 import type { Activities } from './types'
 
@@ -59,6 +60,12 @@ export function createActivities({ config, db, lookups, namespace }: Connections
       asOwner(input.settings, report => replayWindows(input, { config, db, lookup, report })),
     verifyWindows: input =>
       asOwner(input.settings, report => verifyWindows(input, { config, db, lookup, report })),
+    findMissing: input =>
+      asOwner(input.settings, () => findMissing(input, { db, client: Context.current().client })),
+    recoverWrites: input => {
+      const { client, cancellationSignal: signal } = Context.current()
+      return asOwner(input.settings, report => recoverWrites(input, { db, client, signal, report }))
+    },
   }
 }
 

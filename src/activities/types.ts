@@ -76,6 +76,26 @@ export interface WrongWindow {
   more: number
 }
 
+export interface RecoverInput {
+  settings: PipelineSettings
+  /** Epoch milliseconds. */
+  since: number
+}
+
+/** What was written again. */
+export interface Recovered {
+  /** Results of windows; one that was corrected had several. */
+  windows: number
+  /** Results that were there. */
+  there: number
+  /** Ranges with late or rejected records. */
+  ranges: number
+  /** Hits that came after their window had closed. */
+  lateHits: number
+  /** Windows whose result is of events that came after the loss, and lacks those from before. */
+  contradictory: string[]
+}
+
 /** The steps that can fail: each is retried by Temporal, in sight, until it succeeds. */
 export interface Activities {
   /** What Postgres knows of a window; null where it was never published. */
@@ -91,4 +111,7 @@ export interface Activities {
   selectWindows(input: SelectionInput): Promise<number[]>
   replayWindows(input: BatchInput): Promise<ReplayedBatch>
   verifyWindows(input: BatchInput): Promise<VerifiedBatch>
+  /** Starts of windows in a selection that were closed, and of which Postgres has no result. */
+  findMissing(input: SelectionInput): Promise<number[]>
+  recoverWrites(input: RecoverInput): Promise<Recovered>
 }

@@ -9,6 +9,7 @@ import { UserError } from './errors'
 import { lateCommand } from './late'
 import { migrateCommand } from './migrate'
 import { produceCommand } from './produce'
+import { recoverCommand } from './recover'
 import { rejectedCommand } from './rejected'
 import { replayCommand } from './replay'
 import { retryCommand } from './retry'
@@ -45,6 +46,7 @@ for (const command of [
   rejectedCommand(),
   verifyCommand(),
   replayCommand(),
+  recoverCommand(),
   retryCommand(),
   dashboardCommand(),
   produceCommand(),

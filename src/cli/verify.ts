@@ -49,9 +49,9 @@ export function verifyCommand(): Command {
         if (flags.unschedule) return unschedule(client, config)
         const found = await verify(client, config, window, flags)
         if (!found) return
-        requireClosed(window, found.right + found.wrong + found.gone)
+        requireClosed(window, found.right + found.wrong + found.gone + found.missing.length)
         console.log(flags.json ? JSON.stringify(found, null, 2) : describe(found))
-        if (found.wrong + found.gone > 0) process.exitCode = 1
+        if (found.wrong + found.gone + found.missing.length > 0) process.exitCode = 1
       })
     })
 }
@@ -116,8 +116,11 @@ async function unschedule(client: Client, { settings: { group } }: Config): Prom
   console.log('No day is verified any more.')
 }
 
-function describe({ summary, windows, gone, goneWindows }: VerifySummary): string {
-  const lost = describeGone(gone, goneWindows)
+function describe({ summary, windows, gone, goneWindows, missing }: VerifySummary): string {
+  const lost = [
+    ...(missing.length > 0 ? ['', `Without a result: ${missing.join(', ')}`] : []),
+    ...describeGone(gone, goneWindows),
+  ]
   if (windows.length === 0) return [summary, ...lost].join('\n')
   const rows = windows.flatMap(({ start, stored, counted, differences, more }) => [
     [formatInstant(start), 'traffic_windows', '', '', '', stored, counted],

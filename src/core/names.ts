@@ -11,6 +11,7 @@ export const exceptionsId = (group: string, flushId: string) => `${group}/except
 
 /** One for each selection of windows: the same one asked for twice at once is one run. */
 export const replayId = (group: string, selection: string) => `${group}/replay/${selection}`
+export const recoverId = (group: string, since: number) => `${group}/recover/${formatInstant(since)}`
 export const verifyId = (group: string, selection: string) => `${group}/verify/${selection}`
 
 /** Pollers have a task queue of their own, so that a worker process takes no more of them than it has cores for. */

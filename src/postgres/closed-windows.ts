@@ -48,3 +48,11 @@ export async function closedWindows(db: Db, starts: number[]): Promise<CountedWi
     .execute()
   return rows.map(({ window_start, partitions }) => ({ start: window_start.getTime(), partitions }))
 }
+
+/** Which of these windows have a result. */
+export async function windowsWithResult(db: Db, starts: number[]): Promise<Set<number>> {
+  const { rows } = await sql<{ window_start: Date }>`
+    select window_start from window_results
+    where window_start = any(${starts.map(start => new Date(start))}::timestamptz[])`.execute(db)
+  return new Set(rows.map(({ window_start }) => window_start.getTime()))
+}

@@ -2,6 +2,7 @@ import {
   ApplicationFailure,
   continueAsNew,
   setHandler,
+  patched,
   setWorkflowOptions,
   workflowInfo,
 } from '@temporalio/workflow'
@@ -34,6 +35,8 @@ export interface Verified {
   windows: WrongWindow[]
   /** Some of those of which Kafka no longer has all records. */
   goneWindows: string[]
+  /** Windows that were closed, and of which Postgres has no result. */
+  missing: string[]
 }
 
 export interface VerifySummary extends Verified {
@@ -43,28 +46,35 @@ export interface VerifySummary extends Verified {
 /** Counts closed windows anew from the log, and compares Postgres with it, row by row. Fails where they differ. */
 export async function verify(input: VerifyInput): Promise<VerifySummary> {
   const { settings } = input
-  const verified: Verified = input.carried ?? { right: 0, wrong: 0, gone: 0, windows: [], goneWindows: [] }
+  const verified = input.carried ?? nothing()
   let underWay = ''
   const progress = () => `${sentence(verified)}${underWay && ` Now: ${underWay}.`}`
   setHandler(recountProgress, progress)
   describeWhenAsked(progress)
 
+  const selection = input.selection === 'yesterday' ? yesterday() : input.selection
+  if (!input.carried && patched('missing'))
+    verified.missing = (await batches.findMissing({ settings, ...selection })).map(formatInstant)
   await passByPass(
     settings,
-    input.selection === 'yesterday' ? yesterday() : input.selection,
+    selection,
     async (starts, described) => {
       underWay = described
       const options = { summary: `verify ${described}` }
       add(verified, await batches.verifyWindows.executeWithOptions(options, [{ settings, starts }]))
       underWay = ''
     },
-    selection => continueAsNew<typeof verify>({ ...input, selection, carried: verified }),
+    rest => continueAsNew<typeof verify>({ ...input, selection: rest, carried: verified }),
   )
   const summary = sentence(verified)
-  if (verified.wrong === 0) return { summary, ...verified }
+  if (verified.wrong + verified.missing.length === 0) return { summary, ...verified }
   throw ApplicationFailure.nonRetryable(`${summary} ${remedy(verified)}`, DIFFERENCES, verified)
 }
 setWorkflowOptions(finishedByItsBuild, verify)
+
+function nothing(): Verified {
+  return { right: 0, wrong: 0, gone: 0, windows: [], goneWindows: [], missing: [] }
+}
 
 function yesterday(): WindowSelection {
   const today = Math.floor(workflowInfo().startTime.getTime() / DAY) * DAY
@@ -79,14 +89,21 @@ function add(verified: Verified, { right, wrong, gone }: VerifiedBatch): void {
   verified.goneWindows.push(...gone.slice(0, NAMED - verified.goneWindows.length).map(formatInstant))
 }
 
-function sentence({ right, wrong, gone }: Verified): string {
+function sentence({ right, wrong, gone, missing }: Verified): string {
   const lost = gone > 0 ? ` ${gone} cannot be verified, since Kafka no longer has all of their records.` : ''
-  return `${right} windows are right, ${wrong} are not.${lost}`
+  const absent = missing.length > 0 ? ` ${missing.length} have no result in Postgres.` : ''
+  return `${right} windows are right, ${wrong} are not.${absent}${lost}`
 }
 
-function remedy({ windows }: Verified): string {
+function remedy({ windows, missing }: Verified): string {
+  if (missing.length > 0)
+    return `Write again what Postgres has lost with "web-traffic recover --since" and the time of its backup (missing: ${named(missing)}).`
   const names = windows.map(({ start }) => formatInstant(start))
   return `Count ${windows.length === 1 ? 'it' : 'them'} anew with "web-traffic replay ${names[0]}"${
     names.length > 1 ? ` (also ${names.slice(1).join(', ')})` : ''
   }.`
+}
+
+function named(windows: string[]): string {
+  return `${windows.slice(0, NAMED).join(', ')}${windows.length > NAMED ? ' …' : ''}`
 }

@@ -32,7 +32,7 @@ export interface LedgerSums extends RangeTotals {
  */
 export class TestPipeline {
   readonly config: Config
-  readonly db: Db
+  db: Db
   readonly kafka: Kafka
   /** What the workers have logged, a line each. */
   private readonly log: string[] = []
@@ -231,6 +231,32 @@ export class TestPipeline {
     await Promise.all([...this.workers].map(worker => this.killWorker(worker)))
   }
 
+  /** A copy of the database as it is; nobody may be connected to it. */
+  async copyDatabase(name: string): Promise<void> {
+    await this.db.destroy()
+    await this.maintain(
+      `create database "${this.copyNamed(name)}" template "${this.config.postgres.database}"`,
+    )
+    this.db = openDatabase(this.config.postgres, 2)
+  }
+
+  /** Puts a copy in the database's place. */
+  async restoreDatabase(name: string): Promise<void> {
+    const { database } = this.config.postgres
+    await this.db.destroy()
+    await this.maintain(`drop database "${database}" with (force)`)
+    await this.maintain(`alter database "${this.copyNamed(name)}" rename to "${database}"`)
+    this.db = openDatabase(this.config.postgres, 2)
+  }
+
+  private copyNamed(name: string): string {
+    return `${this.config.postgres.database}-${name}`
+  }
+
+  private async maintain(statement: string): Promise<void> {
+    await new Query({ postgres: { ...this.config.postgres, database: 'postgres' } }).all(statement)
+  }
+
   /** Ends the workers, terminates the pipeline's workflows and drops its database and topic. */
   async destroy(): Promise<void> {
     await this.killWorkers()
@@ -240,9 +266,7 @@ export class TestPipeline {
     // Another pipeline's topic is left to it.
     if (topic === group)
       await this.withAdmin(admin => admin.deleteTopics({ topics: [topic] })).catch(() => undefined)
-    await new Query({ ...this.config, postgres: { ...this.config.postgres, database: 'postgres' } }).all(
-      `drop database if exists "${this.config.postgres.database}" with (force)`,
-    )
+    await this.maintain(`drop database if exists "${this.config.postgres.database}" with (force)`)
   }
 }
 

@@ -1,0 +1,27 @@
+import { setWorkflowOptions } from '@temporalio/workflow'
+import type { Recovered, RecoverInput } from '../activities/types'
+import { grouped } from '../core/markdown'
+import { formatInstant } from '../core/tumbling-window'
+import { finishedByItsBuild } from './builds'
+import { batches } from './recount'
+
+export interface RecoverSummary extends Recovered {
+  summary: string
+}
+
+/** Writes to Postgres again what the histories of the pipeline's workflows say was written since a time. */
+export async function recover(input: RecoverInput): Promise<RecoverSummary> {
+  const summary = `write again what was written since ${formatInstant(input.since)}`
+  const recovered = await batches.recoverWrites.executeWithOptions({ summary }, [input])
+  return { summary: sentence(recovered), ...recovered }
+}
+setWorkflowOptions(finishedByItsBuild, recover)
+
+function sentence({ windows, there, ranges, lateHits, contradictory }: Recovered): string {
+  const wrote =
+    `${grouped(windows)} results of windows, ${grouped(ranges)} ranges with late or rejected records and ` +
+    `${grouped(lateHits)} hits that came after their window had closed were written again; ${grouped(there)} results ` +
+    'were there.'
+  if (contradictory.length === 0) return wrote
+  return `${wrote} Not mended, since they were written anew after the loss: ${contradictory.join(', ')}.`
+}
