@@ -114,6 +114,8 @@ create table rejected_events (
   kafka_offset bigint not null,
   reason text not null,
   rejected_at timestamptz default now() not null,
+  -- When it was sent to the topic again, as it was or mended.
+  republished_at timestamptz,
   constraint rejected_events_pkey primary key (topic, partition, kafka_offset)
 );
 
@@ -149,7 +151,7 @@ insert into kysely_migration (name, timestamp)
 values
   ('0001-initial', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
   ('0002-replay', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
-  ('0003-unlocated', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+  ('0003-repairs', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
 
 insert into kysely_migration_lock (id, is_locked) values ('migration_lock', 0);
 

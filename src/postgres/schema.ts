@@ -67,6 +67,7 @@ export interface RejectedEventsTable {
   kafka_offset: number
   reason: string
   rejected_at: Generated<Date>
+  republished_at: Generated<Date | null>
 }
 
 export interface LateWebTrafficView extends AggregatedWebTrafficByCountryTable {

@@ -71,6 +71,43 @@ test('every kind of bad record gets its row and its reason, is counted once, and
   expect(one).not.toContain('invalid_json')
 }, 300_000)
 
+test('what was rejected is sent again once, mended by a command, and counted', async () => {
+  pipeline = new TestPipeline()
+  await startPipeline()
+  const broken = ['a', 'b', 'c'].map(host => event({ host: `${host}.example` }).replace('event_time', 'time'))
+  await send([...broken, null, 'hopeless', event({ host: 'good.example' })])
+  await pipeline.untilAccounted(6)
+  expect(await pipeline.sums()).toMatchObject({ hits: 1, rejected: 5 })
+
+  const refused = await pipeline.attempt('rejected', '--republish', '--through', 'grep -v hopeless')
+  expect(refused).toMatchObject({ code: 1, stdout: '' })
+  const ends = await pipeline.withAdmin(admin => admin.fetchTopicOffsets(pipeline.config.settings.topic))
+  expect(ends).toMatchObject([{ high: '6' }])
+
+  const mend = [
+    '--republish',
+    '--reason',
+    'missing_event_time',
+    '--through',
+    'sed s/\'"time"\'/\'"event_time"\'/',
+  ]
+  const outcomes = [
+    await pipeline.command('rejected', ...mend, '--json'),
+    await pipeline.command('rejected', ...mend, '--json'),
+  ]
+  expect(outcomes.map(outcome => JSON.parse(outcome) as object)).toEqual([
+    { republished: 3, withoutPayload: 0 },
+    { republished: 0, withoutPayload: 0 },
+  ])
+  await pipeline.untilAccounted(9)
+  const { hits, late, rejected } = await pipeline.sums()
+  // Their window may have closed meanwhile.
+  expect({ counted: hits + late, rejected }).toEqual({ counted: 4, rejected: 5 })
+  expect(await pipeline.command('rejected', '--republish', '--reason', 'null_value')).toContain(
+    '1 were not: they have no value',
+  )
+}, 300_000)
+
 test('text that Postgres cannot hold is replaced, and cut where it is too long; it stops no window', async () => {
   pipeline = new TestPipeline()
   await startPipeline()

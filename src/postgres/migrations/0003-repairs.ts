@@ -1,6 +1,9 @@
 import { sql, type Kysely } from 'kysely'
 
-/** How many hits of a window are under `??` only because their look-up failed, and was not waited for. */
+/**
+ * How many hits of a window are under `??` only because their look-up failed, and was not waited for; and when a rejected
+ * record was sent again.
+ */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await db.schema
     .alterTable('window_results')
@@ -13,9 +16,11 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .where(sql.ref('unlocated'), '>', sql.lit(0))
     .execute()
   await createView(db, sql`, w.unlocated`)
+  await db.schema.alterTable('rejected_events').addColumn('republished_at', 'timestamptz').execute()
 }
 
 export async function down(db: Kysely<unknown>): Promise<void> {
+  await db.schema.alterTable('rejected_events').dropColumn('republished_at').execute()
   await db.schema.dropView('traffic_windows').execute()
   await db.schema.dropIndex('window_results_unlocated').execute()
   await db.schema.alterTable('window_results').dropColumn('unlocated').execute()

@@ -1,0 +1,44 @@
+import { kafkaClient } from './client'
+
+export interface Republishable {
+  partition: number
+  /** Of the record that it repeats. */
+  offset: number
+  payload: string
+}
+
+const BATCH = 500
+
+/**
+ * Sends records to their partitions as new ones, each with the header `republished-from`: partition and offset of the
+ * one that it repeats.
+ *
+ * @param onSent called with those that were acknowledged, before more are sent
+ */
+export async function republishRecords(
+  brokers: string[],
+  topic: string,
+  records: Republishable[],
+  onSent: (sent: Republishable[]) => Promise<void>,
+): Promise<void> {
+  // Where one partition of a request is refused kafkajs repeats it whole: the broker has to know repeats.
+  const producer = kafkaClient(brokers, 'web-traffic-republish').producer({
+    idempotent: true,
+    maxInFlightRequests: 1,
+  })
+  await producer.connect()
+  try {
+    for (let i = 0; i < records.length; i += BATCH) {
+      const batch = records.slice(i, i + BATCH)
+      const messages = batch.map(({ partition, offset, payload }) => ({
+        partition,
+        value: payload,
+        headers: { 'republished-from': `${partition}/${offset}` },
+      }))
+      await producer.send({ topic, messages })
+      await onSent(batch)
+    }
+  } finally {
+    await producer.disconnect()
+  }
+}
