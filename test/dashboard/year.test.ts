@@ -13,6 +13,7 @@ const GROUPS = 20
 
 const YEAR = `generate_series('2025-01-01T00:00:00Z'::timestamptz, '2025-12-31T23:55:00Z', interval '5 minutes')`
 const FILL = [
+  `select create_partitions(m) from generate_series('2025-01-15'::timestamptz, '2025-12-15', interval '1 month') m`,
   `insert into aggregated_web_traffic_by_country
     select t, t + interval '5 minutes', (array['www', 'shop', 'blog', 'api'])[1 + g % 4] || '.example',
       case when g < 4 then '' else 'https://site-' || (g * 7 + n) % 2000 || '.example/page' end,
