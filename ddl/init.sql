@@ -73,6 +73,8 @@ create table traffic_rollups (
 
 create index traffic_rollups_question on traffic_rollups (period, dimension, host, period_start);
 
+create index traffic_rollups_each_host on traffic_rollups (period, dimension, period_start) where host <> '';
+
 -- The periods of which traffic_rollups is what the tables of counts add up to. Whatever changes a window's rows takes
 -- its periods out in the same transaction.
 create table sealed_periods (

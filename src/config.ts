@@ -18,6 +18,8 @@ export interface Config {
   brokers: string[]
   settings: PipelineSettings
   postgres: PostgresConfig
+  /** Counts older than this are dropped, milliseconds; undefined for never. */
+  retention?: number
   pollers: number
   taskQueue: string
   /** Of this worker's code, where its workers are versioned. */
@@ -35,6 +37,8 @@ export interface GeoServiceConfig {
   /** Look-ups a second at most, of one worker process. */
   rate: number
 }
+
+const DAY = 86_400_000
 
 type Environment = Record<string, string | undefined>
 
@@ -95,6 +99,9 @@ const environmentSchema = z.object({
   POSTGRES_USER: z.string().optional(),
   POSTGRES_PASSWORD: z.string().optional(),
   POSTGRES_DB: z.string().optional(),
+  RETENTION: duration('0s').refine(length => length === 0 || length >= DAY, {
+    error: 'is shorter than a day: counts that are older are dropped (write 400d; 0s keeps them for ever)',
+  }),
   WINDOW_SIZE: duration('5m', 1_000),
   WATERMARK_DELAY: duration('1m'),
   ALLOWED_LATENESS: duration('0s'),
@@ -145,6 +152,7 @@ export function loadConfig(environment: Environment = process.env): Config {
       referrer: env.REFERRER,
     },
     postgres: postgresConfig(env),
+    ...(env.RETENTION > 0 && { retention: env.RETENTION }),
     pollers: env.POLLERS,
     taskQueue: env.TEMPORAL_TASK_QUEUE ?? env.KAFKA_GROUP,
     ...(env.WORKER_BUILD_ID !== undefined && { buildId: env.WORKER_BUILD_ID }),

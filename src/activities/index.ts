@@ -5,6 +5,7 @@ import type { LocateCountry } from '../geo/country'
 import type { RemoteLookup } from '../geo/remote-lookup'
 import type { Db } from '../postgres/database'
 import { postgresFailure } from '../postgres/failures'
+import { maintain } from '../postgres/maintain'
 import { findWindow } from '../postgres/open-window'
 import { checkOwner } from '../postgres/owner'
 import { publishWindow } from '../postgres/publish-window'
@@ -66,6 +67,10 @@ export function createActivities({ config, db, locate, remote, namespace }: Conn
       recounting(input.settings, report => replayWindows(input, { config, db, locate, report })),
     verifyWindows: input =>
       recounting(input.settings, report => verifyWindows(input, { config, db, locate, report })),
+    maintainTables: ({ settings, retention }) =>
+      asOwner(settings, report =>
+        maintain(db, { now: Date.now(), retention: retention ?? undefined }, report),
+      ),
   }
 }
 

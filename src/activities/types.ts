@@ -10,6 +10,9 @@ import type {
 import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import type { Difference } from '../postgres/compare-window'
+import type { Maintained } from '../postgres/maintain'
+
+export type { Maintained }
 
 export interface WindowInput {
   settings: PipelineSettings
@@ -76,6 +79,12 @@ export interface WrongWindow {
   more: number
 }
 
+export interface MaintainInput {
+  settings: PipelineSettings
+  /** Milliseconds; null for ever. */
+  retention: number | null
+}
+
 /** The steps that can fail: each is retried by Temporal, in sight, until it succeeds. */
 export interface Activities {
   /** What Postgres knows of a window; null where it was never published. */
@@ -91,4 +100,6 @@ export interface Activities {
   selectWindows(input: SelectionInput): Promise<number[]>
   replayWindows(input: BatchInput): Promise<ReplayedBatch>
   verifyWindows(input: BatchInput): Promise<VerifiedBatch>
+  /** What the tables need from time to time. */
+  maintainTables(input: MaintainInput): Promise<Maintained>
 }

@@ -7,6 +7,7 @@ import { demoCommand } from './demo'
 import { doctorCommand } from './doctor'
 import { UserError } from './errors'
 import { lateCommand } from './late'
+import { maintainCommand } from './maintain'
 import { migrateCommand } from './migrate'
 import { produceCommand } from './produce'
 import { rejectedCommand } from './rejected'
@@ -46,6 +47,7 @@ for (const command of [
   verifyCommand(),
   replayCommand(),
   retryCommand(),
+  maintainCommand(),
   dashboardCommand(),
   produceCommand(),
   doctorCommand(),

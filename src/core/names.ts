@@ -13,5 +13,8 @@ export const exceptionsId = (group: string, flushId: string) => `${group}/except
 export const replayId = (group: string, selection: string) => `${group}/replay/${selection}`
 export const verifyId = (group: string, selection: string) => `${group}/verify/${selection}`
 
+/** `run` is `now`, or what the schedule of this name adds to it. */
+export const maintainId = (group: string, run: string) => `${group}/maintain/${run}`
+
 /** Pollers have a task queue of their own, so that a worker process takes no more of them than it has cores for. */
 export const pollerTaskQueue = (taskQueue: string) => `${taskQueue}/pollers`

@@ -1,6 +1,9 @@
-import { sql, type SqlBool } from 'kysely'
+import { sql } from 'kysely'
 import { MAX_REFERRER_LENGTH } from '../core/event'
+import { divides, PERIODS } from '../core/periods'
 import type { Transaction } from '../postgres/database'
+import { hitsBy, piecesOf, within, type Hosts, type Piece } from '../postgres/rollups'
+import type { Dimension } from '../postgres/schema'
 import type { Breakdown, LateHits, Ranked, Ranking, Series, Span, Timeline } from './messages'
 import type { Selection } from './request'
 import { defaultRange, spanOf, type Extent } from './span'
@@ -32,13 +35,15 @@ interface Cell {
   hosts: number
 }
 
-/** One pass over the span's rows; what comes back is bounded by the buckets and the hosts that are listed. */
+/** One pass over the span's hits; what comes back is bounded by the buckets and the hosts that are listed. */
 async function hitsByHost(transaction: Transaction, span: Span, host?: string): Promise<Cell[]> {
+  const periods = PERIODS.filter(period => divides(period, span.bucket))
+  const pieces = await piecesOf(transaction, span, periods)
   const { rows } = await sql<Cell>`
     with cells as materialized (
-      select date_bin(make_interval(secs => ${span.bucket / 1000}), window_start, ${new Date(span.from)}) as at,
-        host, sum(num_hits) as hits
-      from aggregated_web_traffic where ${within(span)}
+      select date_bin(make_interval(secs => ${span.bucket / 1000}), at, ${new Date(span.from)}) as at,
+        name as host, sum(num_hits) as hits
+      from (${hitsBy('host', 'all', pieces)}) hits
       group by 1, 2),
     ranked as (
       select host, row_number() over (order by sum(hits) desc, host) as rank, count(*) over ()::int as hosts
@@ -80,32 +85,30 @@ export const breakdown =
   async (transaction: Transaction): Promise<Breakdown> => {
     const span = await spanIn(transaction, range)
     if (!span) return { referrers: NONE, countries: NONE, late: [] }
-    const rows = sql<SqlBool>`${within(span)} and ${host === undefined ? sql`true` : sql`host = ${host}`}`
+    const pieces = await piecesOf(transaction, span)
+    const hosts = host === undefined ? 'all' : { host }
     return {
-      referrers: await rank(transaction, 'aggregated_web_traffic', 'referrer', rows),
-      countries: await rank(transaction, 'aggregated_web_traffic_by_country', 'country', rows),
-      late: await lateHits(transaction, rows),
+      referrers: await rank(transaction, 'referrer', hosts, pieces),
+      countries: await rank(transaction, 'country', hosts, pieces),
+      late: await lateHits(transaction, span, host),
     }
   }
 
 const NONE: Ranking = { top: [], names: 0, hits: 0 }
 
-const within = ({ from, to }: Pick<Span, 'from' | 'to'>) =>
-  sql<SqlBool>`window_start >= ${new Date(from)} and window_start < ${new Date(to)}`
-
-/** The most frequent names among the rows. */
+/** The most frequent names in these pieces of time. */
 export async function rank(
   transaction: Transaction,
-  table: 'aggregated_web_traffic' | 'aggregated_web_traffic_by_country',
-  column: 'host' | 'referrer' | 'country',
-  rows: ReturnType<typeof sql<SqlBool>>,
+  dimension: Dimension,
+  hosts: Hosts,
+  pieces: Piece[],
 ): Promise<Ranking> {
   const found = await sql<Ranked & { names: number; all: number }>`
     select left(name, ${MAX_REFERRER_LENGTH}) as name, hits, names, "all"
     from (
-      select ${sql.ref(column)} as name, sum(num_hits)::bigint as hits, count(*) over () as names,
+      select name, sum(num_hits)::bigint as hits, count(*) over () as names,
         (sum(sum(num_hits)) over ())::bigint as "all"
-      from ${sql.table(table)} where ${rows}
+      from (${hitsBy(dimension, hosts, pieces)}) hits
       group by 1 order by 2 desc, 1 limit ${TOP}) top`.execute(transaction)
   const [first] = found.rows
   return {
@@ -115,12 +118,13 @@ export async function rank(
   }
 }
 
-function lateHits(transaction: Transaction, rows: ReturnType<typeof sql<SqlBool>>): Promise<LateHits[]> {
+function lateHits(transaction: Transaction, span: Span, host: string | undefined): Promise<LateHits[]> {
   return transaction
     .selectFrom('late_deltas')
     .select(['kafka_partition as partition', 'cause', sql<number>`sum(num_hits)::bigint`.as('hits')])
     .where('brought_in', 'is', null)
-    .where(rows)
+    .where(within('window_start', span))
+    .$if(host !== undefined, query => query.where('host', '=', host!))
     .groupBy(['kafka_partition', 'cause'])
     .orderBy('kafka_partition')
     .orderBy('cause')
@@ -144,5 +148,7 @@ async function extentOf(transaction: Transaction): Promise<Extent | undefined> {
   const [first, last] = [await end('asc'), await end('desc')]
   if (!first || !last) return undefined
   const start = last.window_start.getTime()
-  return { first: first.window_start.getTime(), last: start, windowSize: last.window_end.getTime() - start }
+  const dropped = await transaction.selectFrom('past_retention').select('dropped_before').executeTakeFirst()
+  const begin = Math.max(first.window_start.getTime(), dropped?.dropped_before.getTime() ?? -Infinity)
+  return { first: Math.min(begin, start), last: start, windowSize: last.window_end.getTime() - start }
 }

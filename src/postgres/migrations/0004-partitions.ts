@@ -58,6 +58,9 @@ async function createRollups(db: Kysely<unknown>): Promise<void> {
     db,
   )
   await sql`
+    create index traffic_rollups_each_host on traffic_rollups (period, dimension, period_start)
+      where host <> ''`.execute(db)
+  await sql`
     create table sealed_periods (
       period text not null check (period in ('hour', 'day', 'month')),
       period_start timestamptz not null,
