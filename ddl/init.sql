@@ -179,9 +179,12 @@ declare
   parent text;
 begin
   perform pg_advisory_xact_lock_shared(779134, month_number(first));
-  if to_regclass('traffic_rollups' || suffix) is not null then return; end if;
-  perform pg_advisory_xact_lock(779135, 0);
-  if to_regclass('traffic_rollups' || suffix) is not null then return; end if;
+  -- By the catalog, of this moment: what a session has cached of names is not brought up to date by such a lock.
+  if exists (select from pg_class where relname = 'traffic_rollups' || suffix
+    and relnamespace = current_schema()::regnamespace) then return; end if;
+  lock table traffic_rollups in share update exclusive mode;
+  if exists (select from pg_class where relname = 'traffic_rollups' || suffix
+    and relnamespace = current_schema()::regnamespace) then return; end if;
   foreach parent in array array['aggregated_web_traffic', 'aggregated_web_traffic_by_country', 'traffic_rollups'] loop
     -- Attached, since "partition of" would wait for all readers of the parent, and have everybody else wait behind.
     execute format('create table %I (like %I including constraints)', parent || suffix, parent);

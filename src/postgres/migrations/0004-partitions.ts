@@ -13,6 +13,7 @@ type Counts = (typeof TABLES)[number]
  * waits. Hits by host and by country are kept beside them, for questions over long ranges.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
+  await lockOut(db)
   await createRollups(db)
   await createPastRetention(db)
   for (const counts of TABLES) {
@@ -32,6 +33,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
 }
 
 export async function down(db: Kysely<unknown>): Promise<void> {
+  await lockOut(db)
   for (const counts of TABLES) {
     await setAside(db, counts)
     await createCounts(db, counts, '')
@@ -41,6 +43,19 @@ export async function down(db: Kysely<unknown>): Promise<void> {
   await sql`drop function keep_rollups, create_partitions, drop_partitions, month_number`.execute(db)
   for (const table of ['traffic_rollups', 'sealed_periods', 'past_retention'])
     await db.schema.dropTable(table).execute()
+}
+
+/**
+ * Whoever writes counts locks the row of their window first: those who are at it finish, others wait there, and nobody
+ * holds one table and waits for the other.
+ */
+async function lockOut(db: Kysely<unknown>): Promise<void> {
+  await sql`lock table window_results in exclusive mode`.execute(db)
+  for (const { table } of [...TABLES].reverse())
+    await sql`lock table ${sql.table(table)} in access exclusive mode`.execute(db)
+  await sql`select set_config('work_mem', '64MB', true), set_config('maintenance_work_mem', '256MB', true)`.execute(
+    db,
+  )
 }
 
 async function createRollups(db: Kysely<unknown>): Promise<void> {
@@ -147,9 +162,12 @@ declare
   parent text;
 begin
   perform pg_advisory_xact_lock_shared(779134, month_number(first));
-  if to_regclass('traffic_rollups' || suffix) is not null then return; end if;
-  perform pg_advisory_xact_lock(779135, 0);
-  if to_regclass('traffic_rollups' || suffix) is not null then return; end if;
+  -- By the catalog, of this moment: what a session has cached of names is not brought up to date by such a lock.
+  if exists (select from pg_class where relname = 'traffic_rollups' || suffix
+    and relnamespace = current_schema()::regnamespace) then return; end if;
+  lock table traffic_rollups in share update exclusive mode;
+  if exists (select from pg_class where relname = 'traffic_rollups' || suffix
+    and relnamespace = current_schema()::regnamespace) then return; end if;
   foreach parent in array array['aggregated_web_traffic', 'aggregated_web_traffic_by_country', 'traffic_rollups'] loop
     -- Attached, since "partition of" would wait for all readers of the parent, and have everybody else wait behind.
     execute format('create table %I (like %I including constraints)', parent || suffix, parent);
