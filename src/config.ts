@@ -57,6 +57,20 @@ const duration = (fallback: string, least = 0) =>
       return z.NEVER
     })
 
+/** Minutes, where months were meant, would drop nearly everything. */
+const retention = z
+  .string()
+  .default('0s')
+  .transform((text, context) => {
+    const milliseconds = parseDuration(text)
+    if (milliseconds === 0 || (milliseconds ?? 0) >= DAY) return milliseconds!
+    context.addIssue({
+      code: 'custom',
+      message: `"${text}" is neither a day or longer nor 0s, which keeps counts for ever (write 400d)`,
+    })
+    return z.NEVER
+  })
+
 const postgresUrl = z.string().transform((text, context) => {
   try {
     // JDBC may name a database alone: jdbc:postgresql:web_traffic.
@@ -99,9 +113,7 @@ const environmentSchema = z.object({
   POSTGRES_USER: z.string().optional(),
   POSTGRES_PASSWORD: z.string().optional(),
   POSTGRES_DB: z.string().optional(),
-  RETENTION: duration('0s').refine(length => length === 0 || length >= DAY, {
-    error: 'is shorter than a day: counts that are older are dropped (write 400d; 0s keeps them for ever)',
-  }),
+  RETENTION: retention,
   WINDOW_SIZE: duration('5m', 1_000),
   WATERMARK_DELAY: duration('1m'),
   ALLOWED_LATENESS: duration('0s'),

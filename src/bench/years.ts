@@ -67,11 +67,7 @@ export async function measureYears(
     const seal = await timed(() => sealAll(db, () => signal.throwIfAborted()))
     // As it is before long by itself.
     await sql`vacuum analyze`.execute(db)
-    const answered: Answered[] = []
-    for (const [question, ask] of Object.entries(questions(new Random(1)))) {
-      signal.throwIfAborted()
-      answered.push({ question, ...(await answer(db, asked, ask, times)) })
-    }
+    const answered = await askEverything(db, asked, times, signal)
     const [{ held }] = (
       await sql<{ held: number }>`select count(*) as held from aggregated_web_traffic`.execute(db)
     ).rows as [{ held: number }]
@@ -81,8 +77,22 @@ export async function measureYears(
   }
 }
 
+export async function askEverything(
+  db: Db,
+  asked: CompiledQuery[],
+  times: number,
+  signal: AbortSignal,
+): Promise<Answered[]> {
+  const answered: Answered[] = []
+  for (const [question, ask] of Object.entries(questions(new Random(1)))) {
+    signal.throwIfAborted()
+    answered.push({ question, ...(await answer(db, asked, ask, times)) })
+  }
+  return answered
+}
+
 /** What is asked of it can be looked at. */
-function openWatched(postgres: PostgresConfig): { db: Db; asked: CompiledQuery[] } {
+export function openWatched(postgres: PostgresConfig): { db: Db; asked: CompiledQuery[] } {
   const asked: CompiledQuery[] = []
   const db = new Kysely<Database>({
     dialect: dialectFor(postgres, 2),

@@ -20,7 +20,7 @@ interface Flags {
 /** A few minutes after the hour: its windows have closed, and it can be added up. */
 const HOURLY_AT = { hour: '*', minute: 5 } as const
 
-export const scheduleId = (group: string) => maintainId(group, 'hourly')
+const scheduleId = (group: string) => maintainId(group, 'hourly')
 
 export function maintainCommand(): Command {
   return new Command('maintain')
@@ -87,6 +87,21 @@ export async function scheduleMaintenance(
     await client.schedule
       .getHandle(scheduleId(settings.group))
       .update(({ policies, state }) => ({ policies, state, ...scheduled }))
+  }
+}
+
+/** What the schedule says; undefined where there is none. */
+export async function scheduledMaintenance(
+  client: Client,
+  group: string,
+): Promise<{ paused: boolean; retention: number | undefined } | undefined> {
+  try {
+    const { state, action } = await client.schedule.getHandle(scheduleId(group)).describe()
+    const [input] = (action.args ?? []) as MaintainInput[]
+    return { paused: state.paused, retention: input?.retention ?? undefined }
+  } catch (error) {
+    if (error instanceof ScheduleNotFoundError) return undefined
+    throw error
   }
 }
 

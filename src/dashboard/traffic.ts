@@ -21,59 +21,69 @@ export const timeline =
   async (transaction: Transaction): Promise<Timeline> => {
     const span = await spanIn(transaction, range)
     if (!span) return { span: null, hits: 0, hosts: [], hostCount: 0, series: [] }
-    const cells = await hitsByHost(transaction, span, host)
-    return { span, ...arrange(cells, span, host) }
+    return { span, ...arrange(await hitsByHost(transaction, span, host), span, host) }
   }
 
 interface Cell {
-  /** Start of the bucket. */
-  at: Date
-  /** Null for all hosts beyond those that are listed. */
+  /** Number of the bucket; null for what the host has in all of them. */
+  bucket: number | null
+  /** Null for all hosts that are not drawn. */
   host: string | null
   hits: number
   /** How many hosts there are. */
   hosts: number
 }
 
-/** One pass over the span's hits; what comes back is bounded by the buckets and the hosts that are listed. */
-async function hitsByHost(transaction: Transaction, span: Span, host?: string): Promise<Cell[]> {
+/**
+ * One pass over the span's hits. What comes back is bounded: hits in each bucket of the hosts that are drawn and of all
+ * others, and in all of them of the hosts that are listed, the most frequent first.
+ */
+async function hitsByHost(transaction: Transaction, span: Span, picked?: string): Promise<Cell[]> {
   const periods = PERIODS.filter(period => divides(period, span.bucket))
   const pieces = await piecesOf(transaction, span, periods)
+  const from = new Date(span.from)
+  const drawn = picked === undefined ? sql`rank <= ${DRAWN_HOSTS}` : sql`host = ${picked}`
   const { rows } = await sql<Cell>`
     with cells as materialized (
-      select date_bin(make_interval(secs => ${span.bucket / 1000}), at, ${new Date(span.from)}) as at,
-        name as host, sum(num_hits) as hits
+      select date_bin(make_interval(secs => ${span.bucket / 1_000}), at, ${from}) as at, name as host,
+        sum(num_hits)::bigint as hits
       from (${hitsBy('host', 'all', pieces)}) hits
       group by 1, 2),
     ranked as (
-      select host, row_number() over (order by sum(hits) desc, host) as rank, count(*) over ()::int as hosts
+      select host, sum(hits)::bigint as hits, row_number() over (order by sum(hits) desc, host) as rank,
+        count(*) over ()::int as hosts
       from cells group by host)
-    select at, case when rank <= ${LISTED_HOSTS} or host = ${host ?? null} then host end as host,
-      sum(hits)::bigint as hits, max(hosts) as hosts
+    select null as bucket, host, hits, hosts from ranked
+    where rank <= ${LISTED_HOSTS} or host = ${picked ?? null}
+    union all
+    select (extract(epoch from at - ${from}) * 1000 / ${span.bucket}::bigint)::int, case when ${drawn} then host end,
+      sum(cells.hits)::bigint, max(hosts)
     from cells join ranked using (host)
-    group by 1, 2`.execute(transaction)
+    group by at, 2`.execute(transaction)
   return rows
 }
 
 function arrange(cells: Cell[], span: Span, picked: string | undefined): Omit<Timeline, 'span'> {
-  const totals = new Map<string, number>()
-  let hits = 0
-  for (const cell of cells) {
-    hits += cell.hits
-    if (cell.host !== null) totals.set(cell.host, (totals.get(cell.host) ?? 0) + cell.hits)
-  }
-  const hosts = [...totals]
-    .map(([name, hits]): Ranked => ({ name, hits }))
+  const hosts = cells
+    .filter(({ bucket }) => bucket === null)
+    .map(({ host, hits }): Ranked => ({ name: host!, hits }))
     .sort((a, b) => b.hits - a.hits || (a.name < b.name ? -1 : 1))
+  const hostCount = cells[0]?.hosts ?? 0
   const drawn = picked === undefined ? hosts.slice(0, DRAWN_HOSTS).map(({ name }) => name) : [picked]
   const buckets = (span.to - span.from) / span.bucket
   const series = drawn.map((host): Series => ({ host, hits: zeros(buckets) }))
   const rest: Series = { host: null, hits: zeros(buckets) }
   const byHost = new Map(series.map(each => [each.host, each]))
-  for (const { at, host, hits } of cells)
-    (byHost.get(host) ?? rest).hits[(at.getTime() - span.from) / span.bucket]! += hits
-  const hostCount = cells[0]?.hosts ?? 0
-  if (picked !== undefined) return { hits: totals.get(picked) ?? 0, hosts, hostCount, series }
+  let hits = 0
+  for (const cell of cells) {
+    if (cell.bucket === null) continue
+    hits += cell.hits
+    ;(byHost.get(cell.host) ?? rest).hits[cell.bucket]! += cell.hits
+  }
+  if (picked !== undefined) {
+    const mine = hosts.find(({ name }) => name === picked)
+    return { hits: mine?.hits ?? 0, hosts, hostCount, series }
+  }
   return { hits, hosts, hostCount, series: hostCount > drawn.length ? [...series, rest] : series }
 }
 
