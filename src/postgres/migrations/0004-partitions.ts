@@ -210,7 +210,11 @@ begin
     return null;
   end if;
   if tg_op = 'INSERT' then
-    select array_agg(window_start) into starts from (select distinct window_start from added) w;
+    execute format('with kept as (
+        insert into traffic_rollups (period, period_start, dimension, host, name, num_hits)
+        select ''window'', window_start, %1$L, '''', %1$I, sum(num_hits) from added group by window_start, %1$I
+        returning period_start)
+      select array_agg(distinct period_start) from kept', dimension_of) into starts;
   elsif tg_op = 'DELETE' then
     select array_agg(window_start) into starts from (select distinct window_start from removed) w;
   else
@@ -223,12 +227,7 @@ begin
   delete from sealed_periods where (period, period_start) in (
     select length, date_trunc(length, start, 'UTC')
     from unnest(starts) start, unnest(array['hour', 'day', 'month']) length);
-  if tg_op = 'INSERT' then
-    execute format('insert into traffic_rollups (period, period_start, dimension, host, name, num_hits)
-      select ''window'', window_start, %1$L, '''', %1$I, sum(num_hits) from added group by window_start, %1$I',
-      dimension_of);
-    return null;
-  end if;
+  if tg_op = 'INSERT' then return null; end if;
   foreach at in array starts loop
     execute format('delete from traffic_rollups
       where period = ''window'' and dimension = %1$L and host = '''' and period_start = %2$L', dimension_of, at);
