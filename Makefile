@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CLI := node bin/web-traffic.js
 
-.PHONY: help setup demo test chaos bench bench-live bench-held lint format clean
+.PHONY: help setup demo test chaos bench bench-live bench-held bench-years lint format clean
 
 help:
 	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   the whole pipeline, live or on a log of yours'
@@ -12,6 +12,7 @@ help:
 	@echo 'make bench [EVENTS=1000000]                                how fast a topic is loaded, beside what kafkajs alone can do'
 	@echo 'make bench-live [RATES=1000,20000]                         how soon a window is visible, and what it asks of Temporal'
 	@echo 'make bench-held [WINDOWS=10000]                            a long history whose windows are all open at once'
+	@echo 'make bench-years [ROWS=20000000]                           how soon the dashboard has its answers from a year of windows'
 	@echo 'make setup                                                 install and build'
 
 setup: dist/.built
@@ -52,6 +53,10 @@ bench-live: setup
 # WINDOWS=10000 EVENTS=500000; JSON=1 prints JSON.
 bench-held: setup
 	@node dist/bench/main.js held $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(JSON),--json)
+
+# ROWS=20000000 in each table of counts; each question is asked TIMES=40; JSON=1 prints JSON.
+bench-years: setup
+	@node dist/bench/main.js years $(if $(ROWS),--rows $(ROWS)) $(if $(TIMES),--times $(TIMES)) $(if $(JSON),--json)
 
 format: setup
 	npm run --silent format

@@ -38,14 +38,15 @@ create table window_results (
 create index window_results_unlocated on window_results (window_start) where unlocated > 0;
 
 -- The result: hits by window, host and referrer, of published windows only. A window appears in one transaction.
--- No unique constraint covers the referrer: it may be longer than what an index entry can hold.
+-- No unique constraint covers the referrer: it may be longer than what an index entry can hold. Partitioned by month
+-- (UTC); a window's partition is made by create_partitions when it is written, and sooner by `web-traffic maintain`.
 create table aggregated_web_traffic (
   window_start timestamptz not null,
   window_end timestamptz not null,
   host text not null,
   referrer text not null,
   num_hits bigint not null
-);
+) partition by range (window_start);
 
 create index aggregated_web_traffic_window_host on aggregated_web_traffic (window_start, host);
 
@@ -57,9 +58,42 @@ create table aggregated_web_traffic_by_country (
   referrer text not null,
   country text not null,
   num_hits bigint not null
-);
+) partition by range (window_start);
 
 create index aggregated_web_traffic_by_country_window_host on aggregated_web_traffic_by_country (window_start, host);
+
+-- Hits of whole periods, so that a question over a year does not read its rows. Those of each window, by host and by
+-- country, are kept by triggers, whatever writes to the tables above. Those of hours, days and months are made by
+-- `web-traffic maintain`, and hold where sealed_periods has the period: not to be read without looking there. The host
+-- is empty for all hosts together.
+create table traffic_rollups (
+  period text not null check (period in ('window', 'hour', 'day', 'month')),
+  period_start timestamptz not null,
+  dimension text not null check (dimension in ('host', 'referrer', 'country')),
+  host text not null,
+  name text not null,
+  num_hits bigint not null
+) partition by range (period_start);
+
+create index traffic_rollups_question on traffic_rollups (period, dimension, host, period_start);
+
+create index traffic_rollups_each_host on traffic_rollups (period, dimension, period_start) where host <> '';
+
+-- The periods of which traffic_rollups is what the tables of counts add up to. Whatever changes a window's rows takes
+-- its periods out in the same transaction.
+create table sealed_periods (
+  period text not null check (period in ('hour', 'day', 'month')),
+  period_start timestamptz not null,
+  constraint sealed_periods_pkey primary key (period, period_start)
+);
+
+-- Up to where counts were dropped because they were older than RETENTION, and how many late events among them, so that
+-- records still add up. No row before the first time.
+create table past_retention (
+  singleton boolean default true primary key check (singleton),
+  dropped_before timestamptz not null,
+  late_hits bigint not null
+);
 
 -- Parts of windows too large for one message, from when they were counted until the window is closed. Those of a window
 -- that was closed before are emptied instead of deleted.
@@ -136,6 +170,119 @@ create view traffic_windows as
     w.groups, w.revision, w.closed_at, w.partitions, w.unlocated
   from window_results w;
 
+-- The month of an instant as a number, which is what its lock is known by: held shared by whoever writes to a month,
+-- and alone by whoever seals one of its periods or drops it.
+create function month_number(at timestamptz) returns integer language sql immutable parallel safe as $$
+  select (extract(year from at at time zone 'UTC') * 12 + extract(month from at at time zone 'UTC'))::integer
+$$;
+
+-- Makes the partitions of a month where they are missing. With its owner's rights: a worker need not own the tables.
+create function create_partitions(at timestamptz) returns void language plpgsql security definer as $$
+declare
+  first timestamptz := date_trunc('month', at, 'UTC');
+  next timestamptz := date_trunc('month', first + interval '32 days', 'UTC');
+  suffix text := to_char(first at time zone 'UTC', '_YYYY_MM');
+  parent text;
+begin
+  perform pg_advisory_xact_lock_shared(779134, month_number(first));
+  -- By the catalog, of this moment: what a session has cached of names is not brought up to date by such a lock.
+  if exists (select from pg_class where relname = 'traffic_rollups' || suffix
+    and relnamespace = current_schema()::regnamespace) then return; end if;
+  lock table traffic_rollups in share update exclusive mode;
+  if exists (select from pg_class where relname = 'traffic_rollups' || suffix
+    and relnamespace = current_schema()::regnamespace) then return; end if;
+  foreach parent in array array['aggregated_web_traffic', 'aggregated_web_traffic_by_country', 'traffic_rollups'] loop
+    -- Attached, since "partition of" would wait for all readers of the parent, and have everybody else wait behind.
+    execute format('create table %I (like %I including constraints)', parent || suffix, parent);
+    execute format('alter table %I attach partition %I for values from (%L) to (%L)',
+      parent, parent || suffix, first, next);
+  end loop;
+end $$;
+
+-- Drops the partitions of a month.
+create function drop_partitions(at timestamptz) returns void language plpgsql security definer as $$
+declare
+  suffix text := to_char(date_trunc('month', at, 'UTC') at time zone 'UTC', '_YYYY_MM');
+  parent text;
+begin
+  perform pg_advisory_xact_lock(779134, month_number(at));
+  foreach parent in array array['aggregated_web_traffic', 'aggregated_web_traffic_by_country', 'traffic_rollups'] loop
+    execute format('drop table if exists %I', parent || suffix);
+  end loop;
+end $$;
+
+do $$ begin
+  execute format('alter function create_partitions(timestamptz) set search_path = %I, pg_temp', current_schema());
+  execute format('alter function drop_partitions(timestamptz) set search_path = %I, pg_temp', current_schema());
+end $$;
+
+revoke execute on function create_partitions(timestamptz), drop_partitions(timestamptz) from public;
+
+-- Keeps the hits of each window by host (or by country: its argument), and takes out what is sealed of its periods.
+create function keep_rollups() returns trigger language plpgsql as $$
+declare
+  dimension_of text := tg_argv[0];
+  starts timestamptz[];
+  at timestamptz;
+begin
+  if tg_op = 'TRUNCATE' then
+    delete from sealed_periods;
+    delete from traffic_rollups where dimension = dimension_of;
+    return null;
+  end if;
+  if tg_op = 'INSERT' then
+    execute format('with kept as (
+        insert into traffic_rollups (period, period_start, dimension, host, name, num_hits)
+        select ''window'', window_start, %1$L, '''', %1$I, sum(num_hits) from added group by window_start, %1$I
+        returning period_start)
+      select array_agg(distinct period_start) from kept', dimension_of) into starts;
+  elsif tg_op = 'DELETE' then
+    select array_agg(window_start) into starts from (select distinct window_start from removed) w;
+  else
+    select array_agg(window_start) into starts
+      from (select window_start from removed union select window_start from added) w;
+  end if;
+  if starts is null then return null; end if;
+  perform pg_advisory_xact_lock_shared(779134, month)
+    from (select distinct month_number(start) as month from unnest(starts) start order by month) m;
+  delete from sealed_periods where (period, period_start) in (
+    select length, date_trunc(length, start, 'UTC')
+    from unnest(starts) start, unnest(array['hour', 'day', 'month']) length);
+  if tg_op = 'INSERT' then return null; end if;
+  foreach at in array starts loop
+    execute format('delete from traffic_rollups
+      where period = ''window'' and dimension = %1$L and host = '''' and period_start = %2$L', dimension_of, at);
+    execute format('insert into traffic_rollups (period, period_start, dimension, host, name, num_hits)
+      select ''window'', %2$L::timestamptz, %1$L, '''', %1$I, sum(num_hits) from %3$s where window_start = %2$L
+      group by %1$I', dimension_of, at, tg_relid::regclass);
+  end loop;
+  return null;
+end $$;
+
+create trigger keep_rollups_insert after insert on aggregated_web_traffic
+  referencing new table as added for each statement execute function keep_rollups('host');
+
+create trigger keep_rollups_update after update on aggregated_web_traffic
+  referencing old table as removed new table as added for each statement execute function keep_rollups('host');
+
+create trigger keep_rollups_delete after delete on aggregated_web_traffic
+  referencing old table as removed for each statement execute function keep_rollups('host');
+
+create trigger keep_rollups_truncate after truncate on aggregated_web_traffic
+  for each statement execute function keep_rollups('host');
+
+create trigger keep_rollups_insert after insert on aggregated_web_traffic_by_country
+  referencing new table as added for each statement execute function keep_rollups('country');
+
+create trigger keep_rollups_update after update on aggregated_web_traffic_by_country
+  referencing old table as removed new table as added for each statement execute function keep_rollups('country');
+
+create trigger keep_rollups_delete after delete on aggregated_web_traffic_by_country
+  referencing old table as removed for each statement execute function keep_rollups('country');
+
+create trigger keep_rollups_truncate after truncate on aggregated_web_traffic_by_country
+  for each statement execute function keep_rollups('country');
+
 -- The book-keeping of Kysely, which runs the migrations: those above are done, and none is under way.
 create table kysely_migration (
   name varchar(255) not null primary key,
@@ -151,7 +298,8 @@ insert into kysely_migration (name, timestamp)
 values
   ('0001-initial', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
   ('0002-replay', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
-  ('0003-repairs', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+  ('0003-repairs', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
+  ('0004-partitions', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
 
 insert into kysely_migration_lock (id, is_locked) values ('migration_lock', 0);
 

@@ -9,6 +9,12 @@
 -- Of the Spark session, where its columns are timestamps without a time zone.
 set timezone = 'UTC';
 
+-- The partitions of the months that it has.
+select create_partitions(month) from (
+  select distinct date_trunc('month', window_start::timestamptz, 'UTC') as month from spark.aggregated_web_traffic
+  where window_start is not null
+) months;
+
 with
   once as (
     select window_start::timestamptz as window_start, window_end::timestamptz as window_end, host, referrer,

@@ -18,6 +18,8 @@ export interface Config {
   brokers: string[]
   settings: PipelineSettings
   postgres: PostgresConfig
+  /** Counts older than this are dropped, milliseconds; undefined for never. */
+  retention?: number
   pollers: number
   taskQueue: string
   /** Of this worker's code, where its workers are versioned. */
@@ -38,6 +40,8 @@ export interface GeoServiceConfig {
   onError: 'wait' | 'unknown'
 }
 
+const DAY = 86_400_000
+
 type Environment = Record<string, string | undefined>
 
 const duration = (fallback: string, least = 0) =>
@@ -54,6 +58,20 @@ const duration = (fallback: string, least = 0) =>
       })
       return z.NEVER
     })
+
+/** Minutes, where months were meant, would drop nearly everything. */
+const retention = z
+  .string()
+  .default('0s')
+  .transform((text, context) => {
+    const milliseconds = parseDuration(text)
+    if (milliseconds === 0 || (milliseconds ?? 0) >= DAY) return milliseconds!
+    context.addIssue({
+      code: 'custom',
+      message: `"${text}" is neither a day or longer nor 0s, which keeps counts for ever (write 400d)`,
+    })
+    return z.NEVER
+  })
 
 const postgresUrl = z.string().transform((text, context) => {
   try {
@@ -97,6 +115,7 @@ const environmentSchema = z.object({
   POSTGRES_USER: z.string().optional(),
   POSTGRES_PASSWORD: z.string().optional(),
   POSTGRES_DB: z.string().optional(),
+  RETENTION: retention,
   WINDOW_SIZE: duration('5m', 1_000),
   WATERMARK_DELAY: duration('1m'),
   ALLOWED_LATENESS: duration('0s'),
@@ -150,6 +169,7 @@ export function loadConfig(environment: Environment = process.env): Config {
       referrer: env.REFERRER,
     },
     postgres: postgresConfig(env),
+    ...(env.RETENTION > 0 && { retention: env.RETENTION }),
     pollers: env.POLLERS,
     taskQueue: env.TEMPORAL_TASK_QUEUE ?? env.KAFKA_GROUP,
     ...(env.WORKER_BUILD_ID !== undefined && { buildId: env.WORKER_BUILD_ID }),

@@ -71,6 +71,8 @@ describe('each variable is read', () => {
     ['FLUSH_INTERVAL', '50ms', { settings: { flushInterval: 50 } }],
     ['REFERRER', 'origin', { settings: { referrer: 'origin' } }],
     ['POLLERS', '12', { pollers: 12 }],
+    ['RETENTION', '400d', { retention: 400 * 24 * 60 * MINUTE }],
+    ['RETENTION', '0s', DEFAULTS],
     ['GEO_DATABASE', '/data/country.mmdb', { geoDatabase: '/data/country.mmdb' }],
     ['GEO_PROVIDER', 'mmdb', DEFAULTS],
     ['GEO_PROVIDER', 'ip2location', { geoService: { url: 'https://api.ip2location.io/', rate: 50 } }],
@@ -154,6 +156,7 @@ describe('a mistake is one line that names the variable, the value and the form 
   const DURATION = 'write 500ms, 10s, 5m or 1h'
 
   test.each([
+    ['RETENTION', '12m', 'neither a day or longer nor 0s'],
     ['WINDOW_SIZE', '0', DURATION],
     ['WINDOW_SIZE', '0s', 'at least 1000ms'],
     ['WINDOW_SIZE', '999ms', 'at least 1000ms'],

@@ -3,6 +3,7 @@ import type { Config } from '../config'
 import type { PipelineSettings } from '../core/settings'
 import type { Lookups } from '../geo/open-lookup'
 import type { Db } from '../postgres/database'
+import { maintain } from '../postgres/maintain'
 import { findWindow } from '../postgres/open-window'
 import { checkOwner } from '../postgres/owner'
 import { publishWindow } from '../postgres/publish-window'
@@ -66,6 +67,10 @@ export function createActivities({ config, db, lookups, namespace }: Connections
       const { client, cancellationSignal: signal } = Context.current()
       return asOwner(input.settings, report => recoverWrites(input, { db, client, signal, report }))
     },
+    maintainTables: ({ settings, retention }) =>
+      asOwner(settings, report =>
+        maintain(db, { now: Date.now(), retention: retention ?? undefined }, report),
+      ),
   }
 }
 

@@ -10,6 +10,9 @@ import type {
 import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import type { Difference } from '../postgres/compare-window'
+import type { Maintained } from '../postgres/maintain'
+
+export type { Maintained }
 
 export interface WindowInput {
   settings: PipelineSettings
@@ -96,6 +99,12 @@ export interface Recovered {
   contradictory: string[]
 }
 
+export interface MaintainInput {
+  settings: PipelineSettings
+  /** Milliseconds; null for ever. */
+  retention: number | null
+}
+
 /** The steps that can fail: each is retried by Temporal, in sight, until it succeeds. */
 export interface Activities {
   /** What Postgres knows of a window; null where it was never published. */
@@ -114,4 +123,6 @@ export interface Activities {
   /** Starts of windows in a selection that were closed, and of which Postgres has no result. */
   findMissing(input: SelectionInput): Promise<number[]>
   recoverWrites(input: RecoverInput): Promise<Recovered>
+  /** What the tables need from time to time. */
+  maintainTables(input: MaintainInput): Promise<Maintained>
 }

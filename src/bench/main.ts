@@ -11,6 +11,7 @@ import { measureLive, type Live } from './live'
 import { liveTable } from './live-report'
 import { measureLoads, type Benchmark, type LoadsOptions } from './loads'
 import { chart, table } from './loads-report'
+import { measureYears, yearsTable, type Years } from './years'
 
 interface LoadFlags extends LoadsOptions {
   json?: true
@@ -75,6 +76,17 @@ program
     if (!held) return
     print(held, json, (found: Held) => heldTable(found))
     if (held.problems.length > 0) process.exitCode = 1
+  })
+
+program
+  .command('years')
+  .description('how soon the dashboard has its answers from a year of windows')
+  .option('--rows <n>', 'rows in each table of counts', whole(1), 20_000_000)
+  .option('--times <n>', 'how often each question is asked', whole(1), 40)
+  .option('--json', 'print the figures as JSON')
+  .action(async ({ json, ...options }: { rows: number; times: number; json?: true }) => {
+    const years = await onServers((_, signal) => measureYears(options, signal))
+    if (years) print(years, json, (found: Years) => yearsTable(found))
   })
 
 program.parseAsync().catch((error: unknown) => {

@@ -7,6 +7,7 @@ import { demoCommand } from './demo'
 import { doctorCommand } from './doctor'
 import { UserError } from './errors'
 import { lateCommand } from './late'
+import { maintainCommand } from './maintain'
 import { migrateCommand } from './migrate'
 import { produceCommand } from './produce'
 import { recoverCommand } from './recover'
@@ -48,6 +49,7 @@ for (const command of [
   replayCommand(),
   recoverCommand(),
   retryCommand(),
+  maintainCommand(),
   dashboardCommand(),
   produceCommand(),
   doctorCommand(),

@@ -8,6 +8,7 @@ import { loadConfig, type Config } from '../config'
 import { withDatabase } from './database'
 import { UserError } from './errors'
 import type { IngestStatus } from '../workflows/messages'
+import { scheduleMaintenance } from './maintain'
 import { checkSettings, Pipeline } from './pipeline'
 
 export function wholeNumber(text: string): number {
@@ -108,7 +109,9 @@ export async function startPipeline(config: Config, pollers: number, from: strin
       if (existing && !(await isClaimed(db))) throw new UserError(otherSchema(config))
       await claimSchema(db, owner)
     })
-    if (await pipeline.create(pollers, startPositions))
+    const created = await pipeline.create(pollers, startPositions)
+    await scheduleMaintenance(client, config, settings)
+    if (created)
       return `Started "${settings.group}" on topic "${settings.topic}" with ${count(pollers)}, from ${from}.`
     await pipeline.scale(pollers)
     return `"${settings.group}" goes on from where it was, with ${count(pollers)}.`

@@ -14,5 +14,8 @@ export const replayId = (group: string, selection: string) => `${group}/replay/$
 export const recoverId = (group: string, since: number) => `${group}/recover/${formatInstant(since)}`
 export const verifyId = (group: string, selection: string) => `${group}/verify/${selection}`
 
+/** `run` is `now`, or what the schedule of this name adds to it. */
+export const maintainId = (group: string, run: string) => `${group}/maintain/${run}`
+
 /** Pollers have a task queue of their own, so that a worker process takes no more of them than it has cores for. */
 export const pollerTaskQueue = (taskQueue: string) => `${taskQueue}/pollers`

@@ -34,11 +34,14 @@ export const MAX_BUCKETS = 400
 /** Buckets are so many times as long as they have to be at most. */
 const COARSEST = 4
 
-/** Lengths of buckets that people read easily, shortest first. */
+/**
+ * Lengths of buckets that people read easily, shortest first. None is between six hours and a day: bars of whole days
+ * are drawn from the totals of days.
+ */
 const LENGTHS = [
   ...[1, 2, 5, 10, 15, 30].map(n => n * SECOND),
   ...[1, 2, 5, 10, 15, 30].map(n => n * MINUTE),
-  ...[1, 2, 3, 6, 12].map(n => n * HOUR),
+  ...[1, 2, 3, 6].map(n => n * HOUR),
   ...[1, 7, 28].map(n => n * DAY),
 ]
 

@@ -1,6 +1,9 @@
-import { sql, type SqlBool } from 'kysely'
+import { sql } from 'kysely'
 import { MAX_REFERRER_LENGTH } from '../core/event'
+import { divides, PERIODS } from '../core/periods'
 import type { Transaction } from '../postgres/database'
+import { hitsBy, piecesOf, within, type Hosts, type Piece } from '../postgres/rollups'
+import type { Dimension } from '../postgres/schema'
 import type { Breakdown, LateHits, Ranked, Ranking, Series, Span, Timeline } from './messages'
 import type { Selection } from './request'
 import { defaultRange, spanOf, type Extent } from './span'
@@ -18,57 +21,69 @@ export const timeline =
   async (transaction: Transaction): Promise<Timeline> => {
     const span = await spanIn(transaction, range)
     if (!span) return { span: null, hits: 0, hosts: [], hostCount: 0, series: [] }
-    const cells = await hitsByHost(transaction, span, host)
-    return { span, ...arrange(cells, span, host) }
+    return { span, ...arrange(await hitsByHost(transaction, span, host), span, host) }
   }
 
 interface Cell {
-  /** Start of the bucket. */
-  at: Date
-  /** Null for all hosts beyond those that are listed. */
+  /** Number of the bucket; null for what the host has in all of them. */
+  bucket: number | null
+  /** Null for all hosts that are not drawn. */
   host: string | null
   hits: number
   /** How many hosts there are. */
   hosts: number
 }
 
-/** One pass over the span's rows; what comes back is bounded by the buckets and the hosts that are listed. */
-async function hitsByHost(transaction: Transaction, span: Span, host?: string): Promise<Cell[]> {
+/**
+ * One pass over the span's hits. What comes back is bounded: hits in each bucket of the hosts that are drawn and of all
+ * others, and in all of them of the hosts that are listed, the most frequent first.
+ */
+async function hitsByHost(transaction: Transaction, span: Span, picked?: string): Promise<Cell[]> {
+  const periods = PERIODS.filter(period => divides(period, span.bucket))
+  const pieces = await piecesOf(transaction, span, periods)
+  const from = new Date(span.from)
+  const drawn = picked === undefined ? sql`rank <= ${DRAWN_HOSTS}` : sql`host = ${picked}`
   const { rows } = await sql<Cell>`
     with cells as materialized (
-      select date_bin(make_interval(secs => ${span.bucket / 1000}), window_start, ${new Date(span.from)}) as at,
-        host, sum(num_hits) as hits
-      from aggregated_web_traffic where ${within(span)}
+      select date_bin(make_interval(secs => ${span.bucket / 1_000}), at, ${from}) as at, name as host,
+        sum(num_hits)::bigint as hits
+      from (${hitsBy('host', 'all', pieces)}) hits
       group by 1, 2),
     ranked as (
-      select host, row_number() over (order by sum(hits) desc, host) as rank, count(*) over ()::int as hosts
+      select host, sum(hits)::bigint as hits, row_number() over (order by sum(hits) desc, host) as rank,
+        count(*) over ()::int as hosts
       from cells group by host)
-    select at, case when rank <= ${LISTED_HOSTS} or host = ${host ?? null} then host end as host,
-      sum(hits)::bigint as hits, max(hosts) as hosts
+    select null as bucket, host, hits, hosts from ranked
+    where rank <= ${LISTED_HOSTS} or host = ${picked ?? null}
+    union all
+    select (extract(epoch from at - ${from}) * 1000 / ${span.bucket}::bigint)::int, case when ${drawn} then host end,
+      sum(cells.hits)::bigint, max(hosts)
     from cells join ranked using (host)
-    group by 1, 2`.execute(transaction)
+    group by at, 2`.execute(transaction)
   return rows
 }
 
 function arrange(cells: Cell[], span: Span, picked: string | undefined): Omit<Timeline, 'span'> {
-  const totals = new Map<string, number>()
-  let hits = 0
-  for (const cell of cells) {
-    hits += cell.hits
-    if (cell.host !== null) totals.set(cell.host, (totals.get(cell.host) ?? 0) + cell.hits)
-  }
-  const hosts = [...totals]
-    .map(([name, hits]): Ranked => ({ name, hits }))
+  const hosts = cells
+    .filter(({ bucket }) => bucket === null)
+    .map(({ host, hits }): Ranked => ({ name: host!, hits }))
     .sort((a, b) => b.hits - a.hits || (a.name < b.name ? -1 : 1))
+  const hostCount = cells[0]?.hosts ?? 0
   const drawn = picked === undefined ? hosts.slice(0, DRAWN_HOSTS).map(({ name }) => name) : [picked]
   const buckets = (span.to - span.from) / span.bucket
   const series = drawn.map((host): Series => ({ host, hits: zeros(buckets) }))
   const rest: Series = { host: null, hits: zeros(buckets) }
   const byHost = new Map(series.map(each => [each.host, each]))
-  for (const { at, host, hits } of cells)
-    (byHost.get(host) ?? rest).hits[(at.getTime() - span.from) / span.bucket]! += hits
-  const hostCount = cells[0]?.hosts ?? 0
-  if (picked !== undefined) return { hits: totals.get(picked) ?? 0, hosts, hostCount, series }
+  let hits = 0
+  for (const cell of cells) {
+    if (cell.bucket === null) continue
+    hits += cell.hits
+    ;(byHost.get(cell.host) ?? rest).hits[cell.bucket]! += cell.hits
+  }
+  if (picked !== undefined) {
+    const mine = hosts.find(({ name }) => name === picked)
+    return { hits: mine?.hits ?? 0, hosts, hostCount, series }
+  }
   return { hits, hosts, hostCount, series: hostCount > drawn.length ? [...series, rest] : series }
 }
 
@@ -80,32 +95,30 @@ export const breakdown =
   async (transaction: Transaction): Promise<Breakdown> => {
     const span = await spanIn(transaction, range)
     if (!span) return { referrers: NONE, countries: NONE, late: [] }
-    const rows = sql<SqlBool>`${within(span)} and ${host === undefined ? sql`true` : sql`host = ${host}`}`
+    const pieces = await piecesOf(transaction, span)
+    const hosts = host === undefined ? 'all' : { host }
     return {
-      referrers: await rank(transaction, 'aggregated_web_traffic', 'referrer', rows),
-      countries: await rank(transaction, 'aggregated_web_traffic_by_country', 'country', rows),
-      late: await lateHits(transaction, rows),
+      referrers: await rank(transaction, 'referrer', hosts, pieces),
+      countries: await rank(transaction, 'country', hosts, pieces),
+      late: await lateHits(transaction, span, host),
     }
   }
 
 const NONE: Ranking = { top: [], names: 0, hits: 0 }
 
-const within = ({ from, to }: Pick<Span, 'from' | 'to'>) =>
-  sql<SqlBool>`window_start >= ${new Date(from)} and window_start < ${new Date(to)}`
-
-/** The most frequent names among the rows. */
+/** The most frequent names in these pieces of time. */
 export async function rank(
   transaction: Transaction,
-  table: 'aggregated_web_traffic' | 'aggregated_web_traffic_by_country',
-  column: 'host' | 'referrer' | 'country',
-  rows: ReturnType<typeof sql<SqlBool>>,
+  dimension: Dimension,
+  hosts: Hosts,
+  pieces: Piece[],
 ): Promise<Ranking> {
   const found = await sql<Ranked & { names: number; all: number }>`
     select left(name, ${MAX_REFERRER_LENGTH}) as name, hits, names, "all"
     from (
-      select ${sql.ref(column)} as name, sum(num_hits)::bigint as hits, count(*) over () as names,
+      select name, sum(num_hits)::bigint as hits, count(*) over () as names,
         (sum(sum(num_hits)) over ())::bigint as "all"
-      from ${sql.table(table)} where ${rows}
+      from (${hitsBy(dimension, hosts, pieces)}) hits
       group by 1 order by 2 desc, 1 limit ${TOP}) top`.execute(transaction)
   const [first] = found.rows
   return {
@@ -115,12 +128,13 @@ export async function rank(
   }
 }
 
-function lateHits(transaction: Transaction, rows: ReturnType<typeof sql<SqlBool>>): Promise<LateHits[]> {
+function lateHits(transaction: Transaction, span: Span, host: string | undefined): Promise<LateHits[]> {
   return transaction
     .selectFrom('late_deltas')
     .select(['kafka_partition as partition', 'cause', sql<number>`sum(num_hits)::bigint`.as('hits')])
     .where('brought_in', 'is', null)
-    .where(rows)
+    .where(within('window_start', span))
+    .$if(host !== undefined, query => query.where('host', '=', host!))
     .groupBy(['kafka_partition', 'cause'])
     .orderBy('kafka_partition')
     .orderBy('cause')
@@ -144,5 +158,7 @@ async function extentOf(transaction: Transaction): Promise<Extent | undefined> {
   const [first, last] = [await end('asc'), await end('desc')]
   if (!first || !last) return undefined
   const start = last.window_start.getTime()
-  return { first: first.window_start.getTime(), last: start, windowSize: last.window_end.getTime() - start }
+  const dropped = await transaction.selectFrom('past_retention').select('dropped_before').executeTakeFirst()
+  const begin = Math.max(first.window_start.getTime(), dropped?.dropped_before.getTime() ?? -Infinity)
+  return { first: Math.min(begin, start), last: start, windowSize: last.window_end.getTime() - start }
 }

@@ -1,5 +1,5 @@
-import { sql, type SqlBool } from 'kysely'
 import type { Transaction } from '../postgres/database'
+import type { Piece } from '../postgres/rollups'
 import type { WindowPage, WindowResult, WindowSummary } from './messages'
 import { rank } from './traffic'
 
@@ -26,12 +26,12 @@ export const windowResult =
       .where('window_start', '=', new Date(start))
       .executeTakeFirst()
     if (!row) return null
-    const rows = sql<SqlBool>`window_start = ${new Date(start)}`
+    const pieces: Piece[] = [{ period: 'window', from: start, to: row.window_end.getTime() }]
     return {
       ...summary(row),
-      hosts: await rank(transaction, 'aggregated_web_traffic', 'host', rows),
-      referrers: await rank(transaction, 'aggregated_web_traffic', 'referrer', rows),
-      countries: await rank(transaction, 'aggregated_web_traffic_by_country', 'country', rows),
+      hosts: await rank(transaction, 'host', 'all', pieces),
+      referrers: await rank(transaction, 'referrer', 'all', pieces),
+      countries: await rank(transaction, 'country', 'all', pieces),
       read: row.partitions.map(({ partition, from, last }) => ({ partition, from, last })),
     }
   }

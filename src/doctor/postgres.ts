@@ -1,12 +1,18 @@
 import { sql } from 'kysely'
 import type { Config } from '../config'
 import { formatDuration } from '../core/duration'
+import { monthOf, periodEnd } from '../core/periods'
 import { withDatabase } from '../cli/database'
 import type { Db } from '../postgres/database'
+import { partitionedMonths } from '../postgres/partitions'
+import { unsealedPeriods } from '../postgres/seal'
 import { pendingMigrations } from '../postgres/migrate'
 import { checkOwner, isClaimed } from '../postgres/owner'
 import { temporalConfig } from '../temporal'
 import type { Check, Findings } from './finding'
+
+/** An hour is added up by the next run after it, ms. */
+const BEHIND = 3 * 3_600_000
 
 /** Clocks that differ by more are not kept by any time service, ms. */
 const SKEW = 2_000
@@ -27,7 +33,26 @@ export function checkPostgres(config: Config): Check {
       const { group, topic } = settings
       await checkOwner(db, { group, topic, namespace: temporalConfig().namespace })
       findings.ok(`The schema belongs to "${group}".`)
+      await checkMaintained(db, findings)
     })
+}
+
+/** What "web-traffic maintain" leaves behind; nothing is lost without it, but questions over long ranges become slow. */
+async function checkMaintained(db: Db, findings: Findings): Promise<void> {
+  const next = periodEnd('month', monthOf(Date.now()))
+  const months = await partitionedMonths(db)
+  const remedy = 'is "web-traffic maintain" run every hour, and does it succeed? The Temporal Web UI says so'
+  findings.check(
+    !months.includes(next),
+    `There is no partition for ${new Date(next).toISOString().slice(0, 7)} yet: ${remedy}.`,
+    `The tables have partitions ahead, and ${months.length} in all.`,
+  )
+  const old = (await unsealedPeriods(db, 'hour')).filter(start => start < Date.now() - BEHIND)
+  findings.check(
+    old.length > 0,
+    `${old.length} hours are not added up, so that long ranges are slow to look at: ${remedy}.`,
+    'Every hour is added up.',
+  )
 }
 
 async function checkClock(db: Db, where: string, findings: Findings): Promise<void> {

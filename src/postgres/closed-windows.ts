@@ -2,7 +2,10 @@ import { sql } from 'kysely'
 import type { CountedWindow, WindowSelection } from '../core/recount'
 import type { Db } from './database'
 
-/** Closed windows, oldest first, with their groups: what counting one anew keeps in memory. */
+/**
+ * Closed windows, oldest first, with their groups: what counting one anew keeps in memory. Those whose counts were
+ * dropped, because they were past retention, have nothing to be compared with, and are left out.
+ */
 export async function selectClosedWindows(
   db: Db,
   { from, to, late, unlocated }: WindowSelection,
@@ -12,6 +15,7 @@ export async function selectClosedWindows(
     .selectFrom('window_results')
     .select(['window_start', 'groups'])
     .where('status', '=', 'closed')
+    .where(sql<boolean>`window_start >= coalesce((select dropped_before from past_retention), '-infinity')`)
     .$if(from !== undefined, query => query.where('window_start', '>=', new Date(from!)))
     .$if(to !== undefined, query => query.where('window_end', '<=', new Date(to!)))
     .$if(late === true || unlocated === true, query =>

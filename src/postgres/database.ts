@@ -14,8 +14,12 @@ export class NoPostgresError extends Error {
   override name = 'NoPostgresError'
 }
 
-/** Connects lazily: nothing is opened before the first query. */
 export function openDatabase(postgres: PostgresConfig, connections = 5): Db {
+  return new Kysely<Database>({ dialect: dialectFor(postgres, connections) })
+}
+
+/** Connects lazily: nothing is opened before the first query. */
+export function dialectFor(postgres: PostgresConfig, connections: number): PostgresDialect {
   const pool = new Pool({
     ...postgres,
     max: connections,
@@ -33,7 +37,7 @@ export function openDatabase(postgres: PostgresConfig, connections = 5): Db {
       const { host, port } = postgres
       throw new NoPostgresError(`No Postgres answers at ${host}:${port}.`, { cause: error })
     })
-  return new Kysely<Database>({ dialect: new PostgresDialect({ pool: { connect, end: () => pool.end() } }) })
+  return new PostgresDialect({ pool: { connect, end: () => pool.end() } })
 }
 
 /** Whether an error means that no server was there to answer, or none any more. */

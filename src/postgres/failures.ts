@@ -38,6 +38,7 @@ export function postgresFailure(
         return `Postgres at ${where} has no database "${database}": run "web-traffic migrate".`
       case '42P01':
       case '42703':
+      case '42883':
         return (
           `The schema in "${database}" is missing, old or changed (${reason}): run "web-traffic migrate", or put ` +
           'back what was changed by hand.'

@@ -11,6 +11,7 @@ import {
 import type { Published, WindowTotals } from '../core/messages'
 import { NamedGroups } from '../core/named-groups'
 import type { Db, Transaction } from './database'
+import { createPartitions } from './partitions'
 import { dropPieces, stagedPieces } from './staged-pieces'
 
 export interface WindowResult extends WindowTotals {
@@ -30,6 +31,7 @@ export interface WindowResult extends WindowTotals {
  */
 export async function publishWindow(db: Db, result: WindowResult): Promise<Published> {
   return db.transaction().execute(async transaction => {
+    await createPartitions(transaction, result.start)
     const known = await lockWindow(transaction, result)
     const written = known.revision < result.revision
     if (written && known.revision > 0) await deleteCounts(transaction, result.start)

@@ -2,6 +2,7 @@ import { sql, type UpdateObject } from 'kysely'
 import type { GroupCounter } from '../core/columnar'
 import { compareWindow, type Difference } from './compare-window'
 import type { Db, Transaction } from './database'
+import { createPartitions } from './partitions'
 import { deleteCounts, insertCounts } from './publish-window'
 import type { Database } from './schema'
 
@@ -25,6 +26,7 @@ export async function replayWindow(
   { start, counter, includeLate }: { start: number; counter: GroupCounter; includeLate: boolean },
 ): Promise<Replayed> {
   return db.transaction().execute(async transaction => {
+    await createPartitions(transaction, start)
     const known = await transaction
       .selectFrom('window_results')
       .select(['window_end', 'status', 'num_hits', 'revision', 'unlocated'])

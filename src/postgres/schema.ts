@@ -1,6 +1,10 @@
 import type { ColumnType, Generated } from 'kysely'
 import type { ColumnarCounts } from '../core/columnar'
 import type { AppliedPartition } from '../core/messages'
+import type { PeriodName } from '../core/periods'
+
+/** What hits are counted by over a range. */
+export type Dimension = 'host' | 'referrer' | 'country'
 
 /** int8 arrives as a string from pg; counts and offsets stay below 2^53 and are parsed to numbers (see database.ts). */
 export interface PipelineTable {
@@ -21,6 +25,27 @@ export interface AggregatedWebTrafficTable {
 
 export interface AggregatedWebTrafficByCountryTable extends AggregatedWebTrafficTable {
   country: string
+}
+
+export interface TrafficRollupsTable {
+  period: 'window' | PeriodName
+  period_start: Date
+  dimension: Dimension
+  /** Empty for all hosts together. */
+  host: string
+  name: string
+  num_hits: number
+}
+
+export interface SealedPeriodsTable {
+  period: PeriodName
+  period_start: Date
+}
+
+export interface PastRetentionTable {
+  singleton: Generated<boolean>
+  dropped_before: Date
+  late_hits: number
 }
 
 export interface WindowResultsTable {
@@ -91,6 +116,9 @@ export interface Database {
   pipeline: PipelineTable
   aggregated_web_traffic: AggregatedWebTrafficTable
   aggregated_web_traffic_by_country: AggregatedWebTrafficByCountryTable
+  traffic_rollups: TrafficRollupsTable
+  sealed_periods: SealedPeriodsTable
+  past_retention: PastRetentionTable
   window_results: WindowResultsTable
   staged_pieces: StagedPiecesTable
   late_deltas: LateDeltasTable

@@ -1,5 +1,6 @@
 export { exceptions } from './exceptions'
 export { ingest } from './ingest'
+export { maintain } from './maintain'
 export { piece } from './piece'
 export { poller } from './poller'
 export { recover } from './recover'

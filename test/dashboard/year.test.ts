@@ -2,7 +2,13 @@ import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { loadConfig } from '../../src/config'
 import type { Breakdown, Timeline } from '../../src/dashboard/messages'
+import { openWatched, partitionsOf } from '../../src/bench/years'
+import { reading } from '../../src/dashboard/reading'
 import { Dashboard } from '../../src/dashboard/server'
+import { breakdown, timeline } from '../../src/dashboard/traffic'
+import { windowResult } from '../../src/dashboard/windows'
+import type { Transaction } from '../../src/postgres/database'
+import { sealPeriod, unsealedPeriods } from '../../src/postgres/seal'
 import { TestDatabase } from '../postgres/support'
 import { openBrowser } from '../web-ui/browser'
 import { figure, WatchedPage } from './support'
@@ -13,6 +19,7 @@ const GROUPS = 20
 
 const YEAR = `generate_series('2025-01-01T00:00:00Z'::timestamptz, '2025-12-31T23:55:00Z', interval '5 minutes')`
 const FILL = [
+  `select create_partitions(m) from generate_series('2025-01-15'::timestamptz, '2025-12-15', interval '1 month') m`,
   `insert into aggregated_web_traffic_by_country
     select t, t + interval '5 minutes', (array['www', 'shop', 'blog', 'api'])[1 + g % 4] || '.example',
       case when g < 4 then '' else 'https://site-' || (g * 7 + n) % 2000 || '.example/page' end,
@@ -24,7 +31,6 @@ const FILL = [
     select window_start, window_end, 'closed', sum(num_hits), count(*), 1, window_end,
       '[{"partition":0,"from":0,"basis":null,"last":1000}]'
     from aggregated_web_traffic group by 1, 2 order by 1`,
-  'analyze',
 ]
 
 let database: TestDatabase
@@ -35,6 +41,10 @@ let browser: Browser
 beforeAll(async () => {
   database = await TestDatabase.migrated()
   for (const statement of FILL) await database.rows(statement)
+  for (const period of ['day', 'month'] as const)
+    for (const start of await unsealedPeriods(database.db, period))
+      await sealPeriod(database.db, period, start)
+  await database.rows('analyze')
   dashboard = new Dashboard({ ...loadConfig(), postgres: database.postgres }, { namespace: 'default' })
   address = await dashboard.start()
   browser = await openBrowser()
@@ -100,20 +110,87 @@ describe('what is asked of Postgres', () => {
     },
   )
 
-  test('a day is found by the index that every window has, a list of windows by its key', async () => {
+  test('over a year, and over some days of it, is what its rows add up to', async () => {
+    const ranges = [
+      { from: Date.parse('2025-01-01T00:00:00Z'), to: Date.parse('2026-01-01T00:00:00Z') },
+      { from: Date.parse('2025-03-10T00:00:00Z'), to: Date.parse('2025-06-11T00:00:00Z') },
+      { from: Date.parse('2025-06-29T22:00:00Z'), to: Date.parse('2025-07-02T02:00:00Z') },
+    ]
+    for (const range of ranges)
+      for (const host of [undefined, 'shop.example']) {
+        const only = host === undefined ? {} : { host }
+        const found = await reading(database.db, breakdown({ range, ...only }))
+        const { hits } = await reading(database.db, timeline({ range, ...only }))
+        const top = (table: string, column: string, span = range) =>
+          database.rows<{ name: string; hits: number }>(
+            `select ${column} as name, sum(num_hits)::int as hits from ${table}
+              where window_start >= $1 and window_start < $2 and ($3::text is null or host = $3)
+              group by 1 order by 2 desc, 1`,
+            [new Date(span.from), new Date(span.to), host ?? null],
+          )
+        const span = (await reading(database.db, timeline({ range }))).span!
+        const referrers = await top('aggregated_web_traffic', 'referrer', span)
+        const sum = referrers.reduce((all, row) => all + row.hits, 0)
+        expect(found.referrers).toEqual({ top: referrers.slice(0, 10), names: referrers.length, hits: sum })
+        const countries = await top('aggregated_web_traffic_by_country', 'country', span)
+        expect(found.countries).toEqual({ top: countries.slice(0, 10), names: countries.length, hits: sum })
+        expect(hits).toBe(sum)
+      }
+  })
+})
+
+describe('the plans touch', () => {
+  let watched: ReturnType<typeof openWatched>
+
+  beforeAll(() => {
+    watched = openWatched(database.postgres)
+  })
+  afterAll(() => watched.db.destroy())
+
+  /** The partitions that are looked into for an answer: the tables and the months. */
+  async function touched(question: (transaction: Transaction) => Promise<unknown>) {
+    const { db, asked } = watched
+    asked.length = 0
+    await reading(db, question)
+    const found = [...(await partitionsOf(db, [...asked]))]
+    const of = (pattern: RegExp) => [...new Set(found.map(name => pattern.exec(name)![1]!))].sort()
+    return { tables: of(/^(.*)_\d+_\d+$/), months: of(/_(\d+_\d+)$/) }
+  }
+
+  const june = { from: Date.parse('2025-06-03T04:00:00Z'), to: Date.parse('2025-06-20T05:00:00Z') }
+  const totals = ['traffic_rollups']
+  const year = Array.from({ length: 12 }, (_, n) => `2025_${String(n + 1).padStart(2, '0')}`)
+
+  test('the months in the range and no others', async () => {
+    expect(await touched(timeline({ range: june }))).toEqual({ tables: totals, months: ['2025_06'] })
+    const rows = ['aggregated_web_traffic', 'traffic_rollups']
+    expect(await touched(breakdown({ range: june }))).toEqual({ tables: rows, months: ['2025_06'] })
+    expect((await touched(breakdown({ range: { name: '24h' } }))).months).toEqual(['2025_12'])
+    expect((await touched(breakdown({ range: { name: '30d' }, host: 'shop.example' }))).months).toEqual([
+      '2025_12',
+    ])
+    const across = { from: june.from, to: Date.parse('2025-08-02T00:00:00Z') }
+    expect((await touched(breakdown({ range: across }))).months).toEqual(['2025_06', '2025_07', '2025_08'])
+  })
+
+  test('of a year nothing but totals', async () => {
+    const everything = { tables: totals, months: year }
+    expect(await touched(timeline({ range: { name: '1y' } }))).toEqual(everything)
+    expect(await touched(breakdown({ range: { name: '1y' } }))).toEqual(everything)
+    expect(await touched(breakdown({ range: { name: 'all' }, host: 'shop.example' }))).toEqual(everything)
+  })
+
+  test('of a window its month, by the index that every window has; of a list of windows their key', async () => {
+    const one = await touched(windowResult(june.from))
+    expect(one).toEqual({ tables: ['aggregated_web_traffic', 'traffic_rollups'], months: ['2025_06'] })
     const plan = async (statement: string) =>
       (await database.rows<{ 'QUERY PLAN': string }>(`explain ${statement}`))
         .map(row => row['QUERY PLAN'])
         .join('\n')
-    const day = `window_start >= '2025-12-31T00:00:00Z' and window_start < '2026-01-01T00:00:00Z'`
-    expect(
-      await plan(`select host, sum(num_hits) from aggregated_web_traffic where ${day} group by 1`),
-    ).toContain('aggregated_web_traffic_window_host')
-    expect(
-      await plan(
-        `select country, sum(num_hits) from aggregated_web_traffic_by_country where ${day} group by 1`,
-      ),
-    ).toContain('aggregated_web_traffic_by_country_window_host')
+    for (const table of ['aggregated_web_traffic', 'aggregated_web_traffic_by_country'])
+      expect(await plan(`delete from ${table} where window_start = '2025-06-03T04:00:00Z'`)).toContain(
+        `${table}_2025_06_window_start_host_idx`,
+      )
     const list = await plan('select * from traffic_windows order by window_start desc limit 13')
     expect(list).toContain('window_results_pkey')
     expect(list).not.toContain('Sort')

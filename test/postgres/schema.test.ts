@@ -14,8 +14,9 @@ const INIT = readFileSync(join(__dirname, '..', '..', 'ddl', 'init.sql'), 'utf8'
 const CATALOGS = {
   relations: `
     select c.relname as name, c.relkind as kind, c.relpersistence as persistence, c.reloptions as options,
-      c.relacl::text as privileges, obj_description(c.oid, 'pg_class') as comment
-    from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind <> 'i' order by 1`,
+      c.relacl::text as privileges, obj_description(c.oid, 'pg_class') as comment,
+      pg_get_partkeydef(c.oid) as partitioned_by
+    from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind not in ('i', 'I') order by 1`,
   columns: `
     select c.relname as relation,
       row_number() over (partition by c.oid order by a.attnum) as position, a.attname as name,
@@ -25,7 +26,7 @@ const CATALOGS = {
     from pg_attribute a
       join pg_class c on c.oid = a.attrelid
       left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-    where c.relnamespace = 'public'::regnamespace and c.relkind <> 'i' and a.attnum > 0 and not a.attisdropped
+    where c.relnamespace = 'public'::regnamespace and c.relkind not in ('i', 'I') and a.attnum > 0 and not a.attisdropped
     order by 1, 2`,
   constraints: `
     select conrelid::regclass::text as relation, conname as name, contype as kind,
@@ -39,7 +40,7 @@ const CATALOGS = {
   views: `
     select viewname as name, definition from pg_views where schemaname = 'public' order by 1`,
   routines: `
-    select proname as name, pg_get_functiondef(oid) as definition
+    select proname as name, pg_get_functiondef(oid) as definition, proacl::text as privileges
     from pg_proc where pronamespace = 'public'::regnamespace and prokind in ('f', 'p') order by 1`,
   triggers: `
     select tgrelid::regclass::text as relation, pg_get_triggerdef(oid) as definition
@@ -82,12 +83,14 @@ describe('ddl/init.sql', () => {
   })
 
   test('makes everything that the code knows of, so that the comparison compares something', async () => {
-    const { relations, columns, constraints, indexes, views } = await schemaOf(plain)
-    expect(relations).toHaveLength(13)
+    const { relations, columns, constraints, indexes, views, routines, triggers } = await schemaOf(plain)
+    expect(relations).toHaveLength(16)
     expect(columns!.length).toBeGreaterThan(60)
     expect(constraints!.length).toBeGreaterThanOrEqual(10)
     expect(indexes!.length).toBeGreaterThan(8)
     expect(views).toHaveLength(2)
+    expect(routines).toHaveLength(4)
+    expect(triggers).toHaveLength(8)
   })
 
   test('leaves nothing to do to the migrator', async () => {
@@ -176,6 +179,15 @@ describe('the migrations', () => {
       `create or replace view late_web_traffic as
         select window_start, window_end, host, referrer, country, num_hits, cause from late_deltas`,
     ],
+    [
+      'a table that is not partitioned',
+      'relations',
+      `drop table aggregated_web_traffic;
+        create table aggregated_web_traffic (window_start timestamptz not null, window_end timestamptz not null,
+          host text not null, referrer text not null, num_hits bigint not null)`,
+    ],
+    ['a trigger less', 'triggers', 'drop trigger keep_rollups_delete on aggregated_web_traffic'],
+    ['a function that everybody may run', 'routines', 'grant execute on function drop_partitions to public'],
     ['a table more', 'relations', 'create table more ()'],
     ['a migration more', 'migrations', `insert into kysely_migration values ('0000-other', '')`],
   ])('differ from a schema with %s: the comparison sees it', async (_, kind, change) => {

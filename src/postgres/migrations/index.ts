@@ -2,10 +2,12 @@ import type { Migration } from 'kysely'
 import * as initial from './0001-initial'
 import * as replay from './0002-replay'
 import * as repairs from './0003-repairs'
+import * as partitions from './0004-partitions'
 
 /** In order; a migration that has landed is never changed, only followed by another. */
 export const migrations: Record<string, Migration> = {
   '0001-initial': initial,
   '0002-replay': replay,
   '0003-repairs': repairs,
+  '0004-partitions': partitions,
 }

@@ -1,0 +1,62 @@
+/** Periods of which totals are kept, aligned to UTC, the longest first. */
+export const PERIODS = ['month', 'day', 'hour'] as const
+
+export type PeriodName = (typeof PERIODS)[number]
+
+/** From and up to, epoch milliseconds. */
+export interface Stretch {
+  from: number
+  to: number
+}
+
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+
+/** Where the period that begins at `start` ends. */
+export function periodEnd(period: PeriodName, start: number): number {
+  if (period === 'hour') return start + HOUR
+  if (period === 'day') return start + DAY
+  const month = new Date(start)
+  return Date.UTC(month.getUTCFullYear(), month.getUTCMonth() + 1)
+}
+
+/** The start of the month that holds a time. */
+export function monthOf(time: number): number {
+  const date = new Date(time)
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth())
+}
+
+/** Whether buckets of this length, counted from the epoch, are made of whole periods; months have no one length. */
+export function divides(period: PeriodName, bucket: number): boolean {
+  return period !== 'month' && bucket % (period === 'hour' ? HOUR : DAY) === 0
+}
+
+/**
+ * What whole periods cover of some stretches, neighbours as one, and what is left. Stretches and starts come in order.
+ *
+ *     [8:30, 11:30) by the hours of 9:00 and 10:00: covered [9:00, 11:00), left [8:30, 9:00) and [11:00, 11:30)
+ */
+export function cover(
+  stretches: Stretch[],
+  period: PeriodName,
+  starts: number[],
+): { covered: Stretch[]; left: Stretch[] } {
+  const covered: Stretch[] = []
+  const left: Stretch[] = []
+  let next = 0
+  for (const { from, to } of stretches) {
+    let at = from
+    for (; next < starts.length && starts[next]! < to; next++) {
+      const start = starts[next]!
+      const end = periodEnd(period, start)
+      if (start < at || end > to) continue
+      if (start > at) left.push({ from: at, to: start })
+      const last = covered.at(-1)
+      if (last?.to === start) last.to = end
+      else covered.push({ from: start, to: end })
+      at = end
+    }
+    if (at < to) left.push({ from: at, to })
+  }
+  return { covered, left }
+}

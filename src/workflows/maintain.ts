@@ -1,0 +1,28 @@
+import { proxyActivities, setWorkflowOptions } from '@temporalio/workflow'
+import type { Activities, Maintained, MaintainInput } from '../activities/types'
+import { finishedByItsBuild } from './builds'
+
+/** Waits a while where it is in the way of others: what it is for has time. */
+const { maintainTables } = proxyActivities<Activities>({
+  startToCloseTimeout: '6h',
+  heartbeatTimeout: '20s',
+  retry: { initialInterval: '10s', maximumInterval: '10m' },
+})
+
+export interface MaintainSummary extends Maintained {
+  summary: string
+}
+
+/** Has the tables in Postgres looked after, once. */
+export async function maintain(input: MaintainInput): Promise<MaintainSummary> {
+  const done = await maintainTables.executeWithOptions({ summary: 'partitions, totals, retention' }, [input])
+  return { summary: sentence(done), ...done }
+}
+setWorkflowOptions(finishedByItsBuild, maintain)
+
+function sentence({ sealed, months, lateHits }: Maintained): string {
+  const { hour, day, month } = sealed
+  const dropped = months.map(start => new Date(start).toISOString().slice(0, 7))
+  const late = lateHits > 0 ? ` ${lateHits} late events were past retention.` : ''
+  return `Added up ${hour} hours, ${day} days and ${month} months; dropped ${dropped.join(', ') || 'nothing'}.${late}`
+}
