@@ -177,7 +177,7 @@ test('there are as many pollers as the ledger has, and scaling goes up to those'
   }
 })
 
-/** Of KEDA's triggers, by its documentation of 2.22; its schema takes any text here. */
+/** Those of KEDA's documentation (2.22) that are used here, each also `…FromEnv`; its schema takes any name. */
 const PARAMETERS: Record<string, string[]> = {
   temporal: ['endpointFromEnv', 'namespaceFromEnv', 'taskQueueFromEnv', 'queueTypes', 'targetQueueSize'],
   kafka: [
