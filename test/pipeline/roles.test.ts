@@ -83,7 +83,7 @@ beforeAll(async () => {
   await pipeline.command('migrate')
   await pipeline.createTopic(4)
   await pipeline.command('start')
-}, 60_000)
+}, 120_000)
 
 afterAll(async () => {
   await pipeline.destroy()
@@ -150,7 +150,7 @@ test('each role runs its own only, what is missing is named, and rolling both on
   await expectCounts(pipeline.db, reference)
   expect(await pollers.end()).toMatchObject({ code: 0 })
   expect(await windows.end()).toMatchObject({ code: 0 })
-}, 180_000)
+}, 300_000)
 
 test('a worker is alive but not ready while Temporal is away, and ready again when it is back', async () => {
   const pod = await Pod.start('all', { TEMPORAL_ADDRESS: new URL(temporal.url).host })
@@ -163,7 +163,7 @@ test('a worker is alive but not ready while Temporal is away, and ready again wh
   await temporal.open()
   await until(async () => (await pod.probe('/readyz')) === 200)
   expect(await pod.end()).toMatchObject({ code: 0 })
-}, 60_000)
+}, 120_000)
 
 test('an address that is taken is one line', async () => {
   const address = `127.0.0.1:${new URL(temporal.url).port}`
