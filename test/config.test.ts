@@ -78,6 +78,9 @@ describe('each variable is read', () => {
     ['GEO_PROVIDER', 'ip2location', { geoService: { url: 'https://api.ip2location.io/', rate: 50 } }],
     ['POSTGRES_USER', 'writer', { postgres: { user: 'writer' } }],
     ['POSTGRES_PASSWORD', ' p:a%20ss ', { postgres: { password: ' p:a%20ss ' } }],
+    ['HEALTH_ADDRESS', '0.0.0.0:8081', { health: { host: '0.0.0.0', port: 8_081 } }],
+    ['HEALTH_ADDRESS', '[::]:1', { health: { host: '::', port: 1 } }],
+    ['HEALTH_ADDRESS', 'worker.local:65535', { health: { host: 'worker.local', port: 65_535 } }],
     ['POSTGRES_DB', 'Shop DB', { postgres: { database: 'Shop DB' } }],
   ])('%s=%s', (name, value, wanted) => {
     expect(loadConfig({ [name]: value })).toMatchObject(wanted)
@@ -176,6 +179,11 @@ describe('a mistake is one line that names the variable, the value and the form 
     ['POLLERS', '1.5', 'a whole number from 1 to 9999'],
     ['POLLERS', 'many', 'a whole number from 1 to 9999'],
     ['POLLERS', '10000', 'a whole number from 1 to 9999'],
+    ['HEALTH_ADDRESS', '8081', 'HOST:PORT'],
+    ['HEALTH_ADDRESS', ':8081', 'HOST:PORT'],
+    ['HEALTH_ADDRESS', '::1:8081', 'HOST:PORT'],
+    ['HEALTH_ADDRESS', 'localhost:0', 'HOST:PORT'],
+    ['HEALTH_ADDRESS', 'localhost:65536', 'HOST:PORT'],
   ])('%s=%s', (name, value, form) => {
     const message = mistakes({ [name]: value })
     expect(message).toContain(`${name}: "${value}"`)

@@ -70,7 +70,7 @@ function activityProblem(activity?: PendingActivity): string | undefined {
   }
   const nextTry = activity?.nextAttemptScheduleTime
   if (failed && nextTry && tsToMs(nextTry) > Date.now()) return failed
-  return `waits for a worker: start one with "web-traffic worker".${failed ? ` It ${failed}` : ''}`
+  return `waits for a worker: start one with "web-traffic worker", of role pollers or all.${failed ? ` It ${failed}` : ''}`
 }
 
 /** What a poller's heartbeat says of a look-up service that does not answer. */

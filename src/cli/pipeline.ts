@@ -120,7 +120,7 @@ const ANSWER_WITHIN = 6_000
 const UNANSWERED = new Set([1 /* CANCELLED */, 4 /* DEADLINE_EXCEEDED */, 9 /* FAILED_PRECONDITION */])
 
 function noWorker(taskQueue: string): string {
-  return `No worker answers on the task queue "${taskQueue}": start one with "web-traffic worker".`
+  return `No worker answers on the task queue "${taskQueue}": start one with "web-traffic worker", of role windows or all.`
 }
 
 /** Refuses settings other than those the pipeline was started with, naming each. */

@@ -2,8 +2,9 @@ import type { Client } from '@temporalio/client'
 import { WorkflowNotFoundError } from '@temporalio/common'
 import { scheduledMaintenance } from '../cli/maintain'
 import type { Config } from '../config'
+import { tsToMs } from '@temporalio/common/lib/time'
 import { formatDuration } from '../core/duration'
-import { ingestId } from '../core/names'
+import { ingestId, pollerTaskQueue } from '../core/names'
 import { requireSearchAttributes } from '../search-attributes'
 import { withTemporal } from '../temporal'
 import type { Check, Findings } from './finding'
@@ -12,13 +13,18 @@ const DAY = 86_400_000
 /** A worker asks for tasks at least once a minute; Temporal lists one for five more. ms */
 const SEEN_WITHIN = 90_000
 
+/** Numbers of Temporal's API: TaskQueueType and PendingActivityState. */
+const WORKFLOW_TASKS = 1
+const ACTIVITY_TASKS = 2
+const STARTED = 2
+
 export function checkTemporal(config: Config): Check {
   return findings =>
     withTemporal(async client => {
       await checkNamespace(client, findings)
-      await checkWorkers(client, config.taskQueue, findings)
       await requireSearchAttributes(client)
       findings.ok('The search attributes are registered.')
+      await checkWorkers(client, config, findings)
       await checkSchedule(client, config, findings)
     })
 }
@@ -65,18 +71,52 @@ async function checkNamespace(client: Client, findings: Findings): Promise<void>
   )
 }
 
-async function checkWorkers(client: Client, taskQueue: string, findings: Findings): Promise<void> {
+async function checkWorkers(
+  client: Client,
+  { taskQueue, settings }: Config,
+  findings: Findings,
+): Promise<void> {
+  const windows = await seenAt(client, taskQueue, WORKFLOW_TASKS)
+  findings.check(
+    windows.length === 0,
+    `No worker polls the task queue "${taskQueue}": start one with "web-traffic worker", of role windows or all.`,
+    `${workers(windows.length, 'polls', 'poll')} the task queue "${taskQueue}".`,
+  )
+  const queue = pollerTaskQueue(taskQueue)
+  // One that reads asks for no other task.
+  const waiting = await seenAt(client, queue, ACTIVITY_TASKS)
+  const pollers = new Set([...waiting, ...(await readers(client, settings.group))])
+  findings.check(
+    pollers.size === 0,
+    `No worker polls the task queue "${queue}": start one with "web-traffic worker", of role pollers or all.`,
+    `${workers(pollers.size, 'reads Kafka or waits', 'read Kafka or wait')} to, on the task queue "${queue}".`,
+  )
+}
+
+/** The identities of workers that have asked a task queue for tasks of late. */
+async function seenAt(client: Client, name: string, taskQueueType: number): Promise<string[]> {
   const { pollers } = await client.workflowService.describeTaskQueue({
     namespace: client.options.namespace,
-    taskQueue: { name: taskQueue },
-    taskQueueType: 1 /* TASK_QUEUE_TYPE_WORKFLOW */,
+    taskQueue: { name },
+    taskQueueType,
   })
-  const seen = (pollers ?? []).filter(
-    ({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1_000 > Date.now() - SEEN_WITHIN,
-  ).length
-  findings.check(
-    seen === 0,
-    `No worker polls the task queue "${taskQueue}": start one with "web-traffic worker".`,
-    `${seen} ${seen === 1 ? 'worker polls' : 'workers poll'} the task queue "${taskQueue}".`,
-  )
+  return (pollers ?? [])
+    .filter(({ lastAccessTime }) => lastAccessTime && tsToMs(lastAccessTime) > Date.now() - SEEN_WITHIN)
+    .map(({ identity }) => identity ?? '')
+}
+
+/** The identities of the workers that run the pipeline's pollers. */
+async function readers(client: Client, group: string): Promise<string[]> {
+  const identities: string[] = []
+  const query = `Pipeline = '${group}' AND WorkflowType = 'poller' AND ExecutionStatus = 'Running'`
+  for await (const { workflowId } of client.workflow.list({ query })) {
+    const { raw } = await client.workflow.getHandle(workflowId).describe()
+    for (const { state, lastWorkerIdentity } of raw.pendingActivities ?? [])
+      if (Number(state) === STARTED && lastWorkerIdentity) identities.push(lastWorkerIdentity)
+  }
+  return identities
+}
+
+function workers(n: number, one: string, many: string): string {
+  return `${n} ${n === 1 ? `worker ${one}` : `workers ${many}`}`
 }

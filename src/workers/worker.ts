@@ -15,6 +15,8 @@ import { logger } from '../log'
 import { openDatabase } from '../postgres/database'
 import { temporalConfig, unreachable, withTemporal } from '../temporal'
 import { bundlePath, workflowSources } from './bundle-workflows'
+import { endHealth, serveHealth } from './health'
+import { ENDS_WITHIN, type Role } from './roles'
 
 /** Pollers of one process: each keeps a core busy on a backlog, and Node has one. */
 const POLLERS_PER_PROCESS = 1
@@ -24,16 +26,23 @@ const CACHED_WORKFLOWS = 150
  * that was killed it is waited for in vain. Temporal's default is 10 s.
  */
 const STICKY_TIMEOUT = '2s'
+/** A probe is not kept waiting for Temporal for longer. ms */
+const ANSWERS_WITHIN = 2_000
 /** Messages are bounded at 1 MB (see MAX_DELTA_BYTES); the server refuses 2 MB. Bytes. */
 const PAYLOAD_WARNING = 1_500_000
 
 /**
- * Runs the pipeline's workflows and activities until `signal` aborts. Then pollers drain first, while the ledger
- * that they talk to still runs here, and everything else ends after them.
+ * Runs the workflows and activities of a role until `signal` aborts. Then pollers drain first, while the ledger that they
+ * talk to still runs, here or in a process of its own, and everything else ends after them.
  *
  * @param onReady called when the process is polling its task queues
  */
-export async function runWorker(config: Config, signal: AbortSignal, onReady: () => void): Promise<void> {
+export async function runWorker(
+  config: Config,
+  role: Role,
+  signal: AbortSignal,
+  onReady: () => void,
+): Promise<void> {
   Runtime.install({
     logger: new DefaultLogger('INFO', forward),
     telemetryOptions: { logging: { forward: {} } },
@@ -57,28 +66,45 @@ export async function runWorker(config: Config, signal: AbortSignal, onReady: ()
   try {
     const activities = createActivities({ config, db, lookups, namespace })
     const shared = { connection, namespace, activities, maxHeartbeatThrottleInterval: '1s' } as const
-    const main = await Worker.create({
-      ...shared,
-      ...workflows(),
-      ...versioning(config),
-      taskQueue: config.taskQueue,
-      maxCachedWorkflows: CACHED_WORKFLOWS,
-      stickyQueueScheduleToStartTimeout: STICKY_TIMEOUT,
-      shutdownGraceTime: '20s',
-      shutdownForceTime: '30s',
-    })
-    const pollers = await Worker.create({
-      ...shared,
-      taskQueue: pollerTaskQueue(config.taskQueue),
-      maxConcurrentActivityTaskExecutions: POLLERS_PER_PROCESS,
-      // Cancelled at once, so that they drain; this is how long they may take.
-      shutdownForceTime: '30s',
-    })
-    await runInOrder(main, pollers, signal, onReady)
+    const workers: Worker[] = []
+    if (role !== 'windows') workers.push(await createPollers(config, shared))
+    if (role !== 'pollers') workers.push(await createMain(config, shared))
+    const health = config.health && (await serveHealth(config.health, () => whyNotReady(workers, connection)))
+    try {
+      await runInOrder(workers, signal, onReady)
+    } finally {
+      if (health) await endHealth(health)
+    }
   } finally {
     await db.destroy()
     await connection.close()
   }
+}
+
+type Shared = Pick<WorkerOptions, 'connection' | 'namespace' | 'activities' | 'maxHeartbeatThrottleInterval'>
+
+/** Of the workflows, and of every activity but reading Kafka. */
+function createMain(config: Config, shared: Shared): Promise<Worker> {
+  return Worker.create({
+    ...shared,
+    ...workflows(),
+    ...versioning(config),
+    taskQueue: config.taskQueue,
+    maxCachedWorkflows: CACHED_WORKFLOWS,
+    stickyQueueScheduleToStartTimeout: STICKY_TIMEOUT,
+    shutdownGraceTime: '20s',
+    shutdownForceTime: ENDS_WITHIN,
+  })
+}
+
+function createPollers(config: Config, shared: Shared): Promise<Worker> {
+  return Worker.create({
+    ...shared,
+    taskQueue: pollerTaskQueue(config.taskQueue),
+    maxConcurrentActivityTaskExecutions: POLLERS_PER_PROCESS,
+    // Cancelled at once, so that they drain; this is how long they may take.
+    shutdownForceTime: ENDS_WITHIN,
+  })
 }
 
 /** Prefers the bundle of the build; under test the sources are bundled on the fly. */
@@ -103,23 +129,36 @@ export function versioning({
   }
 }
 
-async function runInOrder(
-  main: Worker,
-  pollers: Worker,
-  signal: AbortSignal,
-  onReady: () => void,
-): Promise<void> {
-  const stop = () => pollers.shutdown()
-  const mainRun = main.run()
-  // One that fails takes the other with it, so that the process ends and is started anew.
-  const pollersRun = pollers.run().finally(() => main.getState() === 'RUNNING' && main.shutdown())
-  mainRun.catch(() => pollers.getState() === 'RUNNING' && pollers.shutdown())
+/** Runs all of them at once, and ends each only after those before it. */
+async function runInOrder(workers: Worker[], signal: AbortSignal, onReady: () => void): Promise<void> {
+  const runs = workers.map((worker, i) => worker.run().finally(() => shutDown(workers[i + 1])))
+  // One that fails takes the others with it, so that the process ends and is started anew.
+  for (const run of runs) run.catch(() => workers.forEach(shutDown))
+  const stop = () => shutDown(workers[0])
   if (signal.aborted) stop()
   else signal.addEventListener('abort', stop, { once: true })
   onReady()
-  const results = await Promise.allSettled([mainRun, pollersRun])
+  const results = await Promise.allSettled(runs)
   const failed = results.find(result => result.status === 'rejected')
   if (failed) throw failed.reason
+}
+
+function shutDown(worker: Worker | undefined): void {
+  if (worker?.getState() === 'RUNNING') worker.shutdown()
+}
+
+/** Undefined while every worker polls its task queue and Temporal answers. */
+async function whyNotReady(workers: Worker[], connection: NativeConnection): Promise<string | undefined> {
+  const idle = workers.find(worker => worker.getState() !== 'RUNNING')
+  if (idle) return `The task queue "${idle.options.taskQueue}" is not polled: ${idle.getState()}.`
+  const { namespace } = workers[0]!.options
+  try {
+    const deadline = Date.now() + ANSWERS_WITHIN
+    await connection.withDeadline(deadline, () => connection.workflowService.describeNamespace({ namespace }))
+    return undefined
+  } catch (error) {
+    return unreachable(error).message
+  }
 }
 
 const LEVELS = { TRACE: 'trace', DEBUG: 'debug', INFO: 'debug', WARN: 'warn', ERROR: 'error' } as const

@@ -39,7 +39,10 @@ test('nothing is there yet: each part says what to do', async () => {
     matching(`^Kafka: The topic "${topic}" does not exist`),
     matching('^Postgres: .* has no database .* run "web-traffic migrate"'),
   ])
-  expect(warnings).toEqual([matching('^Temporal: No worker polls the task queue')])
+  expect(warnings).toEqual([
+    matching('^Temporal: No worker polls the task queue .* of role windows or all'),
+    matching('^Temporal: No worker polls the task queue .*/pollers".* of role pollers or all'),
+  ])
   expect(code).toBe(1)
 })
 
@@ -85,6 +88,7 @@ test('a pipeline that runs is well; what would hurt it later is a warning', asyn
       `Kafka: "${topic}" has 2 partitions.`,
       `Postgres: The schema belongs to "${group}".`,
       `Temporal: 1 worker polls the task queue "${group}".`,
+      `Temporal: 1 worker reads Kafka or waits to, on the task queue "${group}/pollers".`,
       'Temporal: The search attributes are registered.',
     ]),
   )

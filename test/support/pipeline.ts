@@ -18,6 +18,7 @@ import { ingestStatus } from '../../src/workflows/messages'
 import { openDatabase, type Db } from '../../src/postgres/database'
 import { storedTotals, type StoredTotals } from '../../src/postgres/totals'
 import { program } from '../../src/cli/program'
+import type { Role } from '../../src/workers/roles'
 
 const run = promisify(execFile)
 
@@ -101,10 +102,10 @@ export class TestPipeline {
     }
   }
 
-  startWorker(): ChildProcess {
-    const worker = spawn(process.execPath, [program, 'worker'], {
+  startWorker(role: Role = 'all', settings: Record<string, string> = {}): ChildProcess {
+    const worker = spawn(process.execPath, [program, 'worker', '--role', role], {
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
-      env: this.environment,
+      env: { ...this.environment, ...settings },
     })
     createInterface(worker.stderr!).on('line', line => {
       this.log.push(line)
