@@ -34,9 +34,9 @@ temporal operator namespace describe >/dev/null 2>&1 ||
 wait_for search_attributes
 
 while read -r name type; do
-  if has_attribute "$name"; then continue; fi
-  temporal operator search-attribute create --name "$name" --type "$type"
-  wait_for has_attribute "$name"
+  if has_attribute "$name" </dev/null; then continue; fi
+  temporal operator search-attribute create --name "$name" --type "$type" </dev/null
+  wait_for has_attribute "$name" </dev/null
 done <<END
 Pipeline Keyword
 WindowStart Datetime
