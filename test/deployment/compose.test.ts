@@ -61,13 +61,9 @@ describe.each(all)('the service %s', (_, service) => {
 })
 
 describe('the services together', () => {
-  it('have a check of their health, those that others or people connect to', () => {
-    const others = ['worker', 'traffic']
+  it('have a check of their health, all that others or people wait for', () => {
     for (const [name, service] of all)
-      expect([name, service.healthcheck !== undefined]).toEqual([
-        name,
-        !isJob(service) && !others.includes(name),
-      ])
+      expect([name, service.healthcheck !== undefined]).toEqual([name, !isJob(service) && name !== 'traffic'])
   })
 
   it('come up in an order: none waits for itself', () => {
@@ -194,7 +190,7 @@ describe('rendered by Docker Compose', () => {
     const rendered = await render()
     if (!rendered) return
     expect(Object.keys(rendered).sort()).toEqual(Object.keys(services).sort())
-    expect(rendered.worker!.environment).toEqual(defaults)
+    expect(rendered.worker!.environment).toEqual({ ...defaults, ...services.worker!.environment })
   })
 
   test('stream.env stands above the defaults, in every service that is told of them', async () => {

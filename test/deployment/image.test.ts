@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import { defaultPayloadConverter } from '@temporalio/common'
+import { anyFreePort } from '../../src/cluster/ports'
 import { pollerId } from '../../src/core/names'
 import { withTemporal } from '../../src/temporal'
 import { TestPipeline } from '../support/pipeline'
@@ -114,11 +115,17 @@ describe('an image, by the steps of the Dockerfile in an empty folder', () => {
     await command(...services.migrate!.command!)
     const log: string[] = []
     const { file, args, options } = commandOf(services.worker!.command!)
+    const port = String(await anyFreePort())
+    options.env.HEALTH_ADDRESS = String(services.worker!.environment!.HEALTH_ADDRESS).replace('8081', port)
+    const [, node, ...check] = services.worker!.healthcheck!.test.map(word => word.replace('8081', port))
+    const isHealthy = () => run(node!, check).then(Boolean, () => false)
+    expect(await isHealthy()).toBe(false)
     expect(services.worker!.command).toEqual(image.command)
     worker = spawn(file, args, { ...options, stdio: ['ignore', 'inherit', 'pipe'] })
     createInterface(worker.stderr!).on('line', line => void log.push(line))
     const logged = (text: string) => log.some(line => line.includes(text))
     await until(() => logged('the worker is ready'))
+    await until(isHealthy)
     expect(await command(...services.start!.command!)).toContain('Started')
 
     const produce = (events: string) =>
