@@ -83,11 +83,11 @@ describe('the services together', () => {
     expect(published).toEqual([...new Set(published)])
   })
 
-  it('are all there without a profile but the traffic', () => {
+  it('are all there without a profile but the traffic and what watches', () => {
     const profiles = all.flatMap(([name, { profiles = [] }]) =>
       profiles.map(profile => `${profile}: ${name}`),
     )
-    expect(profiles).toEqual(['demo: traffic'])
+    expect(profiles).toEqual(['demo: traffic', 'observability: prometheus', 'observability: grafana'])
   })
 
   it('use the volumes that are declared, each by one service', () => {
