@@ -24,5 +24,8 @@ function sentence({ sealed, months, lateHits }: Maintained): string {
   const { hour, day, month } = sealed
   const dropped = months.map(start => new Date(start).toISOString().slice(0, 7))
   const late = lateHits > 0 ? ` ${lateHits} late events were past retention.` : ''
-  return `Added up ${hour} hours, ${day} days and ${month} months; dropped ${dropped.join(', ') || 'nothing'}.${late}`
+  const added = `${count(hour, 'hour')}, ${count(day, 'day')} and ${count(month, 'month')}`
+  return `Added up ${added}; dropped ${dropped.join(', ') || 'nothing'}.${late}`
 }
+
+const count = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`

@@ -46,29 +46,32 @@ test('a pipeline that was started is looked after every hour, at once the first 
     args: [{ settings: { group: group() }, retention: 400 * DAY }],
   })
   expect(info.nextActionTimes.length).toBeGreaterThan(0)
-  await until(async () => (await partitionedMonths(pipeline.db)).length > 0)
+  await until(async () => (await partitionedMonths(pipeline.db)).length > 1)
   const now = new Date()
   expect(await partitionedMonths(pipeline.db)).toEqual(
     [0, 1].map(ahead => Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + ahead)),
   )
-  const listed = await withTemporal(async client => {
-    const found = []
-    for await (const { type, status } of client.workflow.list({
-      query: `Pipeline = '${group()}' AND WorkflowType = 'maintain'`,
-    }))
-      found.push([type, status.name])
-    return found
-  })
-  expect(listed).toEqual([['maintain', 'COMPLETED']])
+  const list = () =>
+    withTemporal(async client => {
+      const found = []
+      for await (const { type, status } of client.workflow.list({
+        query: `Pipeline = '${group()}' AND WorkflowType = 'maintain'`,
+      }))
+        found.push([type, status.name])
+      return found
+    })
+  await until(async () => (await list())[0]?.[1] === 'COMPLETED')
+  expect(await list()).toEqual([['maintain', 'COMPLETED']])
 }, 60_000)
 
 test('on demand it says what it did: old months go, and hours that are over are added up', async () => {
+  // Past retention, which the first run has set: it is not added up any more.
   const old = Date.UTC(2020, 1, 3)
   const recent = Math.floor((Date.now() - 10 * DAY) / DAY) * DAY
   for (const start of [old, recent, recent + WINDOW]) await publish(start)
   await pipeline.query(`update window_results set closed_at = closed_at - interval '1 hour'`)
   const done = JSON.parse(await pipeline.command('maintain', '--json')) as MaintainSummary
-  expect(done).toMatchObject({ sealed: { hour: 2, day: 2 }, months: [Date.UTC(2020, 1)], lateHits: 0 })
+  expect(done).toMatchObject({ sealed: { hour: 1, day: 1 }, months: [Date.UTC(2020, 1)], lateHits: 0 })
   expect(done.summary).toContain('dropped 2020-02.')
   expect(await pipeline.query('select count(*)::int as rows from aggregated_web_traffic')).toEqual([
     { rows: 2 },
