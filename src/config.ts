@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { UserError } from './cli/errors'
 import { parseDuration } from './core/duration'
 import type { PipelineSettings } from './core/settings'
+import { parseBrokers, type KafkaConnection } from './kafka/connection'
 
 export interface PostgresConfig {
   host: string
@@ -15,7 +16,7 @@ export interface PostgresConfig {
 }
 
 export interface Config {
-  brokers: string[]
+  kafka: KafkaConnection
   settings: PipelineSettings
   postgres: PostgresConfig
   pollers: number
@@ -131,7 +132,7 @@ export function loadConfig(environment: Environment = process.env): Config {
   }
   const env = result.data
   return {
-    brokers: env.KAFKA_URL.split(',').map(broker => broker.trim().replace(/^\w+:\/\//, '')),
+    kafka: { brokers: parseBrokers(env.KAFKA_URL) },
     settings: {
       group: env.KAFKA_GROUP,
       topic: env.KAFKA_TOPIC,

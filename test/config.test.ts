@@ -12,7 +12,7 @@ const ROOT = join(__dirname, '..')
 const MINUTE = 60_000
 
 const DEFAULTS = {
-  brokers: ['localhost:9092'],
+  kafka: { brokers: ['localhost:9092'] },
   settings: {
     group: 'web_traffic_group',
     topic: 'web_traffic_topic',
@@ -55,8 +55,8 @@ describe('without any variable', () => {
 
 describe('each variable is read', () => {
   test.each([
-    ['KAFKA_URL', 'kafka:1', { brokers: ['kafka:1'] }],
-    ['KAFKA_URL', 'a:1, b:2,PLAINTEXT://c:3', { brokers: ['a:1', 'b:2', 'c:3'] }],
+    ['KAFKA_URL', 'kafka:1', { kafka: { brokers: ['kafka:1'] } }],
+    ['KAFKA_URL', 'a:1, b:2,PLAINTEXT://c:3', { kafka: { brokers: ['a:1', 'b:2', 'c:3'] } }],
     ['KAFKA_TOPIC', 'events', { settings: { topic: 'events' } }],
     ['KAFKA_GROUP', 'shop.eu-1_x', { settings: { group: 'shop.eu-1_x' }, taskQueue: 'shop.eu-1_x' }],
     ['TEMPORAL_TASK_QUEUE', 'queue', { settings: { group: 'web_traffic_group' }, taskQueue: 'queue' }],
@@ -262,7 +262,7 @@ describe('the environment is completed', () => {
     )
     expect(process.env).toEqual({ KAFKA_TOPIC: 'environment', KAFKA_GROUP: 'file', KAFKA_URL: 'cluster:1' })
     expect(loadConfig()).toMatchObject({
-      brokers: ['cluster:1'],
+      kafka: { brokers: ['cluster:1'] },
       settings: { topic: 'environment', group: 'file' },
     })
   })

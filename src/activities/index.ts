@@ -17,7 +17,7 @@ import type { Activities } from './types'
 const HEARTBEAT_EVERY = 2_000
 
 export interface Connections {
-  config: Pick<Config, 'brokers' | 'postgres'>
+  config: Pick<Config, 'kafka' | 'postgres'>
   db: Db
   locate: LocateCountry
   /** Where countries come from a service: it has to be asked before `locate` knows an address. */
@@ -60,7 +60,7 @@ export function createActivities({ config, db, locate, remote, namespace }: Conn
           if (await recordExceptions(db, settings.topic, settings.windowSize, range)) recorded++
         return recorded
       }),
-    pollKafka: input => pollKafka(input, config.brokers, locate, remote),
+    pollKafka: input => pollKafka(input, config.kafka, locate, remote),
     selectWindows: ({ settings, ...selection }) => asOwner(settings, () => nextBatch(db, selection)),
     replayWindows: input =>
       recounting(input.settings, report => replayWindows(input, { config, db, locate, report })),

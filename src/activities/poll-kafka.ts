@@ -1,5 +1,6 @@
 import { ApplicationFailure, Context } from '@temporalio/activity'
 import { kafkaClient } from '../kafka/client'
+import type { KafkaConnection } from '../kafka/connection'
 import { GroupReader } from '../kafka/group-reader'
 import type { LocateCountry } from '../geo/country'
 import { LookupFailure, type RemoteLookup } from '../geo/remote-lookup'
@@ -14,7 +15,7 @@ import type { PollInput, PollResult } from './types'
  */
 export async function pollKafka(
   input: PollInput,
-  brokers: string[],
+  connection: KafkaConnection,
   locate: LocateCountry,
   remote?: RemoteLookup,
 ): Promise<PollResult> {
@@ -24,7 +25,7 @@ export async function pollKafka(
   const given = new AbortController()
   const pipeline = new TemporalPort(context.client, input, given.signal)
   const rules = { ...settings, locate }
-  const kafka = kafkaClient(brokers, `web-traffic-poller-${input.poller}`)
+  const kafka = kafkaClient(connection, `web-traffic-poller-${input.poller}`)
   const reader: GroupReader = new GroupReader(kafka, settings.group, settings.topic, {
     onAssigned: partitions => poller.onAssigned(partitions),
     onRecords: (fetch, heartbeat) => poller.onRecords(fetch, heartbeat),

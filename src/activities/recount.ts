@@ -2,11 +2,12 @@ import { EventReader } from '../core/event-reader'
 import { Recount, segmentsOf, type CountedWindow } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import type { LocateCountry } from '../geo/country'
+import type { KafkaConnection } from '../kafka/connection'
 import { rangesThatAreGone, readRanges } from '../kafka/range-reader'
 
 export interface RecountOptions {
   settings: PipelineSettings
-  brokers: string[]
+  kafka: KafkaConnection
   locate: LocateCountry
   signal: AbortSignal
   /** Records that have been read, and how many there are to read. */
@@ -24,11 +25,11 @@ export interface Recounted {
 /** Counts closed windows anew from the log, by the rules of the first time and with the look-up of today. */
 export async function recountWindows(
   windows: CountedWindow[],
-  { settings, brokers, locate, signal, onProgress }: RecountOptions,
+  { settings, kafka, locate, signal, onProgress }: RecountOptions,
 ): Promise<Recounted> {
   const { topic } = settings
   const stretches = new Map(windows.map(window => [window, segmentsOf([window])]))
-  const lost = await rangesThatAreGone([...stretches.values()].flat(), { brokers, topic })
+  const lost = await rangesThatAreGone([...stretches.values()].flat(), { kafka, topic })
   const isGone = (window: CountedWindow) => stretches.get(window)!.some(segment => lost.has(segment))
   const gone = windows.filter(isGone)
   const counted = windows.filter(window => !isGone(window))
@@ -40,7 +41,7 @@ export async function recountWindows(
   const readers = new Map(segments.map(segment => [segment, recount.segment(segment)]))
   let read = 0
   await readRanges(segments, {
-    brokers,
+    kafka,
     topic,
     group: `${settings.group}-replay`,
     signal,

@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { Kafka, logLevel } from 'kafkajs'
 import { parseDuration } from '../core/duration'
 import { parseEventTime } from '../core/event-time'
+import { parseBrokers, type KafkaConnection } from '../kafka/connection'
 import type { Site } from '../traffic/access-log'
 import { explainKafkaFailure } from '../traffic/kafka-failure'
 import { type ProduceResult, produce } from '../traffic/produce'
@@ -91,7 +92,9 @@ async function run(flags: Flags, command: Command): Promise<void> {
   const { fraction } = source
   let progress: Progress | undefined
   try {
-    const kafka = await connect(brokerList(flags.brokers), message => progress?.kafkaError(message))
+    const kafka = await connect({ brokers: brokerList(flags.brokers) }, message =>
+      progress?.kafkaError(message),
+    )
     const result = await produce({
       kafka,
       topic: flags.topic,
@@ -129,11 +132,11 @@ async function run(flags: Flags, command: Command): Promise<void> {
  * @param onError what the client reports when it tries something again, one line each
  * @throws UserError where none answers
  */
-async function connect(brokers: string[], onError: (message: string) => void): Promise<Kafka> {
+async function connect(connection: KafkaConnection, onError: (message: string) => void): Promise<Kafka> {
   const client = (retry: { retries: number; maxRetryTime: number }, report: (message: string) => void) =>
     new Kafka({
       clientId: 'web-traffic-produce',
-      brokers,
+      ...connection,
       retry,
       logLevel: logLevel.ERROR,
       logCreator: () => entry => report(entry.log.message),
@@ -250,9 +253,8 @@ function instant(text: string): number {
   throw new InvalidArgumentError('It must be a time such as 2026-01-31T12:00:00Z.')
 }
 
-/** `HOST:PORT,HOST:PORT`, with or without a scheme before each. */
 function brokerList(text: string): string[] {
-  const brokers = text.split(',').map(broker => broker.trim().replace(/^\w+:\/\//, ''))
+  const brokers = parseBrokers(text)
   const wrong = brokers.find(broker => !/^\S+:\d{1,5}$/.test(broker))
   if (wrong === undefined) return brokers
   throw new UserError(`"${wrong}" is no broker address: write HOST:PORT in --brokers or KAFKA_URL.`)

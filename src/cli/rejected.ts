@@ -76,19 +76,19 @@ async function rejectedRecords(db: Db, { reason, limit }: Flags): Promise<Reject
 
 /** The payload stays in Kafka until somebody asks for it here. */
 async function withPayloads(config: Config, records: RejectedRecord[]): Promise<RejectedRecord[]> {
-  const { brokers, settings } = config
+  const { kafka, settings } = config
   const { topic, group } = settings
   const ranges = records.map(({ partition, offset }): LogRange => ({
     partition,
     from: offset,
     to: offset + 1,
   }))
-  const gone = await rangesThatAreGone(ranges, { brokers, topic })
+  const gone = await rangesThatAreGone(ranges, { kafka, topic })
   const payloads = new Map<string, string | null>()
   await readRanges(
     ranges.filter(range => !gone.has(range)),
     {
-      brokers,
+      kafka,
       topic,
       group: `${group}-rejected`,
       signal: interruption(),

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Kafka, KafkaJSProtocolError, logLevel, type Admin, type LogEntry } from 'kafkajs'
 import { UserError } from '../cli/errors'
 import { logger } from '../log'
+import type { KafkaConnection } from './connection'
 
 const LEVELS = {
   [logLevel.NOTHING]: 'trace',
@@ -17,10 +18,10 @@ const logCreator =
   ({ namespace, level, log }: LogEntry) =>
     logger[LEVELS[level]]({ kafka: namespace, error: log.error as string | undefined }, log.message)
 
-export function kafkaClient(brokers: string[], clientId: string): Kafka {
+export function kafkaClient(connection: KafkaConnection, clientId: string): Kafka {
   return new Kafka({
     clientId,
-    brokers,
+    ...connection,
     connectionTimeout: 3_000,
     requestTimeout: 15_000,
     retry: { initialRetryTime: 200, maxRetryTime: 2_000, retries: 5 },
@@ -29,10 +30,13 @@ export function kafkaClient(brokers: string[], clientId: string): Kafka {
 }
 
 /** Runs `use` with a connected admin client; an unreachable broker is named in one line. */
-export async function withAdmin<T>(brokers: string[], use: (admin: Admin) => Promise<T>): Promise<T> {
+export async function withAdmin<T>(
+  connection: KafkaConnection,
+  use: (admin: Admin) => Promise<T>,
+): Promise<T> {
   const admin = new Kafka({
     clientId: 'web-traffic',
-    brokers,
+    ...connection,
     connectionTimeout: 3_000,
     retry: { retries: 2, initialRetryTime: 200 },
     logCreator,
@@ -41,7 +45,7 @@ export async function withAdmin<T>(brokers: string[], use: (admin: Admin) => Pro
     await admin.connect()
   } catch {
     throw new UserError(
-      `No Kafka broker answers at ${brokers.join(',')}: start one with "web-traffic cluster up", or set KAFKA_URL.`,
+      `No Kafka broker answers at ${connection.brokers.join(',')}: start one with "web-traffic cluster up", or set KAFKA_URL.`,
     )
   }
   try {

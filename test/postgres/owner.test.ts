@@ -86,7 +86,7 @@ describe('the activities', () => {
   /** One call of each activity that reads or writes the schema. */
   function calls({ group, topic, namespace }: Owner): Record<string, () => Promise<unknown>> {
     const activities = createActivities({
-      config: { brokers: [], postgres: database.postgres },
+      config: { kafka: { brokers: [] }, postgres: database.postgres },
       db: database.db,
       locate: () => '??',
       namespace,

@@ -53,7 +53,7 @@ export class TestPipeline {
     }
     this.config = loadConfig(this.environment)
     this.db = openDatabase(this.config.postgres, 2)
-    this.kafka = new Kafka({ brokers: this.config.brokers, logLevel: logLevel.NOTHING })
+    this.kafka = new Kafka({ ...this.config.kafka, logLevel: logLevel.NOTHING })
   }
 
   /** Runs a command of the product; what it prints. */
