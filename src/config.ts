@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { UserError } from './cli/errors'
 import { parseDuration } from './core/duration'
 import type { PipelineSettings } from './core/settings'
-import { parseBrokers, type KafkaConnection } from './kafka/connection'
+import { kafkaConnection, SASL_MECHANISMS, type KafkaConnection } from './kafka/connection'
 
 export interface PostgresConfig {
   host: string
@@ -84,6 +84,20 @@ const count = (fallback: string, most: number) =>
 
 const environmentSchema = z.object({
   KAFKA_URL: z.string().default('localhost:9092'),
+  KAFKA_TLS: z
+    .enum(['true', 'false'], { error: ({ input }) => `"${String(input)}" is not true or false` })
+    .default('false')
+    .transform(value => value === 'true'),
+  KAFKA_TLS_CA: z.string().optional(),
+  KAFKA_TLS_CERT: z.string().optional(),
+  KAFKA_TLS_KEY: z.string().optional(),
+  KAFKA_SASL_MECHANISM: z
+    .string()
+    .toLowerCase()
+    .pipe(z.enum(SASL_MECHANISMS, { error: `is not one of ${SASL_MECHANISMS.join(', ')}` }))
+    .optional(),
+  KAFKA_SASL_USERNAME: z.string().optional(),
+  KAFKA_SASL_PASSWORD: z.string().optional(),
   KAFKA_TOPIC: z.string().default('web_traffic_topic'),
   KAFKA_GROUP: z
     .string()
@@ -122,17 +136,35 @@ const environmentSchema = z.object({
   WORKER_BUILD_ID: z.string().optional(),
 })
 
+const kafkaSchema = environmentSchema.pick({
+  KAFKA_URL: true,
+  KAFKA_TLS: true,
+  KAFKA_TLS_CA: true,
+  KAFKA_TLS_CERT: true,
+  KAFKA_TLS_KEY: true,
+  KAFKA_SASL_MECHANISM: true,
+  KAFKA_SASL_USERNAME: true,
+  KAFKA_SASL_PASSWORD: true,
+})
+
+/** Of the configuration what reaches Kafka, for those who need nothing else; see {@link loadConfig}. */
+export function loadKafkaConnection(environment: Environment = process.env): KafkaConnection {
+  return kafkaConnection(parse(kafkaSchema, environment))
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema, environment: Environment): z.infer<Schema> {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
+  const result = schema.safeParse(given)
+  if (result.success) return result.data
+  const mistakes = result.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`)
+  throw new UserError(`The configuration is not usable: ${mistakes.join('; ')}.`)
+}
+
 /** Reads the configuration from the environment; every mistake in it is named in one line. */
 export function loadConfig(environment: Environment = process.env): Config {
-  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
-  const result = environmentSchema.safeParse(given)
-  if (!result.success) {
-    const mistakes = result.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`)
-    throw new UserError(`The configuration is not usable: ${mistakes.join('; ')}.`)
-  }
-  const env = result.data
+  const env = parse(environmentSchema, environment)
   return {
-    kafka: { brokers: parseBrokers(env.KAFKA_URL) },
+    kafka: kafkaConnection(env),
     settings: {
       group: env.KAFKA_GROUP,
       topic: env.KAFKA_TOPIC,

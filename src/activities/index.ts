@@ -1,8 +1,9 @@
 import { ApplicationFailure, heartbeat } from '@temporalio/activity'
-import type { Config, PostgresConfig } from '../config'
+import type { Config } from '../config'
 import type { PipelineSettings } from '../core/settings'
 import type { LocateCountry } from '../geo/country'
 import type { RemoteLookup } from '../geo/remote-lookup'
+import { kafkaFailure } from '../kafka/failures'
 import type { Db } from '../postgres/database'
 import { postgresFailure } from '../postgres/failures'
 import { findWindow } from '../postgres/open-window'
@@ -33,7 +34,7 @@ export function createActivities({ config, db, locate, remote, namespace }: Conn
         await checkOwner(db, { group, topic, namespace })
         return await use(report)
       } catch (error) {
-        throw inSight(error, config.postgres)
+        throw await inSight(error, config)
       }
     })
   const recounting: typeof asOwner = (settings, use) => {
@@ -69,8 +70,10 @@ export function createActivities({ config, db, locate, remote, namespace }: Conn
   }
 }
 
-/** What the Web UI shows of a failure of Postgres, and whether Temporal tries again by itself. */
-function inSight(error: unknown, postgres: PostgresConfig): unknown {
+/** What the Web UI shows of a failure of Kafka or Postgres, and whether Temporal tries again by itself. */
+async function inSight(error: unknown, { postgres, kafka }: Connections['config']): Promise<unknown> {
+  const unread = await kafkaFailure(error, kafka)
+  if (unread !== undefined) return ApplicationFailure.create({ message: unread, type: 'KafkaFailure' })
   const failure = postgresFailure(error, postgres)
   if (!failure) return error
   const { message, lasting } = failure

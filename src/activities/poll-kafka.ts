@@ -1,6 +1,7 @@
 import { ApplicationFailure, Context } from '@temporalio/activity'
 import { kafkaClient } from '../kafka/client'
 import type { KafkaConnection } from '../kafka/connection'
+import { kafkaFailure } from '../kafka/failures'
 import { GroupReader } from '../kafka/group-reader'
 import type { LocateCountry } from '../geo/country'
 import { LookupFailure, type RemoteLookup } from '../geo/remote-lookup'
@@ -59,7 +60,7 @@ export async function pollKafka(
     const stopped = context.cancellationDetails?.cancelRequested
     return { reason: stopped ? 'drained' : 'worker shutting down', records }
   } catch (error) {
-    throw error instanceof LookupFailure ? inSight(error) : error
+    throw await inSight(error, connection)
   } finally {
     clearInterval(alive)
     context.cancellationSignal.removeEventListener('abort', drain)
@@ -69,10 +70,15 @@ export async function pollKafka(
 }
 
 /** What the Web UI shows as the attempt's failure, and when Temporal tries again. */
-function inSight({ message, retryAfter }: LookupFailure): ApplicationFailure {
-  return ApplicationFailure.create({
-    message,
-    type: 'LookupFailure',
-    ...(retryAfter !== undefined && { nextRetryDelay: retryAfter }),
-  })
+async function inSight(error: unknown, connection: KafkaConnection): Promise<unknown> {
+  if (error instanceof LookupFailure) {
+    const { message, retryAfter } = error
+    return ApplicationFailure.create({
+      message,
+      type: 'LookupFailure',
+      ...(retryAfter !== undefined && { nextRetryDelay: retryAfter }),
+    })
+  }
+  const message = await kafkaFailure(error, connection)
+  return message === undefined ? error : ApplicationFailure.create({ message, type: 'KafkaFailure' })
 }

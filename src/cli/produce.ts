@@ -2,9 +2,10 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { Kafka, logLevel } from 'kafkajs'
 import { parseDuration } from '../core/duration'
 import { parseEventTime } from '../core/event-time'
-import { parseBrokers, type KafkaConnection } from '../kafka/connection'
+import { loadKafkaConnection } from '../config'
+import { withAdmin } from '../kafka/client'
+import { kafkajsConnection, parseBrokers, type KafkaConnection } from '../kafka/connection'
 import type { Site } from '../traffic/access-log'
-import { explainKafkaFailure } from '../traffic/kafka-failure'
 import { type ProduceResult, produce } from '../traffic/produce'
 import { Progress, counted, grouped } from '../traffic/progress'
 import { type Source, accessLogSource, historySource, liveSource, ndjsonSource } from '../traffic/source'
@@ -92,7 +93,7 @@ async function run(flags: Flags, command: Command): Promise<void> {
   const { fraction } = source
   let progress: Progress | undefined
   try {
-    const kafka = await connect({ brokers: brokerList(flags.brokers) }, message =>
+    const kafka = await connect({ ...loadKafkaConnection(), brokers: brokerList(flags.brokers) }, message =>
       progress?.kafkaError(message),
     )
     const result = await produce({
@@ -130,26 +131,17 @@ async function run(flags: Flags, command: Command): Promise<void> {
  * later, for about a minute.
  *
  * @param onError what the client reports when it tries something again, one line each
- * @throws UserError where none answers
+ * @throws UserError where none answers, or none lets it in
  */
 async function connect(connection: KafkaConnection, onError: (message: string) => void): Promise<Kafka> {
-  const client = (retry: { retries: number; maxRetryTime: number }, report: (message: string) => void) =>
-    new Kafka({
-      clientId: 'web-traffic-produce',
-      ...connection,
-      retry,
-      logLevel: logLevel.ERROR,
-      logCreator: () => entry => report(entry.log.message),
-    })
-  const probe = client({ retries: 2, maxRetryTime: 500 }, () => undefined).admin()
-  try {
-    await probe.connect()
-  } catch (error) {
-    throw explainKafkaFailure(error)
-  } finally {
-    await probe.disconnect()
-  }
-  return client({ retries: 20, maxRetryTime: 3_000 }, onError)
+  await withAdmin(connection, () => Promise.resolve())
+  return new Kafka({
+    clientId: 'web-traffic-produce',
+    ...kafkajsConnection(connection),
+    retry: { retries: 20, maxRetryTime: 3_000 },
+    logLevel: logLevel.ERROR,
+    logCreator: () => entry => onError(entry.log.message),
+  })
 }
 
 const ONLY_SYNTHETIC = [

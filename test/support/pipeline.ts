@@ -13,6 +13,7 @@ import type { PipelineStatus } from '../../src/cli/status'
 import { totalsOf } from '../../src/core/ledger'
 import type { RangeTotals } from '../../src/core/messages'
 import { ingestId } from '../../src/core/names'
+import { kafkajsConnection } from '../../src/kafka/connection'
 import { withTemporal } from '../../src/temporal'
 import { ingestStatus } from '../../src/workflows/messages'
 import { openDatabase, type Db } from '../../src/postgres/database'
@@ -53,7 +54,7 @@ export class TestPipeline {
     }
     this.config = loadConfig(this.environment)
     this.db = openDatabase(this.config.postgres, 2)
-    this.kafka = new Kafka({ ...this.config.kafka, logLevel: logLevel.NOTHING })
+    this.kafka = new Kafka({ ...kafkajsConnection(this.config.kafka), logLevel: logLevel.NOTHING })
   }
 
   /** Runs a command of the product; what it prints. */
