@@ -1,9 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs'
+import type { ConnectionOptions } from 'node:tls'
 import { parse as parseEnvFile } from 'dotenv'
 import { z } from 'zod'
 import { UserError } from './cli/errors'
 import { parseDuration } from './core/duration'
 import type { PipelineSettings } from './core/settings'
+import { postgresTls } from './postgres/tls'
 import { kafkaConnection, SASL_MECHANISMS, type KafkaConnection } from './kafka/connection'
 
 export interface PostgresConfig {
@@ -12,7 +14,8 @@ export interface PostgresConfig {
   database: string
   user: string
   password?: string
-  ssl?: boolean
+  /** Undefined or false where the connection is not encrypted. */
+  ssl?: ConnectionOptions | false
 }
 
 export interface Config {
@@ -110,6 +113,10 @@ const environmentSchema = z.object({
   POSTGRES_USER: z.string().optional(),
   POSTGRES_PASSWORD: z.string().optional(),
   POSTGRES_DB: z.string().optional(),
+  PGSSLMODE: z.string().optional(),
+  PGSSLROOTCERT: z.string().optional(),
+  PGSSLCERT: z.string().optional(),
+  PGSSLKEY: z.string().optional(),
   WINDOW_SIZE: duration('5m', 1_000),
   WATERMARK_DELAY: duration('1m'),
   ALLOWED_LATENESS: duration('0s'),
@@ -196,14 +203,21 @@ function postgresConfig(env: z.infer<typeof environmentSchema>): PostgresConfig 
   // A JDBC URL carries its credentials as parameters.
   const parameter = (name: string) => url.searchParams.get(name) ?? undefined
   const password = env.POSTGRES_PASSWORD ?? (decodeURIComponent(url.password) || parameter('password'))
-  const sslmode = parameter('sslmode')
+  // JDBC's `ssl=true` asks for all that there is.
+  const jdbc = parameter('ssl') === 'true' ? 'verify-full' : undefined
+  const ssl = postgresTls({
+    sslmode: parameter('sslmode') ?? jdbc ?? env.PGSSLMODE,
+    sslrootcert: parameter('sslrootcert') ?? env.PGSSLROOTCERT,
+    sslcert: parameter('sslcert') ?? env.PGSSLCERT,
+    sslkey: parameter('sslkey') ?? env.PGSSLKEY,
+  })
   return {
     host: url.hostname.replace(/^\[(.*)\]$/, '$1') || 'localhost',
     port: Number(url.port || 5432),
     database: env.POSTGRES_DB ?? (decodeURIComponent(url.pathname.slice(1)) || 'web_traffic'),
     user: env.POSTGRES_USER ?? (decodeURIComponent(url.username) || parameter('user') || 'postgres'),
     ...(password !== undefined && { password }),
-    ...(sslmode !== undefined && sslmode !== 'disable' && { ssl: true }),
+    ...(ssl !== undefined && { ssl }),
   }
 }
 
@@ -222,5 +236,5 @@ export function completeEnvironment(
   fill(clusterEnvironment() ?? {})
   // Empty is unset, also for those who read the environment by themselves.
   for (const [name, value] of Object.entries(process.env))
-    if (value === '' && /^(KAFKA|POSTGRES|TEMPORAL)_/.test(name)) delete process.env[name]
+    if (value === '' && /^(KAFKA|POSTGRES|TEMPORAL)_|^PGSSL/.test(name)) delete process.env[name]
 }
