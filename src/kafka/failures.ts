@@ -1,11 +1,8 @@
-import { once } from 'node:events'
-import { connect } from 'node:tls'
-import { isNativeError } from 'node:util/types'
 import { KafkaJSConnectionError, KafkaJSProtocolError, KafkaJSSASLAuthenticationError } from 'kafkajs'
+import { causes } from '../cli/errors'
+import { speaksTls } from '../tls/probe'
 import { tlsTrouble } from '../tls/trouble'
 import type { KafkaConnection } from './connection'
-
-const PROBE_TIMEOUT = 2_000
 
 /**
  * Why Kafka cannot be reached, or does not let this client in: one line that names the setting to mend. A broker that
@@ -87,31 +84,4 @@ async function hungUp(
   if (!sasl && message.startsWith('Closed connection'))
     return `Kafka at ${broker} hangs up, as one does that wants a login: set KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD.`
   return undefined
-}
-
-/** Whether a server shakes hands by TLS, whoever it is. */
-async function speaksTls(broker: string): Promise<boolean> {
-  const { hostname: host, port } = new URL(`tcp://${broker}`)
-  // Nothing is sent: only whether there is TLS at all matters.
-  const socket = connect({ host, port: Number(port), rejectUnauthorized: false, timeout: PROBE_TIMEOUT })
-  socket.on('timeout', () => socket.destroy(new Error('timeout')))
-  try {
-    await once(socket, 'secureConnect')
-    return true
-  } catch {
-    return false
-  } finally {
-    socket.destroy()
-  }
-}
-
-/** The error and its causes, the outermost first. */
-export function causes(error: unknown): Error[] {
-  const chain: Error[] = []
-  for (let next = error; isError(next) && !chain.includes(next); next = next.cause) chain.push(next)
-  return chain
-}
-
-function isError(value: unknown): value is Error {
-  return value instanceof Error || isNativeError(value)
 }

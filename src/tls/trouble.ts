@@ -20,7 +20,7 @@ const WORDS: [TlsTrouble['kind'], RegExp][] = [
   ['other name', /does not match certificate's altnames/],
   [
     'client certificate',
-    /alert (bad |unknown |expired |unsupported )?certificate|alert unknown ca|certificate required/,
+    /closed right after the handshake|alert (bad |unknown |expired |unsupported )?certificate|alert unknown ca|certificate required/,
   ],
   [
     'untrusted',

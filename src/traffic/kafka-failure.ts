@@ -1,6 +1,5 @@
 import { KafkaJSConnectionError, KafkaJSError } from 'kafkajs'
-import { UserError } from '../cli/errors'
-import { causes } from '../kafka/failures'
+import { causes, UserError } from '../cli/errors'
 
 /**
  * What a failure of kafkajs means to a person, as a {@link UserError} of one line; anything that is no failure

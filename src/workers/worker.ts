@@ -40,7 +40,8 @@ export async function runWorker(config: Config, signal: AbortSignal, onReady: ()
     // By itself the SDK would stop both workers at once, and pollers would drain into a ledger that nobody runs.
     shutdownSignals: [],
   })
-  const { connectionOptions, namespace } = temporalConfig()
+  const temporal = temporalConfig()
+  const { connectionOptions, namespace } = temporal
   // Says in one line what the worker itself would not: no server, or no such namespace.
   await withTemporal(() => Promise.resolve())
   const lookup = await openLookup(config)
@@ -50,8 +51,8 @@ export async function runWorker(config: Config, signal: AbortSignal, onReady: ()
     payloadLimits,
     // By itself the SDK asks for gzip, on which the server spent half of its time, and this process a part of its own.
     grpcCompression: { codec: 'none' },
-  }).catch((error: unknown) => {
-    throw unreachable(error)
+  }).catch(async (error: unknown) => {
+    throw await unreachable(error, temporal)
   })
   const db = openDatabase(config.postgres)
   try {
