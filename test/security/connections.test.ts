@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
@@ -8,11 +8,20 @@ import { withAdmin } from '../../src/kafka/client'
 import { sql } from 'kysely'
 import { withDatabase } from '../../src/cli/database'
 import { withTemporal } from '../../src/temporal'
+import { pollerId } from '../../src/core/names'
+import { Dashboard } from '../../src/dashboard/server'
+import { openCountryDatabase } from '../../src/geo/country'
+import { countLog } from '../../src/oracle/reference'
+import { expectCounts } from '../support/counts'
+import { LookUpService } from '../support/look-up-service'
+import { TestPipeline } from '../support/pipeline'
+import { until } from '../support/until'
 import { Authority } from '../support/certificates'
 import { SecureKafka } from '../support/secure-kafka'
 import { SecurePostgres } from '../support/secure-postgres'
 import { SecureTemporal } from '../support/secure-temporal'
 
+const ROLES = readFileSync(join(__dirname, '..', '..', 'ddl', 'roles.sql'), 'utf8')
 const API_KEY = 'key-to-the-cloud'
 const USER = { name: 'counter', password: 'let-me-in' }
 
@@ -318,3 +327,226 @@ describe('Temporal', () => {
     expect(await failures.get(name)).toMatch(wanted)
   })
 })
+
+describe('a pipeline', () => {
+  const SECRETS = {
+    kafka: USER.password,
+    postgres: `pg-${USER.password}`,
+    temporal: API_KEY,
+    lookUp: 'key-to-the-addresses',
+    guessed: 'guessed-wrongly',
+  }
+  const WINDOW = { WINDOW_SIZE: '1s', WATERMARK_DELAY: '500ms', IDLE_TIMEOUT: '500ms' }
+  const reader = () => ({ POSTGRES_USER: 'looking', POSTGRES_PASSWORD: SECRETS.postgres })
+  const writer = () => ({ POSTGRES_USER: 'counting', POSTGRES_PASSWORD: SECRETS.postgres })
+  const owner = () => ({ POSTGRES_USER: 'postgres', POSTGRES_PASSWORD: USER.password })
+  const trusted = () => ({
+    KAFKA_TLS: 'true',
+    KAFKA_TLS_CA: authority.file,
+    KAFKA_URL: kafka.urls.login,
+    KAFKA_SASL_USERNAME: USER.name,
+    KAFKA_SASL_PASSWORD: SECRETS.kafka,
+    TEMPORAL_TLS: 'true',
+    TEMPORAL_TLS_SERVER_CA_CERT_PATH: authority.file,
+  })
+  const url = (parameters: string) => `postgresql://127.0.0.1:${postgres.port}/postgres${parameters}`
+
+  const pipelines: TestPipeline[] = []
+  afterAll(async () => {
+    for (const pipeline of pipelines) await pipeline.destroy()
+  })
+
+  /** Made by the owner, with the roles and a login for each, and a topic; the test itself looks on as the owner. */
+  async function prepare(settings: Variables): Promise<TestPipeline> {
+    const pipeline = new TestPipeline({ ...trusted(), ...owner(), ...WINDOW, ...settings })
+    pipelines.push(pipeline)
+    await pipeline.command('migrate')
+    await pipeline.createTopic(2)
+    await pipeline.query(ROLES)
+    for (const [login, role] of [
+      ['counting', 'writer'],
+      ['looking', 'reader'],
+    ])
+      await pipeline.query(`do $$ begin
+        create role ${login} login password '${SECRETS.postgres}' in role web_traffic_${role};
+      exception when duplicate_object then null; end $$`)
+    return pipeline
+  }
+
+  const well = { code: 0, stderr: '' }
+
+  async function runThrough(pipeline: TestPipeline, produced: string[]): Promise<number> {
+    expect(await pipeline.attemptWith(writer(), 'start')).toMatchObject(well)
+    pipeline.startWorker(writer())
+    const { stdout } = await pipeline.attempt('produce', '--json', '--quiet', ...produced)
+    const { sent } = JSON.parse(stdout) as { sent: number }
+    await pipeline.untilAccounted(sent)
+    return sent
+  }
+
+  test('by SCRAM, client certificate and verify-full, as writer: every event becomes a row, and the reader sees it', async () => {
+    const pipeline = await prepare({
+      KAFKA_SASL_MECHANISM: 'scram-sha-512',
+      TEMPORAL_ADDRESS: byCertificateOnly.address,
+      TEMPORAL_TLS_CLIENT_CERT_PATH: client.cert,
+      TEMPORAL_TLS_CLIENT_KEY_PATH: client.key,
+      POSTGRES_URL: url(`?sslmode=verify-full&sslrootcert=${authority.file}`),
+    })
+    const traffic = [
+      '--synthetic',
+      '--events',
+      '2000',
+      '--span',
+      '20s',
+      '--late',
+      '0.05',
+      '--malformed',
+      '0.02',
+    ]
+    const sent = await runThrough(pipeline, traffic)
+    expect(sent).toBe(2_000)
+    const { windowSize, watermarkDelay } = pipeline.config.settings
+    await expectCounts(
+      pipeline.db,
+      countLog(await pipeline.readLog(), await openCountryDatabase(), windowSize, watermarkDelay),
+    )
+    const rows = await pipeline.query<{ ssl: boolean }>(
+      `select ssl from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'counting'`,
+    )
+    expect(new Set(rows.map(({ ssl }) => ssl))).toEqual(new Set([true]))
+
+    const asReader = [
+      ['windows', '--json'],
+      ['late', '--json'],
+      ['rejected', '--json'],
+      ['status', '--json'],
+    ]
+    for (const command of asReader)
+      expect(await pipeline.attemptWith(reader(), ...command)).toMatchObject(well)
+    for (const command of ['verify', 'replay', 'doctor', 'retry', 'stop'])
+      expect(await pipeline.attemptWith(writer(), command)).toMatchObject({ code: 0 })
+    const refused = await pipeline.attemptWith(reader(), 'start')
+    expect(refused.stderr).toMatch(/^User "looking" may not do this in .*: grant it\.\n$/)
+    await lookAsReader(pipeline)
+  }, 120_000)
+
+  /** The dashboard answers everything that its page asks of Postgres. */
+  async function lookAsReader({ config }: TestPipeline): Promise<void> {
+    const login = { user: 'looking', password: SECRETS.postgres }
+    const as = { ...config, postgres: { ...config.postgres, ...login } }
+    const dashboard = new Dashboard(as, { namespace: 'default' })
+    try {
+      const address = await dashboard.start()
+      const { windows } = (await (await fetch(`${address}api/windows`)).json()) as {
+        windows: { start: number }[]
+      }
+      expect(windows.length).toBeGreaterThan(0)
+      const start = new Date(windows[0]!.start).toISOString()
+      for (const path of ['timeline', 'breakdown', `window?start=${start}`])
+        expect({ path, status: (await fetch(`${address}api/${path}`)).status }).toEqual({ path, status: 200 })
+    } finally {
+      await dashboard.end()
+    }
+  }
+
+  test('by PLAIN and API key: whatever fails, no secret is printed, or kept by Temporal or Postgres', async () => {
+    const lookUp = new LookUpService(SECRETS.lookUp)
+    const pipeline = await prepare({
+      LOG_LEVEL: 'trace',
+      KAFKA_SASL_MECHANISM: 'plain',
+      TEMPORAL_ADDRESS: byKeyOnly.address,
+      TEMPORAL_API_KEY: SECRETS.temporal,
+      POSTGRES_URL: url('?sslmode=require'),
+      GEO_PROVIDER: 'ip2location',
+      GEO_URL: await lookUp.start(),
+      IP_CODING_KEY: SECRETS.lookUp,
+    })
+    const { group } = pipeline.config.settings
+    const printed: string[] = []
+    const attempt = async (settings: Variables, ...args: string[]) => {
+      const { stdout, stderr, code } = await pipeline.attemptWith({ ...writer(), ...settings }, ...args)
+      printed.push(stdout, stderr)
+      return { stderr, code }
+    }
+    try {
+      expect(await attempt({}, 'start')).toMatchObject({ code: 0 })
+      const poller = pollerId(group, 1)
+      const stranger = pipeline.startWorker({ ...writer(), KAFKA_SASL_PASSWORD: SECRETS.guessed })
+      expect(await pipeline.untilRetried(poller, 'pollKafka')).toMatch(
+        /refuses user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
+      )
+      expect(await pipeline.status()).toMatchObject({
+        problems: [expect.stringContaining('refuses user "counter"')],
+      })
+      await pipeline.stopWorker(stranger)
+
+      const wrong = { POSTGRES_PASSWORD: SECRETS.guessed, TEMPORAL_API_KEY: SECRETS.guessed }
+      const all = { ...wrong, KAFKA_SASL_PASSWORD: SECRETS.guessed, IP_CODING_KEY: SECRETS.guessed }
+      expect(await attempt(all, 'doctor')).toMatchObject({ code: 1 })
+      const away = {
+        KAFKA_URL: '127.0.0.1:1',
+        POSTGRES_URL: `postgresql://me:${SECRETS.postgres}@127.0.0.1:1/x`,
+      }
+      expect(await attempt({ ...away, TEMPORAL_ADDRESS: '127.0.0.1:1' }, 'doctor')).toMatchObject({ code: 1 })
+      expect(await attempt(wrong, 'worker')).toMatchObject({ code: 1 })
+
+      lookUp.mood = 'refusing'
+      pipeline.startWorker(writer())
+      const sent = await pipeline.send(
+        Array.from({ length: 200 }, (_, at) => ({
+          partition: at % 2,
+          value: JSON.stringify({
+            url: '/',
+            host: 'a.example',
+            ip: `8.8.8.${at % 10}`,
+            event_time: new Date().toISOString(),
+          }),
+        })),
+      )
+      await until(() => lookUp.asked.length > 0)
+      lookUp.mood = 'well'
+      await pipeline.untilAccounted(sent)
+      expect(await attempt({}, 'stop')).toMatchObject({ code: 0 })
+
+      const kept = [...printed, pipeline.logged, ...(await historiesOf(group)), await contentsOf(pipeline)]
+      expect(kept.join('').length).toBeGreaterThan(100_000)
+      for (const [name, secret] of Object.entries(SECRETS))
+        for (const form of [secret, Buffer.from(secret).toString('base64').replace(/=*$/, '')])
+          expect({
+            name,
+            found: kept.filter(text => text.includes(form)).map(text => text.slice(0, 200)),
+          }).toEqual({
+            name,
+            found: [],
+          })
+    } finally {
+      await lookUp.stop()
+    }
+  }, 120_000)
+})
+
+/** Every workflow of a pipeline with all that Temporal keeps of it, payloads as they were before their encoding. */
+async function historiesOf(group: string): Promise<string[]> {
+  return withTemporal(async client => {
+    const histories: string[] = []
+    for await (const { workflowId, runId } of client.workflow.list({
+      query: `WorkflowId starts_with '${group}/'`,
+    })) {
+      const handle = client.workflow.getHandle(workflowId, runId)
+      const [history, { raw }] = await Promise.all([handle.fetchHistory(), handle.describe()])
+      const bytes = (_: string, value: unknown) =>
+        value instanceof Uint8Array ? Buffer.from(value).toString('utf8') : value
+      histories.push(JSON.stringify(history, bytes), JSON.stringify(raw, bytes))
+    }
+    expect(histories.length).toBeGreaterThan(4)
+    return histories
+  })
+}
+
+async function contentsOf(pipeline: TestPipeline): Promise<string> {
+  const [dump] = await pipeline.query<{ dump: string }>(
+    `select database_to_xml(true, false, '')::text as dump`,
+  )
+  expect(dump!.dump).toContain('a.example')
+  return dump!.dump
+}

@@ -67,7 +67,7 @@ export class TestPipeline {
   }
 
   /** Runs a command that may fail; what it prints, and its exit code. */
-  attempt(...args: string[]): Promise<{ stdout: string; code: number }> {
+  attempt(...args: string[]): Promise<{ stdout: string; stderr: string; code: number }> {
     return this.attemptWith({}, ...args)
   }
 
@@ -75,11 +75,15 @@ export class TestPipeline {
   attemptWith(
     settings: Record<string, string>,
     ...args: string[]
-  ): Promise<{ stdout: string; code: number }> {
+  ): Promise<{ stdout: string; stderr: string; code: number }> {
     const env = { ...this.environment, ...settings }
     return run(process.execPath, [program, ...args], { env, maxBuffer: 64 << 20 }).then(
-      ({ stdout }) => ({ stdout, code: 0 }),
-      (error: { stdout: string; code: number }) => ({ stdout: error.stdout, code: error.code }),
+      ({ stdout, stderr }) => ({ stdout, stderr, code: 0 }),
+      ({ stdout, stderr, code }: { stdout: string; stderr: string; code: number }) => ({
+        stdout,
+        stderr,
+        code,
+      }),
     )
   }
 
@@ -102,10 +106,11 @@ export class TestPipeline {
     }
   }
 
-  startWorker(): ChildProcess {
+  /** @param settings other ones than the pipeline's */
+  startWorker(settings: Record<string, string> = {}): ChildProcess {
     const worker = spawn(process.execPath, [program, 'worker'], {
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
-      env: this.environment,
+      env: { ...this.environment, ...settings },
     })
     createInterface(worker.stderr!).on('line', line => {
       this.log.push(line)
@@ -163,6 +168,10 @@ export class TestPipeline {
         await sleep(200)
       }
     })
+  }
+
+  get logged(): string {
+    return this.log.join('\n')
   }
 
   async untilLogged(text: string, within = 30_000): Promise<void> {
