@@ -10,7 +10,11 @@ export function checkKafka({ kafka, settings, pollers }: Config): Check {
   const { topic } = settings
   return findings =>
     withAdmin(kafka, async admin => {
-      findings.ok(`A broker answers at ${kafka.brokers.join(',')}.`)
+      findings.ok(`A broker answers at ${kafka.brokers.join(',')}, ${kafka.tls ? 'by TLS' : 'without TLS'}.`)
+      if (kafka.sasl?.mechanism === 'plain' && !kafka.tls)
+        findings.warn(
+          'The password goes to Kafka as it is: set KAFKA_TLS=true, or a scram KAFKA_SASL_MECHANISM.',
+        )
       const partitions = (await topicOffsets(admin, topic)).length
       findings.check(
         partitions < pollers,

@@ -2,7 +2,7 @@ import type { Client } from '@temporalio/client'
 import type { Config } from '../config'
 import { formatDuration } from '../core/duration'
 import { requireSearchAttributes } from '../search-attributes'
-import { withTemporal } from '../temporal'
+import { temporalConfig, withTemporal } from '../temporal'
 import type { Check, Findings } from './finding'
 
 const DAY = 86_400_000
@@ -12,6 +12,8 @@ const SEEN_WITHIN = 90_000
 export function checkTemporal({ taskQueue }: Config): Check {
   return findings =>
     withTemporal(async client => {
+      const { address, tls } = temporalConfig().connectionOptions
+      findings.ok(`Temporal answers at ${address ?? 'localhost:7233'}, ${tls ? 'by TLS' : 'without TLS'}.`)
       await checkNamespace(client, findings)
       await checkWorkers(client, taskQueue, findings)
       await requireSearchAttributes(client)
