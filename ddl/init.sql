@@ -6,7 +6,7 @@
 -- It is made whole or not at all, in the first schema of the search path, and needs no extension. It is what the
 -- migrations in src/postgres/migrations make, and records them as done, so that `web-traffic migrate` afterwards
 -- finds nothing to do and later versions of the schema can follow. All times are UTC instants; all counts are
--- absolute. Readers need `select` on the results and views only; the workers need all privileges on the tables.
+-- absolute. What workers and readers may do is in ddl/roles.sql.
 
 begin;
 

@@ -1,9 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs'
+import type { ConnectionOptions } from 'node:tls'
 import { parse as parseEnvFile } from 'dotenv'
 import { z } from 'zod'
 import { UserError } from './cli/errors'
 import { parseDuration } from './core/duration'
 import type { PipelineSettings } from './core/settings'
+import { postgresTls } from './postgres/tls'
+import { kafkaConnection, SASL_MECHANISMS, type KafkaConnection } from './kafka/connection'
 
 export interface PostgresConfig {
   host: string
@@ -11,11 +14,12 @@ export interface PostgresConfig {
   database: string
   user: string
   password?: string
-  ssl?: boolean
+  /** Undefined or false where the connection is not encrypted. */
+  ssl?: ConnectionOptions | false
 }
 
 export interface Config {
-  brokers: string[]
+  kafka: KafkaConnection
   settings: PipelineSettings
   postgres: PostgresConfig
   /** Counts older than this are dropped, milliseconds; undefined for never. */
@@ -119,6 +123,20 @@ const listenAddress = z.string().transform((text, context): ListenAddress => {
 
 const environmentSchema = z.object({
   KAFKA_URL: z.string().default('localhost:9092'),
+  KAFKA_TLS: z
+    .enum(['true', 'false'], { error: ({ input }) => `"${String(input)}" is not true or false` })
+    .default('false')
+    .transform(value => value === 'true'),
+  KAFKA_TLS_CA: z.string().optional(),
+  KAFKA_TLS_CERT: z.string().optional(),
+  KAFKA_TLS_KEY: z.string().optional(),
+  KAFKA_SASL_MECHANISM: z
+    .string()
+    .toLowerCase()
+    .pipe(z.enum(SASL_MECHANISMS, { error: `is not one of ${SASL_MECHANISMS.join(', ')}` }))
+    .optional(),
+  KAFKA_SASL_USERNAME: z.string().optional(),
+  KAFKA_SASL_PASSWORD: z.string().optional(),
   KAFKA_TOPIC: z.string().default('web_traffic_topic'),
   KAFKA_GROUP: z
     .string()
@@ -132,6 +150,10 @@ const environmentSchema = z.object({
   POSTGRES_PASSWORD: z.string().optional(),
   POSTGRES_DB: z.string().optional(),
   RETENTION: retention,
+  PGSSLMODE: z.string().optional(),
+  PGSSLROOTCERT: z.string().optional(),
+  PGSSLCERT: z.string().optional(),
+  PGSSLKEY: z.string().optional(),
   WINDOW_SIZE: duration('5m', 1_000),
   WATERMARK_DELAY: duration('1m'),
   ALLOWED_LATENESS: duration('0s'),
@@ -162,17 +184,35 @@ const environmentSchema = z.object({
   HEALTH_ADDRESS: listenAddress.optional(),
 })
 
+const kafkaSchema = environmentSchema.pick({
+  KAFKA_URL: true,
+  KAFKA_TLS: true,
+  KAFKA_TLS_CA: true,
+  KAFKA_TLS_CERT: true,
+  KAFKA_TLS_KEY: true,
+  KAFKA_SASL_MECHANISM: true,
+  KAFKA_SASL_USERNAME: true,
+  KAFKA_SASL_PASSWORD: true,
+})
+
+/** Of the configuration what reaches Kafka, for those who need nothing else; see {@link loadConfig}. */
+export function loadKafkaConnection(environment: Environment = process.env): KafkaConnection {
+  return kafkaConnection(parse(kafkaSchema, environment))
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema, environment: Environment): z.infer<Schema> {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
+  const result = schema.safeParse(given)
+  if (result.success) return result.data
+  const mistakes = result.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`)
+  throw new UserError(`The configuration is not usable: ${mistakes.join('; ')}.`)
+}
+
 /** Reads the configuration from the environment; every mistake in it is named in one line. */
 export function loadConfig(environment: Environment = process.env): Config {
-  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
-  const result = environmentSchema.safeParse(given)
-  if (!result.success) {
-    const mistakes = result.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`)
-    throw new UserError(`The configuration is not usable: ${mistakes.join('; ')}.`)
-  }
-  const env = result.data
+  const env = parse(environmentSchema, environment)
   return {
-    brokers: env.KAFKA_URL.split(',').map(broker => broker.trim().replace(/^\w+:\/\//, '')),
+    kafka: kafkaConnection(env),
     settings: {
       group: env.KAFKA_GROUP,
       topic: env.KAFKA_TOPIC,
@@ -206,14 +246,21 @@ function postgresConfig(env: z.infer<typeof environmentSchema>): PostgresConfig 
   // A JDBC URL carries its credentials as parameters.
   const parameter = (name: string) => url.searchParams.get(name) ?? undefined
   const password = env.POSTGRES_PASSWORD ?? (decodeURIComponent(url.password) || parameter('password'))
-  const sslmode = parameter('sslmode')
+  // JDBC's `ssl=true` asks for all that there is.
+  const jdbc = parameter('ssl') === 'true' ? 'verify-full' : undefined
+  const ssl = postgresTls({
+    sslmode: parameter('sslmode') ?? jdbc ?? env.PGSSLMODE,
+    sslrootcert: parameter('sslrootcert') ?? env.PGSSLROOTCERT,
+    sslcert: parameter('sslcert') ?? env.PGSSLCERT,
+    sslkey: parameter('sslkey') ?? env.PGSSLKEY,
+  })
   return {
     host: url.hostname.replace(/^\[(.*)\]$/, '$1') || 'localhost',
     port: Number(url.port || 5432),
     database: env.POSTGRES_DB ?? (decodeURIComponent(url.pathname.slice(1)) || 'web_traffic'),
     user: env.POSTGRES_USER ?? (decodeURIComponent(url.username) || parameter('user') || 'postgres'),
     ...(password !== undefined && { password }),
-    ...(sslmode !== undefined && sslmode !== 'disable' && { ssl: true }),
+    ...(ssl !== undefined && { ssl }),
   }
 }
 
@@ -232,5 +279,5 @@ export function completeEnvironment(
   fill(clusterEnvironment() ?? {})
   // Empty is unset, also for those who read the environment by themselves.
   for (const [name, value] of Object.entries(process.env))
-    if (value === '' && /^(KAFKA|POSTGRES|TEMPORAL)_/.test(name)) delete process.env[name]
+    if (value === '' && /^(KAFKA|POSTGRES|TEMPORAL)_|^PGSSL/.test(name)) delete process.env[name]
 }

@@ -12,7 +12,7 @@ const ROOT = join(__dirname, '..')
 const MINUTE = 60_000
 
 const DEFAULTS = {
-  brokers: ['localhost:9092'],
+  kafka: { brokers: ['localhost:9092'] },
   settings: {
     group: 'web_traffic_group',
     topic: 'web_traffic_topic',
@@ -55,8 +55,8 @@ describe('without any variable', () => {
 
 describe('each variable is read', () => {
   test.each([
-    ['KAFKA_URL', 'kafka:1', { brokers: ['kafka:1'] }],
-    ['KAFKA_URL', 'a:1, b:2,PLAINTEXT://c:3', { brokers: ['a:1', 'b:2', 'c:3'] }],
+    ['KAFKA_URL', 'kafka:1', { kafka: { brokers: ['kafka:1'] } }],
+    ['KAFKA_URL', 'a:1, b:2,PLAINTEXT://c:3', { kafka: { brokers: ['a:1', 'b:2', 'c:3'] } }],
     ['KAFKA_TOPIC', 'events', { settings: { topic: 'events' } }],
     ['KAFKA_GROUP', 'shop.eu-1_x', { settings: { group: 'shop.eu-1_x' }, taskQueue: 'shop.eu-1_x' }],
     ['TEMPORAL_TASK_QUEUE', 'queue', { settings: { group: 'web_traffic_group' }, taskQueue: 'queue' }],
@@ -92,6 +92,37 @@ describe('each variable is read', () => {
   })
 })
 
+describe('how Kafka is reached', () => {
+  const login = {
+    KAFKA_SASL_MECHANISM: 'SCRAM-SHA-512',
+    KAFKA_SASL_USERNAME: 'me',
+    KAFKA_SASL_PASSWORD: 'hunter2',
+  }
+
+  test('with a login and by TLS', () => {
+    expect(loadConfig({ ...login, KAFKA_TLS: 'true' }).kafka).toEqual({
+      brokers: ['localhost:9092'],
+      tls: {},
+      sasl: { mechanism: 'scram-sha-512', username: 'me', password: 'hunter2' },
+    })
+  })
+
+  test.each([
+    [{ KAFKA_TLS: 'yes' }, 'KAFKA_TLS: "yes" is not true or false'],
+    [{ KAFKA_TLS_CA: 'ca.pem' }, 'KAFKA_TLS_CA is for KAFKA_TLS=true'],
+    [{ KAFKA_TLS: 'true', KAFKA_TLS_CA: 'no-such.pem' }, 'KAFKA_TLS_CA: no-such.pem cannot be read (ENOENT)'],
+    [{ KAFKA_TLS: 'true', KAFKA_TLS_CA: 'package.json' }, 'KAFKA_TLS_CA: package.json holds no certificate'],
+    [{ KAFKA_TLS: 'true', KAFKA_TLS_CERT: 'c.pem' }, 'needs both KAFKA_TLS_CERT and KAFKA_TLS_KEY'],
+    [{ ...login, KAFKA_SASL_MECHANISM: 'gssapi' }, 'not one of plain, scram-sha-256, scram-sha-512'],
+    [{ ...login, KAFKA_SASL_MECHANISM: '' }, 'needs all of KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and'],
+    [{ ...login, KAFKA_SASL_USERNAME: '' }, 'needs all of KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and'],
+  ])('%j is a mistake of one line, without the password', (variables, says) => {
+    const message = mistakes(variables)
+    expect(message).toContain(says)
+    expect(message).not.toContain('hunter2')
+  })
+})
+
 describe('POSTGRES_URL', () => {
   const read = (url: string, more: Record<string, string> = {}) =>
     loadConfig({ POSTGRES_URL: url, ...more }).postgres
@@ -120,9 +151,20 @@ describe('POSTGRES_URL', () => {
     ],
     [
       'postgresql://me@db/shop?sslmode=require',
-      { host: 'db', port: 5432, database: 'shop', user: 'me', ssl: true },
+      { host: 'db', port: 5432, database: 'shop', user: 'me', ssl: { rejectUnauthorized: false } },
     ],
-    ['postgresql://me@db/shop?sslmode=disable', { host: 'db', port: 5432, database: 'shop', user: 'me' }],
+    [
+      'postgresql://me@db/shop?sslmode=verify-full&sslrootcert=system',
+      { host: 'db', port: 5432, database: 'shop', user: 'me', ssl: {} },
+    ],
+    [
+      'jdbc:postgresql://db/shop?ssl=true',
+      { host: 'db', port: 5432, database: 'shop', user: 'postgres', ssl: {} },
+    ],
+    [
+      'postgresql://me@db/shop?sslmode=disable',
+      { host: 'db', port: 5432, database: 'shop', user: 'me', ssl: false },
+    ],
   ])('%s', (url, wanted) => {
     expect(read(url)).toEqual(wanted)
   })
@@ -148,6 +190,32 @@ describe('POSTGRES_URL', () => {
 
   test('of JDBC may name a database only', () => {
     expect(read('jdbc:postgresql:shop')).toMatchObject({ host: 'localhost', port: 5432, database: 'shop' })
+  })
+
+  test('gives way to nothing in how it is encrypted, and where it says nothing PGSSLMODE does', () => {
+    expect(read('postgresql://db/shop?sslmode=disable', { PGSSLMODE: 'require' })).toMatchObject({
+      ssl: false,
+    })
+    expect(read('postgresql://db/shop', { PGSSLMODE: 'require' })).toMatchObject({
+      ssl: { rejectUnauthorized: false },
+    })
+  })
+
+  test.each([
+    ['?sslmode=prefer', '"prefer" is no sslmode to use here: disable, require, verify-ca or verify-full'],
+    ['?sslmode=verify-ca', 'verify-ca needs sslrootcert'],
+    ['?sslrootcert=ca.pem', 'sslrootcert is given without an sslmode'],
+    [
+      '?sslmode=verify-full&sslrootcert=no-such.pem',
+      'sslrootcert (PGSSLROOTCERT): no-such.pem cannot be read (ENOENT)',
+    ],
+    ['?sslmode=verify-full&sslrootcert=package.json', 'package.json holds no certificate'],
+    ['?sslmode=require&sslcert=c.pem', 'needs both sslcert (PGSSLCERT) and sslkey (PGSSLKEY)'],
+  ])('with %s is a mistake of one line', (parameters, says) => {
+    expect(mistakes({ POSTGRES_URL: `postgresql://me:hunter2@db/shop${parameters}` })).toContain(says)
+    expect(mistakes({ POSTGRES_URL: `postgresql://me:hunter2@db/shop${parameters}` })).not.toContain(
+      'hunter2',
+    )
   })
 
   test('with a % that escapes nothing is a mistake of one line', () => {
@@ -273,7 +341,7 @@ describe('the environment is completed', () => {
     )
     expect(process.env).toEqual({ KAFKA_TOPIC: 'environment', KAFKA_GROUP: 'file', KAFKA_URL: 'cluster:1' })
     expect(loadConfig()).toMatchObject({
-      brokers: ['cluster:1'],
+      kafka: { brokers: ['cluster:1'] },
       settings: { topic: 'environment', group: 'file' },
     })
   })

@@ -1,21 +1,33 @@
 import { ApplicationFailure } from '@temporalio/activity'
-import type { PostgresConfig } from '../config'
+import type { Config } from '../config'
 import { LookupFailure } from '../geo/lookup'
+import type { KafkaConnection } from '../kafka/connection'
+import { kafkaFailure } from '../kafka/failures'
 import { postgresFailure } from '../postgres/failures'
 
 /** What the Web UI shows of a failure, and whether and when Temporal tries again by itself. */
-export function inSight(error: unknown, postgres: PostgresConfig): unknown {
-  if (error instanceof LookupFailure) return lookupInSight(error)
+export async function inSight(
+  error: unknown,
+  { postgres, kafka }: Pick<Config, 'kafka' | 'postgres'>,
+): Promise<unknown> {
+  const reading = await readingInSight(error, kafka)
+  if (reading !== error) return reading
   const failure = postgresFailure(error, postgres)
   if (!failure) return error
   const { message, lasting } = failure
   return ApplicationFailure.create({ message, type: 'PostgresFailure', nonRetryable: lasting })
 }
 
-export function lookupInSight({ message, retryAfter }: LookupFailure): ApplicationFailure {
-  return ApplicationFailure.create({
-    message,
-    type: 'LookupFailure',
-    ...(retryAfter !== undefined && { nextRetryDelay: retryAfter }),
-  })
+/** The same of what can fail where Postgres is not asked: Kafka and the look-up service. */
+export async function readingInSight(error: unknown, kafka: KafkaConnection): Promise<unknown> {
+  if (error instanceof LookupFailure) {
+    const { message, retryAfter } = error
+    return ApplicationFailure.create({
+      message,
+      type: 'LookupFailure',
+      ...(retryAfter !== undefined && { nextRetryDelay: retryAfter }),
+    })
+  }
+  const message = await kafkaFailure(error, kafka)
+  return message === undefined ? error : ApplicationFailure.create({ message, type: 'KafkaFailure' })
 }

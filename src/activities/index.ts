@@ -18,7 +18,7 @@ import type { Activities } from './types'
 const HEARTBEAT_EVERY = 2_000
 
 export interface Connections {
-  config: Pick<Config, 'brokers' | 'postgres'>
+  config: Pick<Config, 'kafka' | 'postgres'>
   db: Db
   lookups: Lookups
   namespace: string
@@ -32,7 +32,7 @@ export function createActivities({ config, db, lookups, namespace }: Connections
         await checkOwner(db, { group, topic, namespace })
         return await use(report)
       } catch (error) {
-        throw inSight(error, config.postgres)
+        throw await inSight(error, config)
       }
     })
   const lookup = lookups.recounting
@@ -55,7 +55,7 @@ export function createActivities({ config, db, lookups, namespace }: Connections
           if (await recordExceptions(db, settings.topic, settings.windowSize, range)) recorded++
         return recorded
       }),
-    pollKafka: input => pollKafka(input, config.brokers, lookups.polling),
+    pollKafka: input => pollKafka(input, config.kafka, lookups.polling),
     selectWindows: ({ settings, ...selection }) => asOwner(settings, () => nextBatch(db, selection)),
     replayWindows: input =>
       asOwner(input.settings, report => replayWindows(input, { config, db, lookup, report })),

@@ -1,9 +1,10 @@
 import { Context } from '@temporalio/activity'
 import { kafkaClient } from '../kafka/client'
+import type { KafkaConnection } from '../kafka/connection'
 import { GroupReader } from '../kafka/group-reader'
-import { LookupFailure, type Lookup } from '../geo/lookup'
+import type { Lookup } from '../geo/lookup'
 import { logger as root } from '../log'
-import { lookupInSight } from './in-sight'
+import { readingInSight } from './in-sight'
 import { TemporalPort } from './pipeline-port'
 import { Poller, type PollerProgress } from './poller'
 import type { PollInput, PollResult } from './types'
@@ -14,7 +15,7 @@ import type { PollInput, PollResult } from './types'
  */
 export async function pollKafka(
   input: PollInput,
-  brokers: string[],
+  connection: KafkaConnection,
   { locate, service }: Lookup,
 ): Promise<PollResult> {
   const context = Context.current()
@@ -23,7 +24,7 @@ export async function pollKafka(
   const given = new AbortController()
   const pipeline = new TemporalPort(context.client, input, given.signal)
   const rules = { ...settings, locate }
-  const kafka = kafkaClient(brokers, `web-traffic-poller-${input.poller}`)
+  const kafka = kafkaClient(connection, `web-traffic-poller-${input.poller}`)
   const reader: GroupReader = new GroupReader(kafka, settings.group, settings.topic, {
     onAssigned: partitions => poller.onAssigned(partitions),
     onRecords: (fetch, heartbeat) => poller.onRecords(fetch, heartbeat),
@@ -57,7 +58,7 @@ export async function pollKafka(
     const stopped = context.cancellationDetails?.cancelRequested
     return { reason: stopped ? 'drained' : 'worker shutting down', records }
   } catch (error) {
-    throw error instanceof LookupFailure ? lookupInSight(error) : error
+    throw await readingInSight(error, connection)
   } finally {
     clearInterval(alive)
     context.cancellationSignal.removeEventListener('abort', drain)

@@ -3,11 +3,12 @@ import { Recount, segmentsOf, type CountedWindow } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import type { LogRecord } from '../core/partition-reader'
 import type { AskedFirst, Lookup } from '../geo/lookup'
+import type { KafkaConnection } from '../kafka/connection'
 import { rangesThatAreGone, readRanges } from '../kafka/range-reader'
 
 export interface RecountOptions {
   settings: PipelineSettings
-  brokers: string[]
+  kafka: KafkaConnection
   lookup: Lookup
   signal: AbortSignal
   /** Records that have been read, and how many there are to read. */
@@ -25,11 +26,11 @@ export interface Recounted {
 /** Counts closed windows anew from the log, by the rules of the first time and with the look-up of today. */
 export async function recountWindows(
   windows: CountedWindow[],
-  { settings, brokers, lookup, signal, onProgress }: RecountOptions,
+  { settings, kafka, lookup, signal, onProgress }: RecountOptions,
 ): Promise<Recounted> {
   const { topic } = settings
   const stretches = new Map(windows.map(window => [window, segmentsOf([window])]))
-  const lost = await rangesThatAreGone([...stretches.values()].flat(), { brokers, topic })
+  const lost = await rangesThatAreGone([...stretches.values()].flat(), { kafka, topic })
   const isGone = (window: CountedWindow) => stretches.get(window)!.some(segment => lost.has(segment))
   const gone = windows.filter(isGone)
   const counted = windows.filter(window => !isGone(window))
@@ -46,7 +47,7 @@ export async function recountWindows(
   }
   let read = 0
   await readRanges(segments, {
-    brokers,
+    kafka,
     topic,
     group: `${settings.group}-replay`,
     signal,

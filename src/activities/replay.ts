@@ -10,7 +10,7 @@ import { recountWindows, type RecountOptions } from './recount'
 import type { BatchInput, ReplayedBatch, VerifiedBatch } from './types'
 
 interface Outside {
-  config: Pick<Config, 'brokers'>
+  config: Pick<Config, 'kafka'>
   db: Db
   lookup: Lookup
   /** Of the heartbeat. */
@@ -74,5 +74,5 @@ async function recountBatch({ settings, starts }: BatchInput, { config, db, look
   const onProgress: RecountOptions['onProgress'] = (read, all) =>
     report({ windows: starts.map(formatInstant), records: `${read} of ${all}` })
   const { cancellationSignal: signal } = Context.current()
-  return recountWindows(windows, { settings, brokers: config.brokers, lookup, signal, onProgress })
+  return recountWindows(windows, { settings, kafka: config.kafka, lookup, signal, onProgress })
 }

@@ -15,7 +15,7 @@ export interface Drained {
  * its own: `node drain.js raw|parse BROKERS TOPIC EVENTS` prints {@link Drained} as JSON.
  */
 async function drain(mode: string, brokers: string, topic: string, events: number): Promise<Drained> {
-  const consumer = kafkaClient(brokers.split(','), 'bench').consumer({
+  const consumer = kafkaClient({ brokers: brokers.split(',') }, 'bench').consumer({
     groupId: `bench-${randomUUID()}`,
     ...FETCH,
   })

@@ -39,7 +39,7 @@ export async function measureHeld(
   folder: string,
   signal: AbortSignal,
 ): Promise<Held> {
-  const kafka = kafkaClient([process.env.KAFKA_URL!], 'bench')
+  const kafka = kafkaClient({ brokers: [process.env.KAFKA_URL!] }, 'bench')
   await ensureTopic(kafka, TOPIC, 2)
   const reference = await fill(windows, events)
   return withPipeline(

@@ -61,7 +61,7 @@ async function run(
   signal: AbortSignal,
 ): Promise<Live> {
   const name = `live_${rate}`
-  const kafka = kafkaClient([process.env.KAFKA_URL!], 'bench')
+  const kafka = kafkaClient({ brokers: [process.env.KAFKA_URL!] }, 'bench')
   await ensureTopic(kafka, name, partitions)
   const settings = { ...SETTINGS, KAFKA_TOPIC: name, WINDOW_SIZE: size, FLUSH_INTERVAL: flush }
   return withPipeline({ name, workers, folder, settings }, async ({ config, db }) => {

@@ -51,7 +51,7 @@ export async function measureLoads(
   const { events, partitions, workers } = options
   const bytes = await fill(brokers, options, signal)
   say('counting them independently …')
-  const reference = await countTopic(kafkaClient([brokers], 'bench'), TOPIC)
+  const reference = await countTopic(kafkaClient({ brokers: [brokers] }, 'bench'), TOPIC)
   const drains = { raw: await drain('raw', brokers, events), parse: await drain('parse', brokers, events) }
   const loads: Load[] = []
   for (const number of workers) {
@@ -105,7 +105,7 @@ async function fill(
     }
   }
   await produce({
-    kafka: kafkaClient([brokers], 'bench'),
+    kafka: kafkaClient({ brokers: [brokers] }, 'bench'),
     topic: TOPIC,
     partitions,
     records,

@@ -15,7 +15,7 @@ import { fillYear, FIRST, HOSTS, hostName, WINDOWS } from './year'
 const MINUTE = 60_000
 const DAY = 1_440 * MINUTE
 const FROM = Date.parse(FIRST)
-const BEFORE_PARTITIONS = '0002-replay'
+const BEFORE_PARTITIONS = '0003-repairs'
 
 type Question = (transaction: Transaction) => Promise<unknown>
 

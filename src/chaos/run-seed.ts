@@ -98,13 +98,13 @@ async function attack(
   const config = loadConfig()
   const { group, topic } = config.settings
   const db = openDatabase(config.postgres, 2)
-  const kafka = kafkaClient(config.brokers, 'web-traffic-chaos')
+  const kafka = kafkaClient(config.kafka, 'web-traffic-chaos')
   try {
     await migrate(db)
     await ensureTopic(kafka, topic, PARTITIONS)
     await startPipeline(config, WORKERS, 'earliest')
     for (let n = 0; n < WORKERS; n++) workers.start()
-    const traffic = new Traffic(config.brokers, topic, seed)
+    const traffic = new Traffic(config.kafka, topic, seed)
     const faults = schedule(seed, short)
     const target: Target = {
       servers,

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { kafkaClient } from '../kafka/client'
+import type { KafkaConnection } from '../kafka/connection'
 import { produce } from '../traffic/produce'
 import { liveSource } from '../traffic/source'
 
@@ -14,7 +15,7 @@ export class Traffic {
   private readonly sending: Promise<void>
 
   constructor(
-    private readonly brokers: string[],
+    private readonly connection: KafkaConnection,
     private readonly topic: string,
     private readonly seed: number,
   ) {
@@ -23,7 +24,7 @@ export class Traffic {
 
   private async send(): Promise<void> {
     const { signal } = this.ended
-    const kafka = kafkaClient(this.brokers, 'web-traffic-chaos')
+    const kafka = kafkaClient(this.connection, 'web-traffic-chaos')
     for (let attempt = 0; !signal.aborted; attempt++) {
       const people = {
         seed: this.seed * 1_000 + attempt,

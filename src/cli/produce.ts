@@ -2,8 +2,10 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { Kafka, logLevel } from 'kafkajs'
 import { parseDuration } from '../core/duration'
 import { parseEventTime } from '../core/event-time'
+import { loadKafkaConnection } from '../config'
+import { withAdmin } from '../kafka/client'
+import { kafkajsConnection, parseBrokers, type KafkaConnection } from '../kafka/connection'
 import type { Site } from '../traffic/access-log'
-import { explainKafkaFailure } from '../traffic/kafka-failure'
 import { type ProduceResult, produce } from '../traffic/produce'
 import { Progress, counted, grouped } from '../traffic/progress'
 import { type Source, accessLogSource, historySource, liveSource, ndjsonSource } from '../traffic/source'
@@ -98,7 +100,9 @@ async function run(flags: Flags, command: Command): Promise<void> {
   const { fraction } = source
   let progress: Progress | undefined
   try {
-    const kafka = await connect(brokerList(flags.brokers), message => progress?.kafkaError(message))
+    const kafka = await connect({ ...loadKafkaConnection(), brokers: brokerList(flags.brokers) }, message =>
+      progress?.kafkaError(message),
+    )
     const result = await produce({
       kafka,
       topic: flags.topic,
@@ -134,26 +138,17 @@ async function run(flags: Flags, command: Command): Promise<void> {
  * later, for about a minute.
  *
  * @param onError what the client reports when it tries something again, one line each
- * @throws UserError where none answers
+ * @throws UserError where none answers, or none lets it in
  */
-async function connect(brokers: string[], onError: (message: string) => void): Promise<Kafka> {
-  const client = (retry: { retries: number; maxRetryTime: number }, report: (message: string) => void) =>
-    new Kafka({
-      clientId: 'web-traffic-produce',
-      brokers,
-      retry,
-      logLevel: logLevel.ERROR,
-      logCreator: () => entry => report(entry.log.message),
-    })
-  const probe = client({ retries: 2, maxRetryTime: 500 }, () => undefined).admin()
-  try {
-    await probe.connect()
-  } catch (error) {
-    throw explainKafkaFailure(error)
-  } finally {
-    await probe.disconnect()
-  }
-  return client({ retries: 20, maxRetryTime: 3_000 }, onError)
+async function connect(connection: KafkaConnection, onError: (message: string) => void): Promise<Kafka> {
+  await withAdmin(connection, () => Promise.resolve())
+  return new Kafka({
+    clientId: 'web-traffic-produce',
+    ...kafkajsConnection(connection),
+    retry: { retries: 20, maxRetryTime: 3_000 },
+    logLevel: logLevel.ERROR,
+    logCreator: () => entry => onError(entry.log.message),
+  })
 }
 
 const ONLY_SYNTHETIC = [
@@ -264,9 +259,8 @@ function instant(text: string): number {
   throw new InvalidArgumentError('It must be a time such as 2026-01-31T12:00:00Z.')
 }
 
-/** `HOST:PORT,HOST:PORT`, with or without a scheme before each. */
 function brokerList(text: string): string[] {
-  const brokers = text.split(',').map(broker => broker.trim().replace(/^\w+:\/\//, ''))
+  const brokers = parseBrokers(text)
   const wrong = brokers.find(broker => !/^\S+:\d{1,5}$/.test(broker))
   if (wrong === undefined) return brokers
   throw new UserError(`"${wrong}" is no broker address: write HOST:PORT in --brokers or KAFKA_URL.`)

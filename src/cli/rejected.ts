@@ -93,19 +93,19 @@ async function rejectedRecords(db: Db, { reason, limit, republish }: Flags): Pro
 
 /** The payload stays in Kafka until somebody asks for it here. */
 async function withPayloads(config: Config, records: RejectedRecord[]): Promise<RejectedRecord[]> {
-  const { brokers, settings } = config
+  const { kafka, settings } = config
   const { topic, group } = settings
   const ranges = records.map(({ partition, offset }): LogRange => ({
     partition,
     from: offset,
     to: offset + 1,
   }))
-  const gone = await rangesThatAreGone(ranges, { brokers, topic })
+  const gone = await rangesThatAreGone(ranges, { kafka, topic })
   const payloads = new Map<string, string | null>()
   await readRanges(
     ranges.filter(range => !gone.has(range)),
     {
-      brokers,
+      kafka,
       topic,
       group: `${group}-rejected`,
       signal: interruption(),
@@ -131,7 +131,7 @@ async function republish(config: Config, flags: Flags): Promise<void> {
     const mended = await Promise.all(
       sendable.map(async record => ({ ...record, payload: await mend(record, flags.through) })),
     )
-    await republishRecords(config.brokers, config.settings.topic, mended, sent =>
+    await republishRecords(config.kafka, config.settings.topic, mended, sent =>
       markRepublished(db, config, sent),
     )
     const outcome = { republished: mended.length, withoutPayload: records.length - mended.length }

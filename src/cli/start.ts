@@ -129,7 +129,7 @@ const count = (pollers: number) => `${pollers} poller${pollers === 1 ? '' : 's'}
 
 /** Offsets where the partitions begin; empty for the earliest, which each partition has by itself. */
 async function findStartPositions(
-  { brokers, settings }: Config,
+  { kafka, settings }: Config,
   from: string,
 ): Promise<Record<number, number>> {
   const time = from === 'earliest' || from === 'latest' ? undefined : parseEventTime(from)
@@ -137,7 +137,7 @@ async function findStartPositions(
     throw new UserError(
       `--from: "${from}" is neither earliest, latest nor a time such as 2026-01-31T12:00:00Z.`,
     )
-  return withAdmin(brokers, async admin => {
+  return withAdmin(kafka, async admin => {
     const offsets = await topicOffsets(admin, settings.topic)
     if (from === 'latest') return Object.fromEntries(offsets.map(({ partition, high }) => [partition, high]))
     if (time === undefined) return {}

@@ -64,7 +64,7 @@ export function statusCommand(): Command {
 /** @throws UserError where the pipeline was never started, or no worker answers */
 export async function pipelineStatus(client: Client, config: Config): Promise<PipelineStatus> {
   const found = await new Pipeline(client, config).requireStatus()
-  const offsets = await withAdmin(config.brokers, admin => topicOffsets(admin, config.settings.topic))
+  const offsets = await withAdmin(config.kafka, admin => topicOffsets(admin, config.settings.topic))
   return summarise(found, offsets, config)
 }
 

@@ -70,7 +70,7 @@ async function interrupted(signal: AbortSignal): Promise<never> {
   throw new UserError('Interrupted.')
 }
 
-const ADDRESS = /^(KAFKA|POSTGRES|TEMPORAL)_/
+const ADDRESS = /^((KAFKA|POSTGRES|TEMPORAL)_|PGSSL)/
 
 /** The environment without the servers that it names: a cluster of one's own does not touch those. */
 export function withoutAddresses(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {

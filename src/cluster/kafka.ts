@@ -15,7 +15,7 @@ export const kafka: Component = {
   name: 'kafka',
   title: 'Kafka',
   addressVariable: 'KAFKA_URL',
-  externalVariables: /^KAFKA_URL$/,
+  externalVariables: /^KAFKA_(URL|TLS|TLS_(CA|CERT|KEY)|SASL_(MECHANISM|USERNAME|PASSWORD))$/,
   ports: { main: { purpose: 'Kafka', usual: 9092 }, controller: { purpose: "Kafka's controller" } },
   readyWithinMs: 60_000,
   stopSignal: 'SIGTERM',
@@ -83,7 +83,7 @@ async function format(
   })
 }
 
-function newClusterId(): string {
+export function newClusterId(): string {
   for (;;) {
     const id = randomBytes(16).toString('base64url')
     if (!id.startsWith('-')) return id // The command line would read it as an option.
@@ -91,9 +91,17 @@ function newClusterId(): string {
 }
 
 function serverProperties(data: string, ports: Record<string, number>): string {
+  return propertiesFile(brokerProperties(data, ports))
+}
+
+/** What the broker is told, of data in the folder `data`. */
+export function brokerProperties(
+  data: string,
+  ports: Record<string, number>,
+): Record<string, string | number | boolean> {
   const broker = `127.0.0.1:${portOf(ports, 'main')}`
   const controller = `127.0.0.1:${portOf(ports, 'controller')}`
-  const properties = {
+  return {
     // A broker that was killed is let in again only when its old session has run out, by default after 9 s.
     'broker.session.timeout.ms': 4000,
     'broker.heartbeat.interval.ms': 500,
@@ -117,6 +125,9 @@ function serverProperties(data: string, ports: Record<string, number>): string {
     'share.coordinator.state.topic.replication.factor': 1,
     'share.coordinator.state.topic.min.isr': 1,
   }
+}
+
+export function propertiesFile(properties: Record<string, string | number | boolean>): string {
   const lines = Object.entries(properties).map(([key, value]) => `${key}=${escapeProperty(String(value))}`)
   return `${lines.join('\n')}\n`
 }
@@ -125,7 +136,7 @@ function escapeProperty(value: string): string {
   return value.replaceAll('\\', '\\\\')
 }
 
-const LOGGING = `# To standard output, which is the log file of the cluster.
+export const LOGGING = `# To standard output, which is the log file of the cluster.
 status=error
 appender.console.type=Console
 appender.console.name=console

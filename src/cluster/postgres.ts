@@ -22,7 +22,7 @@ export const postgres: Component = {
   name: 'postgres',
   title: 'PostgreSQL',
   addressVariable: 'POSTGRES_URL',
-  externalVariables: /^POSTGRES_(URL|USER|PASSWORD|DB)$/,
+  externalVariables: /^(POSTGRES_(URL|USER|PASSWORD|DB)|PGSSL(MODE|ROOTCERT|CERT|KEY))$/,
   ports: { main: { purpose: 'PostgreSQL', usual: 5432 } },
   readyWithinMs: 30_000,
   stopSignal: 'SIGINT',

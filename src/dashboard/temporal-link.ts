@@ -17,13 +17,16 @@ export class TemporalLink {
     } catch (error) {
       if (error instanceof UserError) throw error
       await this.close()
-      throw error instanceof ServiceError || isGrpcServiceError(error) ? unreachable(error) : error
+      throw error instanceof ServiceError || isGrpcServiceError(error)
+        ? await unreachable(error, temporalConfig())
+        : error
     }
   }
 
   /** Of a server that answers: a query that is not answered then means that no worker does. */
   private async client(): Promise<Client> {
-    const { connectionOptions, namespace } = temporalConfig()
+    const config = temporalConfig()
+    const { connectionOptions, namespace } = config
     try {
       const connection = (this.connection ??= await Connection.connect({
         connectTimeout: CONNECT_WITHIN,
@@ -35,7 +38,7 @@ export class TemporalLink {
       return new Client({ connection, namespace })
     } catch (error) {
       await this.close()
-      throw unreachable(error)
+      throw await unreachable(error, config)
     }
   }
 

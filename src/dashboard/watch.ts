@@ -99,7 +99,7 @@ export class Watch {
   }
 
   private askKafka(): Promise<PartitionEnd[]> {
-    return withAdmin(this.config.brokers, admin => topicOffsets(admin, this.config.settings.topic))
+    return withAdmin(this.config.kafka, admin => topicOffsets(admin, this.config.settings.topic))
   }
 
   private async askPostgres(): Promise<ResultsNow> {

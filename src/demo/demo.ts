@@ -110,7 +110,7 @@ function sendTraffic(options: DemoOptions, config: Config, signal: AbortSignal) 
     const source = await openSource(options)
     try {
       return await produce({
-        kafka: kafkaClient(config.brokers, 'web-traffic-demo'),
+        kafka: kafkaClient(config.kafka, 'web-traffic-demo'),
         topic: config.settings.topic,
         partitions: PARTITIONS,
         records: source.records,

@@ -6,11 +6,15 @@ import type { Check, Findings } from './finding'
 
 const DAY = 86_400_000
 
-export function checkKafka({ brokers, settings, pollers }: Config): Check {
+export function checkKafka({ kafka, settings, pollers }: Config): Check {
   const { topic } = settings
   return findings =>
-    withAdmin(brokers, async admin => {
-      findings.ok(`A broker answers at ${brokers.join(',')}.`)
+    withAdmin(kafka, async admin => {
+      findings.ok(`A broker answers at ${kafka.brokers.join(',')}, ${kafka.tls ? 'by TLS' : 'without TLS'}.`)
+      if (kafka.sasl?.mechanism === 'plain' && !kafka.tls)
+        findings.warn(
+          'The password goes to Kafka as it is: set KAFKA_TLS=true, or a scram KAFKA_SASL_MECHANISM.',
+        )
       const partitions = (await topicOffsets(admin, topic)).length
       findings.check(
         partitions < pollers,

@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import type { Config } from '../config'
+import type { Config, PostgresConfig } from '../config'
 import { formatDuration } from '../core/duration'
 import { monthOf, periodEnd } from '../core/periods'
 import { withDatabase } from '../cli/database'
@@ -22,6 +22,8 @@ export function checkPostgres(config: Config): Check {
   return findings =>
     withDatabase(config, async db => {
       await checkClock(db, `${postgres.host}:${postgres.port}`, findings)
+      await checkEncryption(db, postgres, findings)
+      await checkRole(db, postgres, findings)
       const pending = await pendingMigrations(db)
       if (pending.length > 0)
         return findings.fail(
@@ -52,6 +54,47 @@ async function checkMaintained(db: Db, findings: Findings): Promise<void> {
     old.length > 0,
     `${old.length} hours are not added up, so that long ranges are slow to look at: ${remedy}.`,
     'Every hour is added up.',
+  )
+}
+
+/** What a connection that is not encrypted carries, everybody on its way can read; on this machine there is nobody. */
+async function checkEncryption(
+  db: Db,
+  { host, port, ssl }: PostgresConfig,
+  findings: Findings,
+): Promise<void> {
+  const { rows } = await sql<{
+    ssl: boolean
+  }>`select ssl from pg_stat_ssl where pid = pg_backend_pid()`.execute(db)
+  if (rows[0]?.ssl) {
+    const looked = ssl && ssl.rejectUnauthorized !== false
+    return findings.check(
+      !looked,
+      `The connection to Postgres is encrypted, and nobody looks at whose certificate it is: use sslmode=verify-full.`,
+      'The connection to Postgres is encrypted, and its certificate is looked at.',
+    )
+  }
+  findings.check(
+    !isLoopback(host),
+    `The connection to Postgres at ${host}:${port} is not encrypted: add sslmode=verify-full to POSTGRES_URL (docs/security.md).`,
+    'The connection to Postgres is not encrypted, and does not leave this machine.',
+  )
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.')
+}
+
+/** A development cluster's own user is a superuser; nobody else's should be. */
+async function checkRole(db: Db, { host, user }: PostgresConfig, findings: Findings): Promise<void> {
+  const { rows } = await sql<{ superuser: boolean }>`
+    select rolsuper as superuser from pg_roles where rolname = current_user`.execute(db)
+  findings.check(
+    rows[0]?.superuser === true && !isLoopback(host),
+    `User "${user}" may do anything on the whole server: give workers the role web_traffic_writer (ddl/roles.sql).`,
+    rows[0]?.superuser
+      ? `User "${user}" is a superuser, of a server on this machine.`
+      : `User "${user}" is no superuser.`,
   )
 }
 

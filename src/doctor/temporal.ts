@@ -6,7 +6,7 @@ import { tsToMs } from '@temporalio/common/lib/time'
 import { formatDuration } from '../core/duration'
 import { ingestId, pollerTaskQueue } from '../core/names'
 import { requireSearchAttributes } from '../search-attributes'
-import { withTemporal } from '../temporal'
+import { temporalConfig, withTemporal } from '../temporal'
 import type { Check, Findings } from './finding'
 
 const DAY = 86_400_000
@@ -21,6 +21,8 @@ const STARTED = 2
 export function checkTemporal(config: Config): Check {
   return findings =>
     withTemporal(async client => {
+      const { address, tls } = temporalConfig().connectionOptions
+      findings.ok(`Temporal answers at ${address ?? 'localhost:7233'}, ${tls ? 'by TLS' : 'without TLS'}.`)
       await checkNamespace(client, findings)
       await requireSearchAttributes(client)
       findings.ok('The search attributes are registered.')

@@ -2,6 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Kafka, KafkaJSProtocolError, logLevel, type Admin, type LogEntry } from 'kafkajs'
 import { UserError } from '../cli/errors'
 import { logger } from '../log'
+import { kafkajsConnection, type KafkaConnection } from './connection'
+import { kafkaFailure, noBroker } from './failures'
 
 const LEVELS = {
   [logLevel.NOTHING]: 'trace',
@@ -17,10 +19,10 @@ const logCreator =
   ({ namespace, level, log }: LogEntry) =>
     logger[LEVELS[level]]({ kafka: namespace, error: log.error as string | undefined }, log.message)
 
-export function kafkaClient(brokers: string[], clientId: string): Kafka {
+export function kafkaClient(connection: KafkaConnection, clientId: string): Kafka {
   return new Kafka({
     clientId,
-    brokers,
+    ...kafkajsConnection(connection),
     connectionTimeout: 3_000,
     requestTimeout: 15_000,
     retry: { initialRetryTime: 200, maxRetryTime: 2_000, retries: 5 },
@@ -28,24 +30,29 @@ export function kafkaClient(brokers: string[], clientId: string): Kafka {
   })
 }
 
-/** Runs `use` with a connected admin client; an unreachable broker is named in one line. */
-export async function withAdmin<T>(brokers: string[], use: (admin: Admin) => Promise<T>): Promise<T> {
+/** Runs `use` with a connected admin client; why no broker lets it in is said in one line. */
+export async function withAdmin<T>(
+  connection: KafkaConnection,
+  use: (admin: Admin) => Promise<T>,
+): Promise<T> {
   const admin = new Kafka({
     clientId: 'web-traffic',
-    brokers,
+    ...kafkajsConnection(connection),
     connectionTimeout: 3_000,
     retry: { retries: 2, initialRetryTime: 200 },
     logCreator,
   }).admin()
   try {
     await admin.connect()
-  } catch {
-    throw new UserError(
-      `No Kafka broker answers at ${brokers.join(',')}: start one with "web-traffic cluster up", or set KAFKA_URL.`,
-    )
+  } catch (error) {
+    throw new UserError((await kafkaFailure(error, connection)) ?? noBroker(connection))
   }
   try {
     return await use(admin)
+  } catch (error) {
+    // A broker that wants a login answers the first question all the same, and hangs up at the next.
+    const message = await kafkaFailure(error, connection)
+    throw message === undefined ? error : new UserError(message)
   } finally {
     await admin.disconnect()
   }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LogRecord } from '../core/partition-reader'
 import { kafkaClient, topicOffsets, withAdmin } from './client'
+import type { KafkaConnection } from './connection'
 import { GroupReader, type Fetch } from './group-reader'
 import { keepingSession } from './session'
 
@@ -23,7 +24,7 @@ const SLICE = 2_000
 const DELETE_TRIES = 20
 
 export interface RangeReading<R extends LogRange = LogRange> {
-  brokers: string[]
+  kafka: KafkaConnection
   topic: string
   /** Begins the name of the group that reads, and is gone afterwards. */
   group: string
@@ -42,10 +43,10 @@ export interface RangeReading<R extends LogRange = LogRange> {
  */
 export async function readRanges<R extends LogRange>(ranges: R[], reading: RangeReading<R>): Promise<void> {
   if (ranges.length === 0) return
-  const { brokers, topic } = reading
+  const { kafka, topic } = reading
   const group = `${reading.group}-${randomUUID()}`
   const queue = new RangeQueue(ranges, reading)
-  const reader: GroupReader = new GroupReader(kafkaClient(brokers, 'web-traffic-replay'), group, topic, {
+  const reader: GroupReader = new GroupReader(kafkaClient(kafka, 'web-traffic-replay'), group, topic, {
     onAssigned: partitions =>
       reader.begin(queue.positions.filter(({ partition }) => partitions.includes(partition))),
     onRecords: (fetch, heartbeat) => queue.take(fetch, heartbeat, reader),
@@ -60,16 +61,16 @@ export async function readRanges<R extends LogRange>(ranges: R[], reading: Range
   } finally {
     reading.signal.removeEventListener('abort', abort)
     await reader.stop()
-    await deleteGroup(brokers, group)
+    await deleteGroup(kafka, group)
   }
 }
 
 /** The ranges of which the topic has lost records, or never had them. */
 export async function rangesThatAreGone<R extends LogRange>(
   ranges: R[],
-  { brokers, topic }: Pick<RangeReading, 'brokers' | 'topic'>,
+  { kafka, topic }: Pick<RangeReading, 'kafka' | 'topic'>,
 ): Promise<Set<R>> {
-  const offsets = await withAdmin(brokers, admin => topicOffsets(admin, topic))
+  const offsets = await withAdmin(kafka, admin => topicOffsets(admin, topic))
   const isGone = ({ partition, from, to }: R) => {
     const { low, high } = offsets[partition] ?? { low: 0, high: 0 }
     return from < low || to > high
@@ -152,8 +153,8 @@ class RangeQueue<R extends LogRange> {
 }
 
 /** A group that nobody needs any more; the broker would keep it for a week. */
-async function deleteGroup(brokers: string[], group: string): Promise<void> {
-  await withAdmin(brokers, async admin => {
+async function deleteGroup(kafka: KafkaConnection, group: string): Promise<void> {
+  await withAdmin(kafka, async admin => {
     for (let tries = 1; tries <= DELETE_TRIES; tries++) {
       const deleted = await admin.deleteGroups([group]).then(
         () => true,

@@ -1,4 +1,5 @@
 import { kafkaClient } from './client'
+import type { KafkaConnection } from './connection'
 
 export interface Republishable {
   partition: number
@@ -16,13 +17,13 @@ const BATCH = 500
  * @param onSent called with those that were acknowledged, before more are sent
  */
 export async function republishRecords(
-  brokers: string[],
+  kafka: KafkaConnection,
   topic: string,
   records: Republishable[],
   onSent: (sent: Republishable[]) => Promise<void>,
 ): Promise<void> {
   // Where one partition of a request is refused kafkajs repeats it whole: the broker has to know repeats.
-  const producer = kafkaClient(brokers, 'web-traffic-republish').producer({
+  const producer = kafkaClient(kafka, 'web-traffic-republish').producer({
     idempotent: true,
     maxInFlightRequests: 1,
   })

@@ -1,5 +1,6 @@
 import { isNativeError } from 'node:util/types'
 import type { PostgresConfig } from '../config'
+import { tlsTrouble } from '../tls/trouble'
 import { isAway } from './database'
 import { WrongOwnerError } from './owner'
 
@@ -25,15 +26,25 @@ export function postgresFailure(
   if (isAway(error)) return { message: `No Postgres answers at ${where}.`, lasting: false }
   if (error instanceof WrongOwnerError) return { message: error.message, lasting: true }
   const state = sqlState(error)
-  if (state === undefined) return undefined
+  if (state === undefined) return unencrypted(error, where)
   const reason = (error as Error).message
   return { message: explain(), lasting: LASTING_CLASSES.has(state.slice(0, 2)) }
 
+  function refused(): string {
+    return `Postgres at ${where} refuses user "${user}": set POSTGRES_USER and POSTGRES_PASSWORD.`
+  }
+
   function explain(): string {
     switch (state) {
-      case '28P01':
       case '28000':
-        return `Postgres at ${where} refuses user "${user}": set POSTGRES_USER and POSTGRES_PASSWORD.`
+        // The words of a pg_hba.conf that has lines for TLS only, or for clients with a certificate only.
+        if (reason.includes('no encryption'))
+          return `Postgres at ${where} lets nobody in without TLS: add sslmode=require or better to POSTGRES_URL (docs/security.md).`
+        if (reason.includes('client certificate'))
+          return `Postgres at ${where} asks for a client certificate: name it by sslcert and sslkey in POSTGRES_URL.`
+        return refused()
+      case '28P01':
+        return refused()
       case '3D000':
         return `Postgres at ${where} has no database "${database}": run "web-traffic migrate".`
       case '42P01':
@@ -53,6 +64,26 @@ export function postgresFailure(
         return `Postgres at ${where} is read-only (${reason}).`
       default:
         return `Postgres at ${where} fails: ${reason} (SQLSTATE ${state}).`
+    }
+  }
+}
+
+/** A certificate may be put right at the server, so that trying again is not in vain. */
+function unencrypted(error: unknown, where: string): PostgresFailure | undefined {
+  const trouble = isNativeError(error) ? tlsTrouble(error.message) : undefined
+  if (!trouble) return undefined
+  return { message: explain(), lasting: false }
+
+  function explain(): string {
+    switch (trouble!.kind) {
+      case 'untrusted':
+        return `Postgres at ${where} shows a certificate that nobody vouches for (${trouble!.reason}): name the file of who signed it by sslrootcert in POSTGRES_URL.`
+      case 'other name':
+        return `Postgres at ${where} shows a certificate for another name (${trouble!.reason}): use the name it is for in POSTGRES_URL, or sslmode=verify-ca.`
+      case 'client certificate':
+        return `Postgres at ${where} refuses this client's certificate (${trouble!.reason}): name another by sslcert and sslkey in POSTGRES_URL.`
+      case 'no TLS':
+        return `Postgres at ${where} speaks no TLS: turn it on there (ssl = on), or use sslmode=disable in POSTGRES_URL.`
     }
   }
 }

@@ -1,5 +1,5 @@
 import { KafkaJSConnectionError, KafkaJSError } from 'kafkajs'
-import { UserError } from '../cli/errors'
+import { causes, UserError } from '../cli/errors'
 
 /**
  * What a failure of kafkajs means to a person, as a {@link UserError} of one line; anything that is no failure
@@ -27,10 +27,4 @@ export function explainKafkaFailure(error: unknown, sent = 0): unknown {
   if (failure)
     return new UserError(`Kafka failed after ${sent} records were acknowledged: ${failure.message}`)
   return error
-}
-
-function causes(error: unknown): unknown[] {
-  const chain: unknown[] = []
-  for (let next = error; next instanceof Error && !chain.includes(next); next = next.cause) chain.push(next)
-  return chain
 }

@@ -49,7 +49,8 @@ export async function runWorker(
     // By itself the SDK would stop both workers at once, and pollers would drain into a ledger that nobody runs.
     shutdownSignals: [],
   })
-  const { connectionOptions, namespace } = temporalConfig()
+  const temporal = temporalConfig()
+  const { connectionOptions, namespace } = temporal
   // Says in one line what the worker itself would not: no server, or no such namespace.
   await withTemporal(() => Promise.resolve())
   const lookups = await openLookups(config)
@@ -59,8 +60,8 @@ export async function runWorker(
     payloadLimits,
     // By itself the SDK asks for gzip, on which the server spent half of its time, and this process a part of its own.
     grpcCompression: { codec: 'none' },
-  }).catch((error: unknown) => {
-    throw unreachable(error)
+  }).catch(async (error: unknown) => {
+    throw await unreachable(error, temporal)
   })
   const db = openDatabase(config.postgres)
   try {
@@ -157,7 +158,7 @@ async function whyNotReady(workers: Worker[], connection: NativeConnection): Pro
     await connection.withDeadline(deadline, () => connection.workflowService.describeNamespace({ namespace }))
     return undefined
   } catch (error) {
-    return unreachable(error).message
+    return (await unreachable(error, temporalConfig())).message
   }
 }
 

@@ -94,7 +94,7 @@ function expectOneLine({ code, stdout, stderr }: Ended, wanted: string[]): void 
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'web-traffic-cli-'))
-  await withAdmin([process.env.KAFKA_URL!], admin =>
+  await withAdmin({ brokers: [process.env.KAFKA_URL!] }, admin =>
     admin.createTopics({ topics: [{ topic: TOPIC, numPartitions: 2 }] }),
   )
   empty = await TestDatabase.empty()
@@ -108,7 +108,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await terminate(`left-${unique}`, `kept-${unique}`)
   for (const database of [empty, migrated, owned, running]) await database.drop()
-  await withAdmin([process.env.KAFKA_URL!], admin => admin.deleteTopics({ topics: [TOPIC] }))
+  await withAdmin({ brokers: [process.env.KAFKA_URL!] }, admin => admin.deleteTopics({ topics: [TOPIC] }))
   rmSync(folder, { recursive: true, force: true })
 })
 

@@ -87,7 +87,7 @@ describe('the activities', () => {
   function calls({ group, topic, namespace }: Owner): Record<string, () => Promise<unknown>> {
     const locate = () => '??'
     const activities = createActivities({
-      config: { brokers: [], postgres: database.postgres },
+      config: { kafka: { brokers: [] }, postgres: database.postgres },
       db: database.db,
       lookups: { polling: { locate }, recounting: { locate } },
       namespace,

@@ -13,6 +13,7 @@ import type { PipelineStatus } from '../../src/cli/status'
 import { totalsOf } from '../../src/core/ledger'
 import type { RangeTotals } from '../../src/core/messages'
 import { ingestId } from '../../src/core/names'
+import { kafkajsConnection } from '../../src/kafka/connection'
 import { withTemporal } from '../../src/temporal'
 import { ingestStatus } from '../../src/workflows/messages'
 import { openDatabase, type Db } from '../../src/postgres/database'
@@ -54,7 +55,7 @@ export class TestPipeline {
     }
     this.config = loadConfig(this.environment)
     this.db = openDatabase(this.config.postgres, 2)
-    this.kafka = new Kafka({ brokers: this.config.brokers, logLevel: logLevel.NOTHING })
+    this.kafka = new Kafka({ ...kafkajsConnection(this.config.kafka), logLevel: logLevel.NOTHING })
   }
 
   /** Runs a command of the product; what it prints. */
@@ -67,7 +68,7 @@ export class TestPipeline {
   }
 
   /** Runs a command that may fail; what it prints, and its exit code. */
-  attempt(...args: string[]): Promise<{ stdout: string; code: number }> {
+  attempt(...args: string[]): Promise<{ stdout: string; stderr: string; code: number }> {
     return this.attemptWith({}, ...args)
   }
 
@@ -75,11 +76,15 @@ export class TestPipeline {
   attemptWith(
     settings: Record<string, string>,
     ...args: string[]
-  ): Promise<{ stdout: string; code: number }> {
+  ): Promise<{ stdout: string; stderr: string; code: number }> {
     const env = { ...this.environment, ...settings }
     return run(process.execPath, [program, ...args], { env, maxBuffer: 64 << 20 }).then(
-      ({ stdout }) => ({ stdout, code: 0 }),
-      (error: { stdout: string; code: number }) => ({ stdout: error.stdout, code: error.code }),
+      ({ stdout, stderr }) => ({ stdout, stderr, code: 0 }),
+      ({ stdout, stderr, code }: { stdout: string; stderr: string; code: number }) => ({
+        stdout,
+        stderr,
+        code,
+      }),
     )
   }
 
@@ -163,6 +168,10 @@ export class TestPipeline {
         await sleep(200)
       }
     })
+  }
+
+  get logged(): string {
+    return this.log.join('\n')
   }
 
   async untilLogged(text: string, within = 30_000): Promise<void> {

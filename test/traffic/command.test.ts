@@ -27,7 +27,7 @@ describe('web-traffic produce refuses in one line', () => {
     ],
     [
       '--synthetic --events 1 --brokers 127.0.0.1:1',
-      'No Kafka broker answers at 127.0.0.1:1; start one with "web-traffic cluster up" or set KAFKA_URL.',
+      'No Kafka broker answers at 127.0.0.1:1: start one with "web-traffic cluster up", or set KAFKA_URL.',
     ],
   ])('%s', async (options, message) => {
     await expect(run(...options.split(' ').filter(Boolean))).rejects.toThrow(new UserError(message))
