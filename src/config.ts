@@ -26,6 +26,13 @@ export interface Config {
   geoDatabase?: string
   /** Asked instead of a database, where GEO_PROVIDER says so. */
   geoService?: GeoServiceConfig
+  /** Where a worker serves its metrics; undefined where it does not. */
+  metrics?: ListenAddress
+}
+
+export interface ListenAddress {
+  host: string
+  port: number
 }
 
 export interface GeoServiceConfig {
@@ -81,6 +88,15 @@ const count = (fallback: string, most: number) =>
       return z.NEVER
     })
 
+const listenAddress = z.string().transform((text, context): ListenAddress => {
+  const [, host, digits] = /^(\[[\da-f:]+\]|[^\s:]+):(\d{1,5})$/i.exec(text) ?? []
+  const port = Number(digits)
+  if (host !== undefined && port >= 1 && port <= 65_535)
+    return { host: host.replace(/^\[(.*)\]$/, '$1'), port }
+  context.addIssue({ code: 'custom', message: `"${text}" is not HOST:PORT, such as 0.0.0.0:8081` })
+  return z.NEVER
+})
+
 const environmentSchema = z.object({
   KAFKA_URL: z.string().default('localhost:9092'),
   KAFKA_TOPIC: z.string().default('web_traffic_topic'),
@@ -119,6 +135,7 @@ const environmentSchema = z.object({
   IP_CODING_KEY: z.string().optional(),
   TEMPORAL_TASK_QUEUE: z.string().optional(),
   WORKER_BUILD_ID: z.string().optional(),
+  METRICS_ADDRESS: listenAddress.optional(),
 })
 
 /** Reads the configuration from the environment; every mistake in it is named in one line. */
@@ -150,6 +167,7 @@ export function loadConfig(environment: Environment = process.env): Config {
     ...(env.WORKER_BUILD_ID !== undefined && { buildId: env.WORKER_BUILD_ID }),
     ...(env.GEO_DATABASE !== undefined && { geoDatabase: env.GEO_DATABASE }),
     ...(env.GEO_PROVIDER === 'ip2location' && { geoService: geoServiceConfig(env) }),
+    ...(env.METRICS_ADDRESS !== undefined && { metrics: env.METRICS_ADDRESS }),
   }
 }
 

@@ -3,6 +3,7 @@ import type { Config, PostgresConfig } from '../config'
 import type { PipelineSettings } from '../core/settings'
 import type { LocateCountry } from '../geo/country'
 import type { RemoteLookup } from '../geo/remote-lookup'
+import type { PollerMetrics } from '../metrics/poller-metrics'
 import type { Db } from '../postgres/database'
 import { postgresFailure } from '../postgres/failures'
 import { findWindow } from '../postgres/open-window'
@@ -23,10 +24,18 @@ export interface Connections {
   /** Where countries come from a service: it has to be asked before `locate` knows an address. */
   remote?: RemoteLookup
   namespace: string
+  metrics: PollerMetrics
 }
 
 /** The activities, over the connections of one worker process. */
-export function createActivities({ config, db, locate, remote, namespace }: Connections): Activities {
+export function createActivities({
+  config,
+  db,
+  locate,
+  remote,
+  namespace,
+  metrics,
+}: Connections): Activities {
   const asOwner = <T>({ group, topic }: PipelineSettings, use: (report: Report) => Promise<T>) =>
     beating(async report => {
       try {
@@ -60,7 +69,7 @@ export function createActivities({ config, db, locate, remote, namespace }: Conn
           if (await recordExceptions(db, settings.topic, settings.windowSize, range)) recorded++
         return recorded
       }),
-    pollKafka: input => pollKafka(input, config.brokers, locate, remote),
+    pollKafka: input => pollKafka(input, config.brokers, metrics, locate, remote),
     selectWindows: ({ settings, ...selection }) => asOwner(settings, () => nextBatch(db, selection)),
     replayWindows: input =>
       recounting(input.settings, report => replayWindows(input, { config, db, locate, report })),

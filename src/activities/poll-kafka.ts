@@ -4,6 +4,7 @@ import { GroupReader } from '../kafka/group-reader'
 import type { LocateCountry } from '../geo/country'
 import { LookupFailure, type RemoteLookup } from '../geo/remote-lookup'
 import { logger as root } from '../log'
+import type { PollerMetrics } from '../metrics/poller-metrics'
 import { TemporalPort } from './pipeline-port'
 import { Poller, type PollerProgress } from './poller'
 import type { PollInput, PollResult } from './types'
@@ -15,6 +16,7 @@ import type { PollInput, PollResult } from './types'
 export async function pollKafka(
   input: PollInput,
   brokers: string[],
+  metrics: PollerMetrics,
   locate: LocateCountry,
   remote?: RemoteLookup,
 ): Promise<PollResult> {
@@ -31,8 +33,10 @@ export async function pollKafka(
     onError: error => poller.onError(error),
   })
   let progress: PollerProgress | undefined
-  const beat = () =>
+  const beat = () => {
+    metrics.lookupFails(remote?.trouble !== undefined)
     context.heartbeat({ ...progress, ...(remote?.trouble && { enrichment: remote.trouble }) })
+  }
   const onProgress = (latest: PollerProgress) => {
     progress = latest
     beat()
@@ -45,6 +49,7 @@ export async function pollKafka(
     pipeline,
     logger,
     onProgress,
+    metrics,
     remote,
   )
   // A flush that waits for Temporal must not look like a dead activity.
@@ -52,15 +57,19 @@ export async function pollKafka(
   const drain = () => poller.drain()
   context.cancellationSignal.addEventListener('abort', drain, { once: true })
   try {
+    metrics.ran(true)
     await reader.start()
     const records = await poller.run()
     logger.info({ records }, 'drained')
     const stopped = context.cancellationDetails?.cancelRequested
     return { reason: stopped ? 'drained' : 'worker shutting down', records }
   } catch (error) {
+    metrics.failed(error instanceof LookupFailure ? 'lookup' : 'other')
     throw error instanceof LookupFailure ? inSight(error) : error
   } finally {
     clearInterval(alive)
+    metrics.ran(false)
+    metrics.lookupFails(false)
     context.cancellationSignal.removeEventListener('abort', drain)
     given.abort()
     await reader.stop()

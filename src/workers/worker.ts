@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { Client } from '@temporalio/client'
 import {
   DefaultLogger,
   NativeConnection,
@@ -12,6 +13,11 @@ import type { Config } from '../config'
 import { pollerTaskQueue } from '../core/names'
 import { openLookup } from '../geo/open-lookup'
 import { logger } from '../log'
+import { metricsExporter, notServed } from '../metrics/exporter'
+import { LedgerMetrics } from '../metrics/ledger-metrics'
+import { watchLedger } from '../metrics/ledger-watch'
+import { PollerMetrics } from '../metrics/poller-metrics'
+import { StepMetrics } from '../metrics/step-metrics'
 import { openDatabase } from '../postgres/database'
 import { temporalConfig, unreachable, withTemporal } from '../temporal'
 import { bundlePath, workflowSources } from './bundle-workflows'
@@ -34,12 +40,7 @@ const PAYLOAD_WARNING = 1_500_000
  * @param onReady called when the process is polling its task queues
  */
 export async function runWorker(config: Config, signal: AbortSignal, onReady: () => void): Promise<void> {
-  Runtime.install({
-    logger: new DefaultLogger('INFO', forward),
-    telemetryOptions: { logging: { forward: {} } },
-    // By itself the SDK would stop both workers at once, and pollers would drain into a ledger that nobody runs.
-    shutdownSignals: [],
-  })
+  const { metricMeter } = await installRuntime(config)
   const { connectionOptions, namespace } = temporalConfig()
   // Says in one line what the worker itself would not: no server, or no such namespace.
   await withTemporal(() => Promise.resolve())
@@ -54,8 +55,12 @@ export async function runWorker(config: Config, signal: AbortSignal, onReady: ()
     throw unreachable(error)
   })
   const db = openDatabase(config.postgres)
+  const ended = new AbortController()
   try {
-    const activities = createActivities({ config, db, ...lookup, namespace })
+    const metrics = new PollerMetrics(metricMeter)
+    const activities = new StepMetrics(metricMeter).measured(
+      createActivities({ config, db, ...lookup, namespace, metrics }),
+    )
     const shared = { connection, namespace, activities, maxHeartbeatThrottleInterval: '1s' } as const
     const main = await Worker.create({
       ...shared,
@@ -74,10 +79,30 @@ export async function runWorker(config: Config, signal: AbortSignal, onReady: ()
       // Cancelled at once, so that they drain; this is how long they may take.
       shutdownForceTime: '30s',
     })
+    if (config.metrics) {
+      const client = new Client({ connection, namespace })
+      void watchLedger(client, config, new LedgerMetrics(metricMeter), ended.signal)
+    }
     await runInOrder(main, pollers, signal, onReady)
   } finally {
+    ended.abort()
     await db.destroy()
     await connection.close()
+  }
+}
+
+/** @throws UserError where the metrics' address cannot be listened on */
+async function installRuntime(config: Config): Promise<Runtime> {
+  const exporter = await metricsExporter(config)
+  try {
+    return Runtime.install({
+      logger: new DefaultLogger('INFO', forward),
+      telemetryOptions: { logging: { forward: {} }, ...exporter },
+      // By itself the SDK would stop both workers at once, and pollers would drain into a ledger that nobody runs.
+      shutdownSignals: [],
+    })
+  } catch (error) {
+    throw config.metrics ? notServed(config.metrics, error) : error
   }
 }
 

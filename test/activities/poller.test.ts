@@ -4,7 +4,9 @@ import { Poller } from '../../src/activities/poller'
 import type { LogRecord } from '../../src/core/partition-reader'
 import type { PipelineSettings } from '../../src/core/settings'
 import { logger } from '../../src/log'
+import { PollerMetrics } from '../../src/metrics/poller-metrics'
 import { MINUTE, record, rowsOf, rules, T0 } from '../core/support'
+import { MemoryMeter } from '../metrics/memory-meter'
 import { until } from '../support/until'
 import { MemoryLog, MemoryPipeline } from './support'
 
@@ -23,6 +25,7 @@ class Setup {
   readonly log: MemoryLog
   readonly pipeline: MemoryPipeline
   readonly poller: Poller
+  readonly meter = new MemoryMeter()
   private running: Promise<number> | undefined
 
   constructor(
@@ -44,7 +47,16 @@ class Setup {
     }
     this.log = new MemoryLog(partitionCount)
     this.pipeline = new MemoryPipeline(this.settings)
-    this.poller = new Poller(this.settings, 1, rules, this.log, this.pipeline, silent, () => undefined)
+    this.poller = new Poller(
+      this.settings,
+      1,
+      rules,
+      this.log,
+      this.pipeline,
+      silent,
+      () => undefined,
+      new PollerMetrics(this.meter),
+    )
     this.log.poller = this.poller
   }
 

@@ -101,10 +101,11 @@ export class TestPipeline {
     }
   }
 
-  startWorker(): ChildProcess {
+  /** @param settings other than the pipeline's, or more */
+  startWorker(settings: Record<string, string> = {}): ChildProcess {
     const worker = spawn(process.execPath, [program, 'worker'], {
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
-      env: this.environment,
+      env: { ...this.environment, ...settings },
     })
     createInterface(worker.stderr!).on('line', line => {
       this.log.push(line)
