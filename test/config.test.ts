@@ -76,6 +76,8 @@ describe('each variable is read', () => {
     ['GEO_PROVIDER', 'ip2location', { geoService: { url: 'https://api.ip2location.io/', rate: 50 } }],
     ['POSTGRES_USER', 'writer', { postgres: { user: 'writer' } }],
     ['POSTGRES_PASSWORD', ' p:a%20ss ', { postgres: { password: ' p:a%20ss ' } }],
+    ['METRICS_ADDRESS', '0.0.0.0:9464', { metrics: { host: '0.0.0.0', port: 9_464 } }],
+    ['METRICS_ADDRESS', '[::1]:1', { metrics: { host: '::1', port: 1 } }],
     ['POSTGRES_DB', 'Shop DB', { postgres: { database: 'Shop DB' } }],
   ])('%s=%s', (name, value, wanted) => {
     expect(loadConfig({ [name]: value })).toMatchObject(wanted)
@@ -173,6 +175,8 @@ describe('a mistake is one line that names the variable, the value and the form 
     ['POLLERS', '1.5', 'a whole number from 1 to 9999'],
     ['POLLERS', 'many', 'a whole number from 1 to 9999'],
     ['POLLERS', '10000', 'a whole number from 1 to 9999'],
+    ['METRICS_ADDRESS', '9464', 'HOST:PORT'],
+    ['METRICS_ADDRESS', 'localhost:65536', 'HOST:PORT'],
   ])('%s=%s', (name, value, form) => {
     const message = mistakes({ [name]: value })
     expect(message).toContain(`${name}: "${value}"`)

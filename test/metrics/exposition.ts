@@ -40,5 +40,9 @@ export class Scrape {
 function parseSample(line: string): Sample {
   const [, name = '', labels = '', value = ''] = /^([\w:]+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []
   const pairs = labels.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)
-  return { name, labels: Object.fromEntries(Array.from(pairs, ([, k, v]) => [k, v])), value: Number(value) }
+  return {
+    name,
+    labels: Object.fromEntries(Array.from(pairs, ([, label, text]) => [label!, text!])),
+    value: Number(value),
+  }
 }
