@@ -141,9 +141,8 @@ test('what is not taken, or gets no answer, is counted', async () => {
   const fetch = (partition: number, fetchedFrom: number) => {
     const next = fetchedFrom + 4
     const record = (index: number) => events(4)[index]!
-    return poller.onRecords(
-      { partition, fetchedFrom, next, high: next, length: 4, record },
-      async () => undefined,
+    return poller.onRecords({ partition, fetchedFrom, next, high: next, length: 4, record }, () =>
+      Promise.resolve(),
     )
   }
   await fetch(0, 2)
