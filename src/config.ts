@@ -34,6 +34,8 @@ export interface Config {
   geoService?: GeoServiceConfig
   /** Where a worker answers probes; undefined where it does not. */
   health?: ListenAddress
+  /** Where a worker serves its metrics; undefined where it does not. */
+  metrics?: ListenAddress
 }
 
 export interface ListenAddress {
@@ -182,6 +184,7 @@ const environmentSchema = z.object({
   TEMPORAL_TASK_QUEUE: z.string().optional(),
   WORKER_BUILD_ID: z.string().optional(),
   HEALTH_ADDRESS: listenAddress.optional(),
+  METRICS_ADDRESS: listenAddress.optional(),
 })
 
 const kafkaSchema = environmentSchema.pick({
@@ -233,6 +236,7 @@ export function loadConfig(environment: Environment = process.env): Config {
     ...(env.GEO_DATABASE !== undefined && { geoDatabase: env.GEO_DATABASE }),
     ...(env.GEO_PROVIDER === 'ip2location' && { geoService: geoServiceConfig(env) }),
     ...(env.HEALTH_ADDRESS !== undefined && { health: env.HEALTH_ADDRESS }),
+    ...(env.METRICS_ADDRESS !== undefined && { metrics: env.METRICS_ADDRESS }),
   }
 }
 

@@ -81,6 +81,8 @@ describe('each variable is read', () => {
     ['HEALTH_ADDRESS', '0.0.0.0:8081', { health: { host: '0.0.0.0', port: 8_081 } }],
     ['HEALTH_ADDRESS', '[::]:1', { health: { host: '::', port: 1 } }],
     ['HEALTH_ADDRESS', 'worker.local:65535', { health: { host: 'worker.local', port: 65_535 } }],
+    ['METRICS_ADDRESS', '0.0.0.0:9464', { metrics: { host: '0.0.0.0', port: 9_464 } }],
+    ['METRICS_ADDRESS', '[::1]:1', { metrics: { host: '::1', port: 1 } }],
     ['POSTGRES_DB', 'Shop DB', { postgres: { database: 'Shop DB' } }],
   ])('%s=%s', (name, value, wanted) => {
     expect(loadConfig({ [name]: value })).toMatchObject(wanted)
@@ -252,6 +254,8 @@ describe('a mistake is one line that names the variable, the value and the form 
     ['HEALTH_ADDRESS', '::1:8081', 'HOST:PORT'],
     ['HEALTH_ADDRESS', 'localhost:0', 'HOST:PORT'],
     ['HEALTH_ADDRESS', 'localhost:65536', 'HOST:PORT'],
+    ['METRICS_ADDRESS', '9464', 'HOST:PORT'],
+    ['METRICS_ADDRESS', 'localhost:65536', 'HOST:PORT'],
   ])('%s=%s', (name, value, form) => {
     const message = mistakes({ [name]: value })
     expect(message).toContain(`${name}: "${value}"`)

@@ -2,6 +2,7 @@ import { Context, heartbeat } from '@temporalio/activity'
 import type { Config } from '../config'
 import type { PipelineSettings } from '../core/settings'
 import type { Lookups } from '../geo/open-lookup'
+import type { PollerMetrics } from '../metrics/poller-metrics'
 import type { Db } from '../postgres/database'
 import { maintain } from '../postgres/maintain'
 import { findWindow } from '../postgres/open-window'
@@ -22,10 +23,11 @@ export interface Connections {
   db: Db
   lookups: Lookups
   namespace: string
+  metrics: PollerMetrics
 }
 
 /** The activities, over the connections of one worker process. */
-export function createActivities({ config, db, lookups, namespace }: Connections): Activities {
+export function createActivities({ config, db, lookups, namespace, metrics }: Connections): Activities {
   const asOwner = <T>({ group, topic }: PipelineSettings, use: (report: Report) => Promise<T>) =>
     beating(async report => {
       try {
@@ -55,7 +57,7 @@ export function createActivities({ config, db, lookups, namespace }: Connections
           if (await recordExceptions(db, settings.topic, settings.windowSize, range)) recorded++
         return recorded
       }),
-    pollKafka: input => pollKafka(input, config.kafka, lookups.polling),
+    pollKafka: input => pollKafka(input, config.kafka, metrics, lookups.polling),
     selectWindows: ({ settings, ...selection }) => asOwner(settings, () => nextBatch(db, selection)),
     replayWindows: input =>
       asOwner(input.settings, report => replayWindows(input, { config, db, lookup, report })),

@@ -2,8 +2,9 @@ import { Context } from '@temporalio/activity'
 import { kafkaClient } from '../kafka/client'
 import type { KafkaConnection } from '../kafka/connection'
 import { GroupReader } from '../kafka/group-reader'
-import type { Lookup } from '../geo/lookup'
+import { LookupFailure, type Lookup } from '../geo/lookup'
 import { logger as root } from '../log'
+import type { PollerMetrics } from '../metrics/poller-metrics'
 import { readingInSight } from './in-sight'
 import { TemporalPort } from './pipeline-port'
 import { Poller, type PollerProgress } from './poller'
@@ -16,6 +17,7 @@ import type { PollInput, PollResult } from './types'
 export async function pollKafka(
   input: PollInput,
   connection: KafkaConnection,
+  metrics: PollerMetrics,
   { locate, service }: Lookup,
 ): Promise<PollResult> {
   const context = Context.current()
@@ -31,8 +33,10 @@ export async function pollKafka(
     onError: error => poller.onError(error),
   })
   let progress: PollerProgress | undefined
-  const beat = () =>
+  const beat = () => {
+    metrics.lookupFails(service?.trouble !== undefined)
     context.heartbeat({ ...progress, ...(service?.trouble && { enrichment: service.trouble }) })
+  }
   const onProgress = (latest: PollerProgress) => {
     progress = latest
     beat()
@@ -45,6 +49,7 @@ export async function pollKafka(
     pipeline,
     logger,
     onProgress,
+    metrics,
     service,
   )
   // A flush that waits for Temporal must not look like a dead activity.
@@ -52,15 +57,19 @@ export async function pollKafka(
   const drain = () => poller.drain()
   context.cancellationSignal.addEventListener('abort', drain, { once: true })
   try {
+    metrics.ran(true)
     await reader.start()
     const records = await poller.run()
     logger.info({ records }, 'drained')
     const stopped = context.cancellationDetails?.cancelRequested
     return { reason: stopped ? 'drained' : 'worker shutting down', records }
   } catch (error) {
+    metrics.failed(error instanceof LookupFailure ? 'lookup' : 'other')
     throw await readingInSight(error, connection)
   } finally {
     clearInterval(alive)
+    metrics.ran(false)
+    metrics.lookupFails(false)
     context.cancellationSignal.removeEventListener('abort', drain)
     given.abort()
     await reader.stop()

@@ -1,13 +1,14 @@
 import { setTimeout as sleep, setImmediate as yieldToOthers } from 'node:timers/promises'
 import type { PipelineSettings } from '../core/settings'
 import { PollerState, type IdleClaim } from '../core/poller-state'
-import type { ReaderRules } from '../core/partition-reader'
+import type { PartitionReader, ReaderRules } from '../core/partition-reader'
 import { watermark } from '../core/watermark'
 import type { Fetch, Position } from '../kafka/group-reader'
 import type { PartitionOffsets } from '../kafka/client'
 import { keepingSession } from '../kafka/session'
 import type { AskedFirst } from '../geo/lookup'
 import type { Logger } from '../log'
+import type { PollerMetrics } from '../metrics/poller-metrics'
 import type { PipelinePort } from './pipeline-port'
 
 /** What the poller needs of Kafka; see {@link GroupReader}. */
@@ -79,6 +80,7 @@ export class Poller {
     private readonly pipeline: PipelinePort,
     private readonly logger: Logger,
     private readonly onProgress: (progress: PollerProgress) => void,
+    private readonly metrics: PollerMetrics,
     private readonly service?: AskedFirst,
   ) {
     this.state = new PollerState(poller, rules)
@@ -119,8 +121,11 @@ export class Poller {
     while (!this.draining && !this.failure) {
       const reader = this.state.reader(partition)
       // Not claimed, or read already: the claim seeks to where reading has to begin.
-      if (!reader || fetch.next <= reader.position) return
-      if (fetch.fetchedFrom > reader.position) return this.reclaimSoon()
+      if (!reader || fetch.next <= reader.position) return this.passOver(reader, fetch.length - index)
+      if (fetch.fetchedFrom > reader.position) {
+        this.metrics.leftGap()
+        return this.reclaimSoon()
+      }
       if (!reader.rereading && this.pendingRecords() >= MAX_PENDING_RECORDS) {
         await this.untilCut(heartbeat)
         continue
@@ -133,6 +138,8 @@ export class Poller {
         await this.untilLocated(unknown, heartbeat)
         continue
       }
+      const doneBefore = records.findIndex(({ offset }) => offset >= reader.position)
+      if (doneBefore !== 0) this.metrics.passedOver(doneBefore < 0 ? records.length : doneBefore, 'done')
       const next = end === fetch.length ? fetch.next : records[records.length - 1]!.offset + 1
       const before = reader.basis
       const taken = reader.take(records, 0, next)
@@ -147,6 +154,10 @@ export class Poller {
       else if (index >= fetch.length) return
       else await Promise.all([yieldToOthers(), heartbeat()])
     }
+  }
+
+  private passOver(reader: PartitionReader | undefined, records: number): void {
+    if (records > 0) this.metrics.passedOver(records, reader ? 'done' : 'not_held')
   }
 
   /** The fetch left a gap: kafkajs went elsewhere, as it does where retention has removed the position. */
@@ -192,10 +203,12 @@ export class Poller {
 
   /** Waits for a remote look-up; where it gives up, the poller fails with its reason, and nothing is counted. */
   private async untilLocated(addresses: string[], heartbeat: () => Promise<void>): Promise<void> {
+    const since = Date.now()
     const resolved = this.service!.resolve(addresses, this.ended.signal).catch((error: unknown) => {
       if (!this.ended.signal.aborted) this.onError(error as Error)
     })
     await this.keepingSession(resolved, heartbeat)
+    this.metrics.lookedUp(addresses.length, Date.now() - since)
   }
 
   private keepingSession(awaited: Promise<void>, heartbeat: () => Promise<void>): Promise<void> {
@@ -271,6 +284,7 @@ export class Poller {
       this.activity.set(partition, { quietSince: Date.now(), high })
     }
     this.state.assign(claims, earliest)
+    this.metrics.claimed(claims.length)
     this.claimedAssignment = assignment
     this.reclaimAt = Infinity
     this.lastFlush = Date.now()
@@ -311,15 +325,11 @@ export class Poller {
     await this.pipeline.send(outgoing)
     // 3. Done, said with the next flush: only now, since the ledger closes windows on that word.
     this.state.signalled()
-    this.logger.debug(
-      {
-        announcing: announced - this.lastFlush,
-        sending: Date.now() - announced,
-        windows: outgoing.deltas.size,
-      },
-      'flushed',
-    )
+    const took = { announce: announced - this.lastFlush, send: Date.now() - announced }
+    const { announce: announcing, send: sending } = took
+    this.logger.debug({ announcing, sending, windows: outgoing.deltas.size }, 'flushed')
     const done = this.state.doneRanges
+    this.metrics.flushed(outgoing, done, took)
     if (this.caughtUp() && done.some(range => this.passesWindowEnd(range.fromBasis, range.toBasis)))
       this.flushNow = true
     void this.commit(done.map(({ partition, to }) => ({ partition, position: to })))
@@ -327,6 +337,7 @@ export class Poller {
 
   private dropRefused(refused: number[]): void {
     if (refused.length === 0) return
+    this.metrics.refused(refused.length)
     this.logger.warn({ refused }, 'the ledger refused partitions that were claimed elsewhere')
     this.log.pause(refused)
     this.reclaimSoon()
@@ -338,9 +349,10 @@ export class Poller {
 
   private async commit(positions: Position[]): Promise<void> {
     if (positions.length === 0) return
-    await this.log
-      .commit(positions)
-      .catch((error: unknown) => this.logger.debug({ error }, 'offsets not committed'))
+    await this.log.commit(positions).catch((error: unknown) => {
+      this.metrics.commitFailed()
+      this.logger.debug({ error }, 'offsets not committed')
+    })
   }
 
   /** Every second or so: looks up the end of the log, reports progress, and claims idle partitions that are awaited. */
@@ -354,6 +366,7 @@ export class Poller {
     try {
       offsets = await this.log.offsets()
     } catch (error) {
+      this.metrics.kafkaGaveNoAnswer()
       if (!this.brokerAway) this.logger.warn({ error }, 'Kafka does not answer')
       this.brokerAway = true
       return

@@ -31,21 +31,32 @@ export async function findProblems(
     const problem = await pollerProblem(client, group, poller)
     if (problem) problems.push(`Poller ${poller} ${problem}`)
   }
-  const running = `Pipeline = '${group}' AND ExecutionStatus = 'Running'`
-  const { count: stuck } = await client.workflow.count(`${running} AND WindowStatus = 'stuck'`)
+  const { stuck, waiting } = await countWaiting(client, group)
   if (stuck > 0)
     problems.push(
       `${count(stuck, 'window')} stuck: the Web UI says why; after the mend run "web-traffic retry".`,
     )
-  const before = new Date(Date.now() - RECORDED_WITHIN).toISOString()
-  const { count: waiting } = await client.workflow.count(
-    `${running} AND WorkflowType IN ('exceptions', 'piece') AND StartTime < '${before}'`,
-  )
   if (waiting > 0)
     problems.push(
       `${count(waiting, 'workflow')} with late or rejected records, or pieces of windows, waiting for Postgres.`,
     )
   return problems
+}
+
+/** Windows that are stuck, and workflows with exceptions or pieces that Postgres should have had by now. */
+export async function countWaiting(
+  client: Client,
+  group: string,
+): Promise<{ stuck: number; waiting: number }> {
+  const running = `Pipeline = '${group}' AND ExecutionStatus = 'Running'`
+  const before = new Date(Date.now() - RECORDED_WITHIN).toISOString()
+  const [{ count: stuck }, { count: waiting }] = await Promise.all([
+    client.workflow.count(`${running} AND WindowStatus = 'stuck'`),
+    client.workflow.count(
+      `${running} AND WorkflowType IN ('exceptions', 'piece') AND StartTime < '${before}'`,
+    ),
+  ])
+  return { stuck, waiting }
 }
 
 async function pollerProblem(client: Client, group: string, poller: number): Promise<string | undefined> {

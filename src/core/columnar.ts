@@ -187,6 +187,20 @@ export function hitsOf(counts: ColumnarCounts): number {
   return hits
 }
 
+/** Hits of one country. */
+export function hitsOfCountry({ countries, rows }: ColumnarCounts, country: string): number {
+  if (!countries.includes(country)) return 0
+  let sum = 0
+  for (const reader = new NumberReader(rows); !reader.done;) {
+    reader.next()
+    reader.next()
+    const isWanted = countries[reader.next()] === country
+    const hits = reader.next()
+    if (isWanted) sum += hits
+  }
+  return sum
+}
+
 /** The same counts by host and referrer: all countries are one, the empty text. */
 export function withoutCountries(counts: ColumnarCounts): ColumnarCounts {
   const counter = new GroupCounter()

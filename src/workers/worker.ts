@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { Client } from '@temporalio/client'
 import {
   DefaultLogger,
   NativeConnection,
@@ -12,6 +13,11 @@ import type { Config } from '../config'
 import { pollerTaskQueue } from '../core/names'
 import { openLookups } from '../geo/open-lookup'
 import { logger } from '../log'
+import { metricsExporter, notServed } from '../metrics/exporter'
+import { LedgerMetrics } from '../metrics/ledger-metrics'
+import { watchLedger } from '../metrics/ledger-watch'
+import { PollerMetrics } from '../metrics/poller-metrics'
+import { StepMetrics } from '../metrics/step-metrics'
 import { openDatabase } from '../postgres/database'
 import { temporalConfig, unreachable, withTemporal } from '../temporal'
 import { bundlePath, workflowSources } from './bundle-workflows'
@@ -43,12 +49,7 @@ export async function runWorker(
   signal: AbortSignal,
   onReady: () => void,
 ): Promise<void> {
-  Runtime.install({
-    logger: new DefaultLogger('INFO', forward),
-    telemetryOptions: { logging: { forward: {} } },
-    // By itself the SDK would stop both workers at once, and pollers would drain into a ledger that nobody runs.
-    shutdownSignals: [],
-  })
+  const { metricMeter } = await installRuntime(config)
   const temporal = temporalConfig()
   const { connectionOptions, namespace } = temporal
   // Says in one line what the worker itself would not: no server, or no such namespace.
@@ -64,12 +65,20 @@ export async function runWorker(
     throw await unreachable(error, temporal)
   })
   const db = openDatabase(config.postgres)
+  const ended = new AbortController()
   try {
-    const activities = createActivities({ config, db, lookups, namespace })
+    const metrics = new PollerMetrics(metricMeter)
+    const activities = new StepMetrics(metricMeter).measured(
+      createActivities({ config, db, lookups, namespace, metrics }),
+    )
     const shared = { connection, namespace, activities, maxHeartbeatThrottleInterval: '1s' } as const
     const workers: Worker[] = []
     if (role !== 'windows') workers.push(await createPollers(config, shared))
     if (role !== 'pollers') workers.push(await createMain(config, shared))
+    if (config.metrics) {
+      const client = new Client({ connection, namespace })
+      void watchLedger(client, config, new LedgerMetrics(metricMeter), ended.signal)
+    }
     const health = config.health && (await serveHealth(config.health, () => whyNotReady(workers, connection)))
     try {
       await runInOrder(workers, signal, onReady)
@@ -77,6 +86,7 @@ export async function runWorker(
       if (health) await endHealth(health)
     }
   } finally {
+    ended.abort()
     await db.destroy()
     await connection.close()
   }
@@ -106,6 +116,21 @@ function createPollers(config: Config, shared: Shared): Promise<Worker> {
     // Cancelled at once, so that they drain; this is how long they may take.
     shutdownForceTime: ENDS_WITHIN,
   })
+}
+
+/** @throws UserError where the metrics' address cannot be listened on */
+async function installRuntime(config: Config): Promise<Runtime> {
+  const exporter = await metricsExporter(config)
+  try {
+    return Runtime.install({
+      logger: new DefaultLogger('INFO', forward),
+      telemetryOptions: { logging: { forward: {} }, ...exporter },
+      // By itself the SDK would stop both workers at once, and pollers would drain into a ledger that nobody runs.
+      shutdownSignals: [],
+    })
+  } catch (error) {
+    throw config.metrics ? notServed(config.metrics, error) : error
+  }
 }
 
 /** Prefers the bundle of the build; under test the sources are bundled on the fly. */

@@ -16,6 +16,7 @@ import { Ledger, type LedgerState } from '../core/ledger'
 import { describeLedger } from '../core/ledger-report'
 import { pollerId, windowId } from '../core/names'
 import type { PipelineSettings } from '../core/settings'
+import { signalUnheard } from './counters'
 import { describeWhenAsked } from './details'
 import {
   awaited,
@@ -163,6 +164,7 @@ async function tell(workflowId: string, signal: SignalDefinition): Promise<boole
     await getExternalWorkflowHandle(workflowId).signal(signal)
     return true
   } catch (error) {
+    signalUnheard(signal.name)
     log.info('A workflow could not be signalled; it has ended.', { workflowId, signal: signal.name, error })
     return false
   }

@@ -19,6 +19,7 @@ import { describeWindow, type Told } from '../core/window-report'
 import { WindowState, type Piece, type WindowSnapshot } from '../core/window-state'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
+import { drop } from './counters'
 import { addDeltas, closeWindow, publishWindow, windowProgress, type WindowProgress } from './messages'
 import type { piece } from './piece'
 import { pipelineAttributes } from './search-attributes'
@@ -187,6 +188,7 @@ class WindowRun {
     for (const delta of this.inbox.splice(0)) {
       const verdict = this.window.apply(delta)
       if (verdict === 'applied') this.changed = true
+      else drop(verdict)
       if (verdict !== 'overlap') continue
       const { partition, first, last } = delta
       log.error('A delta overlaps what was applied; it is not counted. Replay this window.', {

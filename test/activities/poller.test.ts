@@ -4,7 +4,9 @@ import { Poller } from '../../src/activities/poller'
 import type { LogRecord } from '../../src/core/partition-reader'
 import type { PipelineSettings } from '../../src/core/settings'
 import { logger } from '../../src/log'
+import { PollerMetrics } from '../../src/metrics/poller-metrics'
 import { MINUTE, record, rowsOf, rules, T0 } from '../core/support'
+import { MemoryMeter } from '../metrics/memory-meter'
 import { until } from '../support/until'
 import { MemoryLog, MemoryPipeline } from './support'
 
@@ -23,6 +25,7 @@ class Setup {
   readonly log: MemoryLog
   readonly pipeline: MemoryPipeline
   readonly poller: Poller
+  readonly meter = new MemoryMeter()
   private running: Promise<number> | undefined
 
   constructor(
@@ -44,7 +47,16 @@ class Setup {
     }
     this.log = new MemoryLog(partitionCount)
     this.pipeline = new MemoryPipeline(this.settings)
-    this.poller = new Poller(this.settings, 1, rules, this.log, this.pipeline, silent, () => undefined)
+    this.poller = new Poller(
+      this.settings,
+      1,
+      rules,
+      this.log,
+      this.pipeline,
+      silent,
+      () => undefined,
+      new PollerMetrics(this.meter),
+    )
     this.log.poller = this.poller
   }
 
@@ -114,6 +126,44 @@ test('nothing of a partition that the ledger refused is sent', async () => {
   expect(pipeline.of('done', 1)).toEqual([])
   expect(setup.position(1)).toBe(0)
   expect(pipeline.hits).toBe(10)
+  // What was dropped is another poller's to count.
+  expect(setup.meter.value('web_traffic_refused_partitions')).toBe(1)
+  expect(setup.meter.value('web_traffic_records')).toBe(10)
+})
+
+test('what is not taken, or gets no answer, is counted', async () => {
+  const setup = new Setup(1)
+  const { log, poller, meter } = setup
+  await setup.start()
+  log.append(0, events(10))
+  await until(() => setup.position(0) === 10)
+
+  const fetch = (partition: number, fetchedFrom: number) => {
+    const next = fetchedFrom + 4
+    const record = (index: number) => events(4)[index]!
+    return poller.onRecords({ partition, fetchedFrom, next, high: next, length: 4, record }, () =>
+      Promise.resolve(),
+    )
+  }
+  await fetch(0, 2)
+  await fetch(7, 0)
+  expect(meter.value('web_traffic_passed_over', { reason: 'done' })).toBe(4)
+  expect(meter.value('web_traffic_passed_over', { reason: 'not_held' })).toBe(4)
+  expect(meter.value('web_traffic_fetch_gaps')).toBe(0)
+  await fetch(0, 11)
+  expect(meter.value('web_traffic_fetch_gaps')).toBe(1)
+
+  expect(meter.value('web_traffic_kafka_unanswered')).toBe(0)
+  log.away = true
+  await until(() => meter.value('web_traffic_kafka_unanswered')! > 0)
+  log.away = false
+  log.commit = () => Promise.reject(new Error('no longer a member'))
+  await setup.drain()
+  expect(meter.value('web_traffic_offset_commit_failures')).toBe(1)
+  expect(meter.value('web_traffic_records')).toBe(10)
+  expect(meter.value('web_traffic_hits')).toBe(10)
+  expect(meter.records('web_traffic_flush_records')).toEqual([10])
+  expect(meter.records('web_traffic_flush_windows')).toEqual([1])
 })
 
 test('a range that another poller left announced is read again to its very end, and counts once', async () => {

@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { noopMetricMeter } from '@temporalio/common'
 import { createActivities } from '../../src/activities'
 import type { PipelineSettings } from '../../src/core/settings'
+import { PollerMetrics } from '../../src/metrics/poller-metrics'
 import { checkOwner, claimSchema, WrongOwnerError, type Owner } from '../../src/postgres/owner'
 import { columns, MINUTE, T0, TestDatabase, WINDOW } from './support'
 
@@ -91,6 +93,7 @@ describe('the activities', () => {
       db: database.db,
       lookups: { polling: { locate }, recounting: { locate } },
       namespace,
+      metrics: new PollerMetrics(noopMetricMeter),
     })
     const input = { settings: { ...settings, group, topic }, start: T0 }
     const counts = columns(['a.example', '', 'DE', 1])

@@ -1,0 +1,64 @@
+import { lookup } from 'node:dns/promises'
+import { isIPv6 } from 'node:net'
+import type { TelemetryOptions } from '@temporalio/worker'
+import { UserError } from '../cli/errors'
+import type { Config, ListenAddress } from '../config'
+
+const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+const COUNTS = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000]
+
+/** Upper bounds of the buckets, by what the pipeline's histograms are called in {@link MetricMeter}. */
+const BUCKETS: Record<string, number[]> = {
+  web_traffic_flush_duration: SECONDS,
+  web_traffic_flush_size: [1_000, 10_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000],
+  web_traffic_flush_records: COUNTS,
+  web_traffic_flush_windows: [1, 2, 5, 10, 50, 100, 500, 1_000],
+  web_traffic_lookup_wait: SECONDS,
+  web_traffic_step_duration: SECONDS,
+  web_traffic_window_rows: COUNTS,
+  web_traffic_window_close_delay: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200, 86_400],
+}
+
+/**
+ * The SDK's own server for Prometheus (`GET /metrics`), for its metrics and the pipeline's. It adds the suffixes that
+ * Prometheus's naming asks for: `_total` to a counter, the unit to a histogram, and none to a gauge.
+ *
+ * @throws UserError where the host has no address
+ */
+export async function metricsExporter({
+  metrics,
+  settings,
+}: Pick<Config, 'metrics' | 'settings'>): Promise<Pick<TelemetryOptions, 'metrics'>> {
+  if (!metrics) return {}
+  return {
+    metrics: {
+      prometheus: {
+        bindAddress: await socketAddress(metrics),
+        countersTotalSuffix: true,
+        unitSuffix: true,
+        useSecondsForDurations: true,
+        histogramBucketOverrides: BUCKETS,
+      },
+      globalTags: { pipeline: settings.group },
+      // The same text on every sample of one process.
+      attachServiceName: false,
+    },
+  }
+}
+
+/** The SDK takes no names. */
+async function socketAddress({ host, port }: ListenAddress): Promise<string> {
+  const { address } = await lookup(host).catch((error: unknown) => {
+    const { code } = error as NodeJS.ErrnoException
+    throw new UserError(`METRICS_ADDRESS: ${host} has no address (${code}): set another.`)
+  })
+  return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`
+}
+
+/** What keeps the SDK from serving, in one line. */
+export function notServed({ host, port }: ListenAddress, error: unknown): unknown {
+  const reason = error instanceof Error ? error.message : String(error)
+  if (!/prometheus/i.test(reason)) return error
+  const cause = reason.replace(/^Failed to start prometheus metrics exporter: /, '')
+  return new UserError(`METRICS_ADDRESS: ${host}:${port} cannot be listened on (${cause}): set another.`)
+}
