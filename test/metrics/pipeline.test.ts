@@ -210,7 +210,7 @@ test('a verification says how many windows are wrong, and a replay what it did',
   expect((await pipeline.attempt('verify')).code).toBe(1)
   expect(await total('verified_windows_total', { outcome: 'wrong' })).toBe(1)
   expect(await total('verify_differences_total')).toBe(1)
-  await pipeline.command('replay')
+  await pipeline.command('replay', '--all')
   expect(await total('replayed_windows_total', { outcome: 'replayed' })).toBe(1)
   expect(await total('replayed_windows_total', { outcome: 'unchanged' })).toBe(closed - 1)
 }, 60_000)
