@@ -423,11 +423,11 @@ describe('a pipeline', () => {
     ]
     for (const command of asReader)
       expect(await pipeline.attemptWith(reader(), ...command)).toMatchObject(well)
-    for (const command of ['verify', 'replay', 'doctor', 'retry'])
-      expect({ command, ...(await pipeline.attemptWith(writer(), command)) }).toMatchObject({
+    for (const command of ['verify', 'replay --from 2020-01-01T00:00:00Z', 'doctor', 'retry'])
+      expect({
         command,
-        ...well,
-      })
+        ...(await pipeline.attemptWith(writer(), ...command.split(' '))),
+      }).toMatchObject({ command, ...well })
     const refused = await pipeline.attemptWith(reader(), 'start')
     expect(refused.stderr).toMatch(/^User "looking" may not do this in .*: grant it\.$/m)
     await lookAsReader(pipeline)
