@@ -30,10 +30,11 @@ end $$;
 revoke create on schema public from public;
 grant usage on schema public to web_traffic_writer, web_traffic_reader;
 
--- Who looks: the results, what was late, what was rejected. For the commands windows, late, rejected and dashboard.
+-- Who looks: the results, what was late, what was rejected. For the commands windows, late, rejected and dashboard,
+-- which asks two of the tables behind the views, by their indexes.
 grant select on
   aggregated_web_traffic, aggregated_web_traffic_by_country, late_web_traffic, traffic_windows, rejected_counts,
-  rejected_events
+  rejected_events, late_deltas, window_results
 to web_traffic_reader;
 
 -- Workers, and the commands start, verify, replay, retry and doctor.

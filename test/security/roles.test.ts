@@ -156,10 +156,12 @@ test('the reader reads the results and views, and nothing else', async () => {
   expect(grants.map(named)).toEqual([
     'SELECT on aggregated_web_traffic',
     'SELECT on aggregated_web_traffic_by_country',
+    'SELECT on late_deltas',
     'SELECT on late_web_traffic',
     'SELECT on rejected_counts',
     'SELECT on rejected_events',
     'SELECT on traffic_windows',
+    'SELECT on window_results',
   ])
   for (const { table } of grants) await pools.reader.query(`select count(*) from ${table}`)
 })
@@ -187,8 +189,8 @@ describe('is refused', () => {
   ]
   const OF_READER = [
     'select * from pipeline',
-    'select * from window_results',
-    'select * from late_deltas',
+    'select * from exception_ranges',
+    'select * from staged_pieces',
     'delete from aggregated_web_traffic',
     'delete from rejected_events',
     "insert into aggregated_web_traffic values (now(), now(), 'mine', '', 1)",
