@@ -30,10 +30,11 @@ end $$;
 revoke create on schema public from public;
 grant usage on schema public to web_traffic_writer, web_traffic_reader;
 
--- Who looks: the results, what was late, what was rejected. For the commands windows, late, rejected and dashboard.
+-- Who looks: the results, what was late, what was rejected. For the commands windows, late, rejected and dashboard,
+-- which asks two of the tables behind the views, by their indexes.
 grant select on
   aggregated_web_traffic, aggregated_web_traffic_by_country, late_web_traffic, traffic_windows, rejected_counts,
-  rejected_events, traffic_rollups, sealed_periods, past_retention
+  rejected_events, late_deltas, window_results, traffic_rollups, sealed_periods, past_retention
 to web_traffic_reader;
 
 -- Workers, and the commands start, verify, replay, retry and doctor.
@@ -45,15 +46,17 @@ grant select, insert, update on window_results to web_traffic_writer;
 -- A later revision replaces the counts of the one before.
 grant select, insert, delete on aggregated_web_traffic, aggregated_web_traffic_by_country to web_traffic_writer;
 grant select, insert, update, delete on staged_pieces to web_traffic_writer;
--- What a range was late or rejected is recorded for ever: of late events only the mark of a replay is added.
+-- What a range was late or rejected is recorded for ever. Of late events only the mark of a replay is added, and they go
+-- with the counts of their month.
 grant insert on exception_ranges to web_traffic_writer;
-grant select, insert on late_deltas to web_traffic_writer;
+grant select, insert, delete on late_deltas to web_traffic_writer;
 grant update (brought_in) on late_deltas to web_traffic_writer;
 grant select, insert, update on rejected_counts to web_traffic_writer;
 grant select, insert, delete on rejected_events to web_traffic_writer;
 grant update (republished_at) on rejected_events to web_traffic_writer;
 -- Totals follow the counts; months are made and dropped with the owner's rights.
-grant select, insert, update, delete on traffic_rollups, sealed_periods, past_retention to web_traffic_writer;
+grant select, insert, delete on traffic_rollups, sealed_periods to web_traffic_writer;
+grant select, insert, update on past_retention to web_traffic_writer;
 grant execute on function create_partitions(timestamptz), drop_partitions(timestamptz) to web_traffic_writer;
 
 commit;

@@ -423,8 +423,11 @@ describe('a pipeline', () => {
     ]
     for (const command of asReader)
       expect(await pipeline.attemptWith(reader(), ...command)).toMatchObject(well)
-    for (const command of ['verify', 'replay', 'doctor', 'retry'])
-      expect(await pipeline.attemptWith(writer(), command)).toMatchObject({ code: 0 })
+    for (const command of ['verify', 'replay --from 2020-01-01T00:00:00Z', 'doctor', 'retry'])
+      expect({
+        command,
+        ...(await pipeline.attemptWith(writer(), ...command.split(' '))),
+      }).toMatchObject({ command, ...well })
     const refused = await pipeline.attemptWith(reader(), 'start')
     expect(refused.stderr).toMatch(/^User "looking" may not do this in .*: grant it\.$/m)
     await lookAsReader(pipeline)
@@ -473,6 +476,7 @@ describe('a pipeline', () => {
       expect(await attempt({}, 'start')).toMatchObject({ code: 0 })
       const poller = pollerId(group, 1)
       const stranger = pipeline.startWorker('all', { ...writer(), KAFKA_SASL_PASSWORD: SECRETS.guessed })
+      await until(() => pipeline.untilRetried(poller, 'pollKafka', 1).then(Boolean, () => false))
       expect(await pipeline.untilRetried(poller, 'pollKafka')).toMatch(
         /refuses user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
       )

@@ -11,6 +11,8 @@ import { claimSchema, isClaimed } from '../../src/postgres/owner'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { recordClosed, recordExceptions } from '../../src/postgres/record-exceptions'
 import { replayWindow, verifyWindow } from '../../src/postgres/replay-window'
+import { dropPastRetention } from '../../src/postgres/retention'
+import { sealPeriod } from '../../src/postgres/seal'
 import { stagePiece } from '../../src/postgres/staged-pieces'
 import { storedTotals } from '../../src/postgres/totals'
 import { columns, T0, TestDatabase, WINDOW, type Group } from '../postgres/support'
@@ -98,6 +100,13 @@ async function everything(db: Db): Promise<void> {
   const replayed = await replayWindow(db, { start, counter: counter(), includeLate: true })
   expect(replayed).toMatchObject({ outcome: 'replayed', hits: HITS + 3, broughtIn: 3 })
   expect(await verifyWindow(db, start, counter())).toMatchObject({ differences: [] })
+  await sealPeriod(db, 'hour', T0)
+  await dropPastRetention(db, Date.UTC(2000, 0))
+  await db
+    .updateTable('rejected_events')
+    .set({ republished_at: new Date() })
+    .where('topic', '=', 'topic')
+    .execute()
   await storedTotals(db)
   await db.selectFrom('traffic_windows').selectAll().execute()
 }
@@ -156,10 +165,15 @@ test('the reader reads the results and views, and nothing else', async () => {
   expect(grants.map(named)).toEqual([
     'SELECT on aggregated_web_traffic',
     'SELECT on aggregated_web_traffic_by_country',
+    'SELECT on late_deltas',
     'SELECT on late_web_traffic',
+    'SELECT on past_retention',
     'SELECT on rejected_counts',
     'SELECT on rejected_events',
+    'SELECT on sealed_periods',
+    'SELECT on traffic_rollups',
     'SELECT on traffic_windows',
+    'SELECT on window_results',
   ])
   for (const { table } of grants) await pools.reader.query(`select count(*) from ${table}`)
 })
@@ -176,7 +190,6 @@ describe('is refused', () => {
     'truncate aggregated_web_traffic',
     'create index mine on aggregated_web_traffic (host)',
     'delete from window_results',
-    'delete from late_deltas',
     'delete from exception_ranges',
     'delete from rejected_counts',
     "update pipeline set kafka_group = 'mine'",
@@ -187,10 +200,14 @@ describe('is refused', () => {
   ]
   const OF_READER = [
     'select * from pipeline',
-    'select * from window_results',
-    'select * from late_deltas',
+    'select * from exception_ranges',
+    'select * from staged_pieces',
     'delete from aggregated_web_traffic',
     'delete from rejected_events',
+    'delete from late_deltas',
+    'delete from traffic_rollups',
+    'select create_partitions(now())',
+    'select drop_partitions(now())',
     "insert into aggregated_web_traffic values (now(), now(), 'mine', '', 1)",
     'update window_results set num_hits = 0',
     'delete from staged_pieces',

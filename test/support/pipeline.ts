@@ -285,6 +285,8 @@ class Query {
 
   async all<Row extends object>(text: string): Promise<{ rows: Row[] }> {
     const pool = new Pool({ ...this.config.postgres, max: 1 })
+    // A connection that is closing while its server goes, or its database is dropped, is none to fail over.
+    pool.on('error', () => undefined)
     try {
       return await pool.query<Row>(text)
     } finally {
