@@ -87,7 +87,7 @@ async function carryOut(
       if (text.startsWith('apt-get ')) return void image.leftOut.push(text)
       await run('sh', ['-c', text], {
         cwd: join(image.root, image.workdir),
-        env: { PATH: process.env.PATH, HOME: process.env.HOME, ...image.environment },
+        env: { ...surroundingsOf(process.env), ...image.environment },
         maxBuffer: 1 << 24,
       })
       return
@@ -110,6 +110,13 @@ async function carryOut(
       throw new Error(`the Dockerfile has an instruction that its test does not know: ${instruction} ${text}`)
   }
 }
+
+/** What npm has fetched before, for the project itself, it need not ask for again. */
+const surroundingsOf = ({ PATH, HOME }: NodeJS.ProcessEnv) => ({
+  PATH,
+  HOME,
+  npm_config_prefer_offline: 'true',
+})
 
 function copy(words: string[], { root, workdir }: BuiltImage, { context, kept, stages }: Surroundings): void {
   const [, stage] = /^--from=(.*)$/.exec(words[0]!) ?? []
