@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, test } from '@jest/globals'
 import { parse as parseEnvFile } from 'dotenv'
 import { run } from '../../src/cluster/command'
+import { parseDuration } from '../../src/core/duration'
+import { ENDS_WITHIN } from '../../src/workers/roles'
 import { loadConfig } from '../../src/config'
 import { findDockerCompose, type ComposeProgram } from './docker-compose-program'
 import { readComposeFile, ROOT, type Service } from './compose-file'
@@ -106,9 +108,10 @@ describe('the services together', () => {
   })
 
   it('give a worker the time that its draining may take', () => {
-    // The pollers' worker is given 30 s, and after it the workflows' 30 s (src/workers/worker.ts).
-    expect(text('src', 'workers', 'worker.ts').match(/shutdownForceTime: '30s'/g)).toHaveLength(2)
-    expect(parseInt(services.worker!.stop_grace_period!, 10)).toBeGreaterThan(60)
+    // First the pollers' worker, and after it the workflows'.
+    expect(parseDuration(services.worker!.stop_grace_period!)).toBeGreaterThan(
+      2 * parseDuration(ENDS_WITHIN)!,
+    )
   })
 
   it('keep the data of Postgres 18 where its image has it', () => {
@@ -125,7 +128,7 @@ describe('docker/defaults.env', () => {
     const known = Object.keys(parseEnvFile(example))
     for (const name of Object.keys(defaults)) expect(known).toContain(name)
     expect(loadConfig(defaults)).toMatchObject({
-      brokers: ['kafka:19092'],
+      kafka: { brokers: ['kafka:19092'] },
       postgres: { host: 'postgres', port: 5432, user: 'postgres', database: 'web_traffic' },
     })
   })

@@ -112,7 +112,7 @@ describe('docker/kafka/create-topic.sh', () => {
         [
           ['ok', expect.stringContaining('A broker answers')],
           ['ok', `"${topic}" has 4 partitions.`],
-          ['ok', 'Kafka keeps records for 168h.'],
+          ['ok', 'Kafka keeps records for 7d.'],
           ['ok', `"${topic}" is not compacted.`],
           ['ok', expect.stringContaining("Records bear the broker's time")],
         ],
