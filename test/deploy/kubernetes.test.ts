@@ -124,11 +124,14 @@ test('selectors select what they are for, and nothing else', () => {
     expect(selected(spec.podSelector!.matchLabels)).toHaveLength(templates.length)
 })
 
-test('every worker is asked at the port at which it answers', () => {
-  const { port } = loadConfig(environment).health!
+test('every worker is asked, and its metrics scraped, at the ports at which it answers', () => {
+  const { health, metrics } = loadConfig(environment)
   for (const { spec } of ofKind('Deployment'))
     for (const { ports, startupProbe, livenessProbe, readinessProbe } of spec.template!.spec.containers) {
-      expect(ports).toEqual([{ name: 'health', containerPort: port }])
+      expect(ports).toEqual([
+        { name: 'health', containerPort: health!.port },
+        { name: 'metrics', containerPort: metrics!.port },
+      ])
       const asked = [startupProbe, livenessProbe, readinessProbe].map(probe => probe!.httpGet)
       expect(asked).toEqual(['/livez', '/livez', '/readyz'].map(path => ({ path, port: 'health' })))
     }

@@ -1,4 +1,10 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from '@jest/globals'
+import { verifyId } from '../../src/core/names'
+import { withTemporal } from '../../src/temporal'
 import type { VerifySummary } from '../../src/workflows/verify'
 import type { ReplaySummary } from '../../src/workflows/replay'
 import { byGroup, countLog, differences, fold, type CountedRow } from '../../src/oracle/reference'
@@ -11,6 +17,7 @@ afterEach(async () => pipeline.destroy())
 
 const MINUTE = 60_000
 const WINDOW = 5 * MINUTE
+const DAY = 86_400_000
 /** Start of a window that is over, as are those after it. */
 const W0 = Math.floor((Date.now() - 120 * MINUTE) / WINDOW) * WINDOW
 const name = (start: number) => new Date(start).toISOString()
@@ -139,6 +146,100 @@ test('late events are brought in once, on demand, while traffic goes on', async 
   expect((await verify()).code).toBe(0)
   const { records } = await pipeline.untilDone(sent + more)
   expect(records).toBe(sent + more)
+}, 300_000)
+
+/** The database that comes with the project, with one country taken for another. */
+function wrongDatabase(folder: string): string {
+  const right = readFileSync(
+    require.resolve('@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb'),
+  )
+  const wrong = Buffer.from(right)
+  // A text of two bytes in the data section, which sixteen zeros part from the tree (MaxMind DB file format 2.0).
+  const data = right.indexOf(Buffer.alloc(16))
+  for (let at = right.indexOf('BUS', data); at >= 0; at = right.indexOf('BUS', at + 1))
+    wrong.write('XX', at + 1)
+  const file = join(folder, 'wrong.mmdb')
+  writeFileSync(file, wrong)
+  return file
+}
+
+test('after a country database that was wrong the hits of each window are placed anew', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'web-traffic-wrong-database-'))
+  try {
+    const GEO_DATABASE = wrongDatabase(folder)
+    pipeline = new TestPipeline()
+    await pipeline.command('migrate')
+    await pipeline.createTopic(2)
+    await pipeline.command('start')
+    const misled = pipeline.startWorker('all', { GEO_DATABASE })
+    const sent = await pipeline.send(traffic())
+    await pipeline.untilAccounted(sent)
+    const countries = async () =>
+      (
+        await pipeline.query<{ country: string }>(
+          'select distinct country from aggregated_web_traffic_by_country order by 1',
+        )
+      ).map(({ country }) => country)
+    expect(await countries()).toEqual(['NL', 'XX'])
+
+    await pipeline.stopWorker(misled)
+    pipeline.startWorker()
+    const windows = (await revisions()).length
+    const { found, code } = await verify()
+    expect({ code, wrong: found.wrong, right: found.right }).toEqual({ code: 1, wrong: windows, right: 0 })
+    const tables = found.windows.flatMap(({ differences }) => differences.map(({ table }) => table))
+    expect(new Set(tables)).toEqual(new Set(['aggregated_web_traffic_by_country']))
+    expect(await replay('--all')).toMatchObject({ code: 0, found: { replayed: windows, unchanged: 0 } })
+    expect(await countries()).toEqual(['NL', 'US'])
+    const { hits } = await reference()
+    const rows = await pipeline.db.selectFrom('aggregated_web_traffic_by_country').selectAll().execute()
+    expect(differences(byGroup(rows), hits)).toEqual([])
+    expect(await replay('--all')).toMatchObject({ code: 0, found: { replayed: 0, unchanged: windows } })
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}, 300_000)
+
+test('a day is verified by a schedule, which can be taken away', async () => {
+  const yesterday = Math.floor(Date.now() / DAY) * DAY - DAY
+  await start()
+  const sent = await pipeline.send([
+    event(0, yesterday - WINDOW),
+    event(1, yesterday - WINDOW),
+    ...Array.from({ length: 60 }, (_, i) => event(i % 2, yesterday + i * MINUTE)),
+    event(0, yesterday + DAY),
+    event(1, yesterday + DAY),
+  ])
+  await pipeline.untilAccounted(sent)
+  expect(await pipeline.command('verify', '--schedule')).toContain('02:00 UTC')
+  expect(await pipeline.command('verify', '--schedule')).toContain('02:00 UTC')
+  const { group } = pipeline.config.settings
+  const nightly = () =>
+    withTemporal(async client => {
+      const schedule = client.schedule.getHandle(verifyId(group, 'daily'))
+      const { spec, info } = await schedule.describe()
+      expect(spec.calendars).toMatchObject([{ hour: [{ start: 2, end: 2 }], minute: [{ start: 0, end: 0 }] }])
+      const before = info.recentActions.length
+      await schedule.trigger()
+      for (;;) {
+        const { recentActions } = (await schedule.describe()).info
+        const { workflow } = recentActions.at(-1)?.action ?? {}
+        if (recentActions.length > before && workflow)
+          return client.workflow.getHandle(workflow.workflowId).result() as Promise<VerifySummary>
+        await sleep(100)
+      }
+    })
+  // The day before only: neither the window before it nor the one after.
+  expect(await nightly()).toMatchObject({ right: 12, wrong: 0, missing: [] })
+  await pipeline.db
+    .deleteFrom('aggregated_web_traffic')
+    .where('window_start', '=', new Date(yesterday + WINDOW))
+    .execute()
+  await expect(nightly()).rejects.toMatchObject({
+    cause: { type: 'Differences', message: expect.stringContaining('11 windows are right, 1 are not.') },
+  })
+  await pipeline.command('verify', '--unschedule')
+  expect((await pipeline.attempt('verify', '--unschedule')).code).toBe(1)
 }, 300_000)
 
 test('what came after its window had closed is no hit for a replay either', async () => {
