@@ -9,6 +9,7 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing'
 import { Worker } from '@temporalio/worker'
 import { afterAll, beforeAll, test } from '@jest/globals'
 import { TemporalPort } from '../../src/activities/pipeline-port'
+import type { Activities } from '../../src/activities/types'
 import type { Delta } from '../../src/core/messages'
 import { ingestId, pieceId, pollerId, pollerTaskQueue, windowId } from '../../src/core/names'
 import type { PipelineSettings } from '../../src/core/settings'
@@ -40,6 +41,24 @@ const sinks = new Map<string, MemorySink>()
 const W0 = windowStart(Date.UTC(2026, 0, 1, 12), 5 * MINUTE)
 const never = new AbortController().signal
 
+/** Those that read and mend results: two windows, one of which is wrong. */
+const tableActivities: Omit<
+  Activities,
+  keyof ReturnType<typeof sinkActivities> | 'pollKafka' | 'recordExceptions'
+> = {
+  selectWindows: ({ from = 0 }) => Promise.resolve(from <= W0 ? [W0, W0 + 5 * MINUTE] : []),
+  replayWindows: ({ starts: [start = 0] }) =>
+    Promise.resolve({
+      unchanged: 1,
+      replayed: [{ start, revision: 2, hits: 3, hitsBefore: 2, broughtIn: 0 }],
+      gone: [],
+    }),
+  verifyWindows: () => Promise.resolve({ right: 2, wrong: [], gone: [] }),
+  findMissing: () => Promise.resolve([]),
+  recoverWrites: () => Promise.resolve({ windows: 1, there: 1, ranges: 0, lateHits: 0, contradictory: [] }),
+  maintainTables: () => Promise.resolve({ sealed: { hour: 1, day: 0, month: 0 }, months: [], lateHits: 0 }),
+}
+
 let environment: TestWorkflowEnvironment
 let client: Client
 let workers: Worker[]
@@ -63,7 +82,11 @@ beforeAll(async () => {
       connection,
       taskQueue,
       workflowBundle: await bundleWorkflows(),
-      activities: { ...sinkActivities(sinks), recordExceptions: () => Promise.resolve(1) },
+      activities: {
+        ...sinkActivities(sinks),
+        ...tableActivities,
+        recordExceptions: () => Promise.resolve(1),
+      },
     }),
     await Worker.create({
       connection,
@@ -220,3 +243,19 @@ test('ingest and poller: started, claimed, flushed, windows closed, continued as
   await keep('poller', client.workflow.getHandle(pollerId(settings.group, 1)))
   await latest(handle).terminate()
 }, 180_000)
+
+test('replay, verify, recover and maintain', async () => {
+  const { settings } = newPipeline()
+  const inputs = {
+    replay: { settings, selection: {}, includeLate: false },
+    verify: { settings, selection: {} },
+    recover: { settings, since: W0 },
+    maintain: { settings, retention: null },
+  }
+  for (const [type, input] of Object.entries(inputs)) {
+    const workflowId = `${settings.group}/${type}/recorded`
+    const handle = await client.workflow.start(type, { workflowId, taskQueue, args: [input] })
+    await handle.result()
+    await keep(type, handle)
+  }
+})

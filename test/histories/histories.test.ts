@@ -25,7 +25,17 @@ describe('what runs of a release did is what these workflows would do', () => {
   test('every workflow has a recorded history', () => {
     const types = names.map(name => historyOf(name).events?.[0]?.workflowExecutionStartedEventAttributes)
     expect(new Set(types.map(started => started?.workflowType?.name))).toEqual(
-      new Set(['exceptions', 'ingest', 'piece', 'poller', 'window']),
+      new Set([
+        'exceptions',
+        'ingest',
+        'maintain',
+        'piece',
+        'poller',
+        'recover',
+        'replay',
+        'verify',
+        'window',
+      ]),
     )
   })
 
