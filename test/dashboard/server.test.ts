@@ -124,7 +124,7 @@ test.each(['/', '/main.js', '/main.css', '/favicon.svg', '/api/timeline', '/noth
 test('an answer that takes too long is given up, in a sentence; what does not need it is answered meanwhile', async () => {
   const keeper = await database.pool.connect()
   try {
-    await keeper.query('begin; lock table aggregated_web_traffic_by_country in access exclusive mode')
+    await keeper.query('begin; lock table aggregated_web_traffic in access exclusive mode')
     const start = new Date(T0)
     await database.rows(`insert into window_results values ($1, $2, 'closed', 1, 1, 1, now(), '[]')`, [
       start,
