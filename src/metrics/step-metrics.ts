@@ -64,7 +64,7 @@ export class StepMetrics {
     this.late.add(0, { cause: 'closed' })
     const unheard = counter('unheard_signals', 'Signals to windows and pollers that had ended, by signal')
     for (const signal of ['publish', 'close', 'drain']) unheard.add(0, { signal })
-    for (const of of ['delta', 'exceptions']) this.repeats.add(0, { of })
+    for (const what of ['delta', 'exceptions']) this.repeats.add(0, { of: what })
     for (const outcome of ['written', 'unchanged']) this.writes.add(0, { outcome })
     for (const outcome of ['right', 'wrong', 'gone']) this.verified.add(0, { outcome })
     for (const outcome of ['replayed', 'unchanged', 'gone']) this.replayed.add(0, { outcome })
