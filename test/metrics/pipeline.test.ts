@@ -124,6 +124,8 @@ test('what became of records adds up to what was sent, and to what is in Postgre
 test('every worker says the same of the whole pipeline', async () => {
   const log = await pipeline.withAdmin(admin => admin.fetchTopicOffsets(pipeline.config.settings.topic))
   await until(async () => (await each('ledger_records')).every(records => records === 124))
+  // Windows are told to close after their records are done: by what a worker asked in between they are still open.
+  await until(async () => (await each('closed_windows')).every(windows => windows === 2))
   for (const { partition, high } of log)
     for (const name of ['partition_end', 'partition_position'])
       expect(await each(name, { partition: String(partition) })).toEqual([Number(high), Number(high)])
