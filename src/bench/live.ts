@@ -9,6 +9,7 @@ import { produce } from '../traffic/produce'
 import { liveSource } from '../traffic/source'
 import { ensureTopic } from '../traffic/topic'
 import { withPipeline } from './pipeline'
+import { quantileOf } from './quantile'
 
 const SETTINGS = { WATERMARK_DELAY: '2s', IDLE_TIMEOUT: '2s' }
 /** Milliseconds by which events are out of order: within the watermark delay. */
@@ -112,8 +113,7 @@ async function watch(db: Db, { settings }: Config, windows: number, signal: Abor
 }
 
 function summary(latencies: number[]): Live['latency'] {
-  const sorted = [...latencies].sort((a, b) => a - b)
-  const at = (share: number) => sorted[Math.ceil(share * sorted.length) - 1] ?? NaN
+  const at = quantileOf(latencies)
   return { median: at(0.5), p99: at(0.99), worst: at(1) }
 }
 

@@ -10,6 +10,7 @@ import { createDatabase, migrate } from '../postgres/migrate'
 import { migrations } from '../postgres/migrations'
 import type { Database } from '../postgres/schema'
 import { Random } from '../traffic/random'
+import { quantileOf } from './quantile'
 import { fillYear, FIRST, HOSTS, hostName, WINDOWS } from './year'
 
 const MINUTE = 60_000
@@ -148,8 +149,7 @@ async function answer(
     took.push(performance.now() - begun)
     if (n === 0) touched = (await partitionsOf(db, [...asked])).size
   }
-  took.sort((a, b) => a - b)
-  const at = (share: number) => took[Math.min(Math.ceil(share * times), times) - 1]!
+  const at = quantileOf(took)
   return {
     median: at(0.5),
     p95: at(0.95),

@@ -1,5 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Kafka, KafkaJSProtocolError, logLevel, type Admin, type LogEntry } from 'kafkajs'
+import {
+  Kafka,
+  KafkaJSProtocolError,
+  logLevel,
+  Partitioners,
+  type Admin,
+  type LogEntry,
+  type Producer,
+} from 'kafkajs'
 import { UserError } from '../cli/errors'
 import { logger } from '../log'
 import { kafkajsConnection, type KafkaConnection } from './connection'
@@ -28,6 +36,21 @@ export function kafkaClient(connection: KafkaConnection, clientId: string): Kafk
     retry: { initialRetryTime: 200, maxRetryTime: 2_000, retries: 5 },
     logCreator,
   })
+}
+
+/**
+ * A connected producer. Where one partition of a request is refused kafkajs repeats the request whole, so that the broker
+ * has to know repeats.
+ */
+export async function connectProducer(kafka: Kafka): Promise<Producer> {
+  const producer = kafka.producer({
+    createPartitioner: Partitioners.DefaultPartitioner,
+    allowAutoTopicCreation: false,
+    idempotent: true,
+    maxInFlightRequests: 1,
+  })
+  await producer.connect()
+  return producer
 }
 
 /** Runs `use` with a connected admin client; why no broker lets it in is said in one line. */

@@ -1,4 +1,4 @@
-import { kafkaClient } from './client'
+import { connectProducer, kafkaClient } from './client'
 import type { KafkaConnection } from './connection'
 
 export interface Republishable {
@@ -22,12 +22,7 @@ export async function republishRecords(
   records: Republishable[],
   onSent: (sent: Republishable[]) => Promise<void>,
 ): Promise<void> {
-  // Where one partition of a request is refused kafkajs repeats it whole: the broker has to know repeats.
-  const producer = kafkaClient(kafka, 'web-traffic-republish').producer({
-    idempotent: true,
-    maxInFlightRequests: 1,
-  })
-  await producer.connect()
+  const producer = await connectProducer(kafkaClient(kafka, 'web-traffic-republish'))
   try {
     for (let i = 0; i < records.length; i += BATCH) {
       const batch = records.slice(i, i + BATCH)

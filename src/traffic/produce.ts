@@ -1,4 +1,5 @@
-import { type Kafka, Partitioners, type Producer } from 'kafkajs'
+import type { Kafka, Producer } from 'kafkajs'
+import { connectProducer } from '../kafka/client'
 import { explainKafkaFailure } from './kafka-failure'
 import { PartitionLane } from './partition-lane'
 import { type TopicState, ensureTopic } from './topic'
@@ -76,17 +77,6 @@ export async function produce(options: ProduceOptions): Promise<ProduceResult> {
   } catch (error) {
     throw explainKafkaFailure(error, totals.sent)
   }
-}
-
-async function connectProducer(kafka: Kafka): Promise<Producer> {
-  const producer = kafka.producer({
-    createPartitioner: Partitioners.DefaultPartitioner,
-    allowAutoTopicCreation: false,
-    idempotent: true,
-    maxInFlightRequests: 1,
-  })
-  await producer.connect()
-  return producer
 }
 
 /** Reads until the source ends, a lane fails or the caller stops it, then waits for every lane to come to rest. */
