@@ -315,6 +315,7 @@ export class Poller {
     const request = this.state.plan(this.partitionCount, idle)
     this.releaseCutWaiters()
     if (!request) return
+    for (const part of request.partitions) part.end = this.activity.get(part.partition)?.high
     // 1. Announced: from here on the ledger knows the ranges and their windows, and none of them can close.
     const answer = await this.pipeline.flush(request)
     const announced = Date.now()

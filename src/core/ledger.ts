@@ -20,6 +20,8 @@ interface PartitionEntry {
   idleAt: number | null
   poller: number
   totals: RangeTotals
+  /** The partition's end in Kafka, as its poller last said. */
+  end?: number
 }
 
 /** The whole ledger as plain data: what continue-as-new carries over. */
@@ -117,7 +119,7 @@ export class Ledger {
     return { refused, pollers }
   }
 
-  private take({ partition, epoch, done, announce, idle }: PartitionFlush): boolean {
+  private take({ partition, epoch, done, announce, idle, end }: PartitionFlush): boolean {
     const entry = this.state.partitions[partition]
     if (entry?.epoch !== epoch) return false
     const position = done ? done.to : entry.position
@@ -136,6 +138,7 @@ export class Ledger {
     }
     if (idle && entry.announcedTo === null && idle.position === entry.position)
       entry.idleAt = Math.max(entry.idleAt ?? 0, idle.at)
+    if (end !== undefined) entry.end = end
     return true
   }
 

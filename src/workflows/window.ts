@@ -131,7 +131,10 @@ class WindowRun {
       await condition(() => mayClose() || mayPublish() || this.mustCorrect || this.full)
       if (mayClose()) break
       if (this.full) await this.continue(true)
-      if (this.revision > 0) await condition(mayClose, CORRECTION_INTERVAL)
+      if (this.revision > 0)
+        await condition(mayClose, CORRECTION_INTERVAL, {
+          summary: `corrections of ${this.name} are gathered`,
+        })
       if (mayClose()) break
       await this.write('published')
       this.enter('published')
@@ -300,14 +303,14 @@ class WindowRun {
   private progress(): WindowProgress {
     const { state, revision, lateHits } = this
     const { hits, unlocated, groups, deltas, repeats, pieces } = this.window
-    return { state, hits, unlocated, groups, deltas, repeats, pieces, revision, lateHits }
+    const { stuck } = this.visibility
+    return { state, hits, unlocated, groups, deltas, repeats, pieces, revision, lateHits, stuck }
   }
 
   private describe(): string {
     const { settings, start } = this.input
     const { name, told, outcome } = this
     const { overlaps, applied } = this.window
-    const { stuck } = this.visibility
     const counts = this.window.columns()
     return describeWindow({
       settings,
@@ -315,7 +318,6 @@ class WindowRun {
       name,
       told,
       outcome,
-      stuck,
       overlaps,
       applied,
       counts,
