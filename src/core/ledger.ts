@@ -181,17 +181,24 @@ export class Ledger {
     return this.publishableFrom(start) + this.rules.allowedLateness
   }
 
-  /** Takes the windows that may close out of the open ones, and those that may publish, each once. */
-  takeDue(): DueWindows {
+  /**
+   * Takes the windows that may close out of the open ones, and those that may publish, each once.
+   *
+   * @param atMost of each kind; the oldest come first
+   */
+  takeDue(atMost = Infinity): DueWindows {
     const { frontier } = this
     const open = [...this.open].sort((a, b) => a - b)
-    const close = open.filter(start => this.closableFrom(start) <= frontier)
+    const close = open.filter(start => this.closableFrom(start) <= frontier).slice(0, atMost)
     for (const start of close) {
       this.open.delete(start)
       this.published.delete(start)
     }
     this.state.closed += close.length
-    const publish = open.filter(start => this.mayPublish(start, frontier))
+    // One whose turn to close comes next is not published before.
+    const publish = open
+      .filter(start => this.closableFrom(start) > frontier && this.mayPublish(start, frontier))
+      .slice(0, atMost)
     for (const start of publish) this.published.add(start)
     return { publish, close }
   }
