@@ -48,7 +48,7 @@ export class WindowVisibility {
    * @param givenUp when nobody waits any more: then it is undefined
    */
   async watched<T>(step: string, run: () => Promise<T>): Promise<T>
-  async watched<T>(step: string, run: () => Promise<T>, until: Bounds): Promise<T | undefined>
+  async watched<T>(step: string, run: () => Promise<T>, until: Partial<Bounds>): Promise<T | undefined>
   async watched<T>(
     step: string,
     run: () => Promise<T>,
