@@ -87,7 +87,7 @@ test('what was rejected is sent again once, mended by a command, and counted', a
   expect(await pipeline.attempt('rejected', ...tooLarge)).toMatchObject({
     code: 1,
     stdout: '',
-    stderr: expect.stringMatching(/^error: Kafka failed after 0 records were acknowledged: .*larger.*\n$/),
+    stderr: expect.stringMatching(/^Kafka failed after 0 records were acknowledged: .*larger.*\n$/),
   })
 
   const mend = [
