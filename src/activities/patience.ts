@@ -11,29 +11,93 @@ const HOPELESS = new Set([
 
 const FIRST_WAIT = 50
 const LONGEST_WAIT = 3_000
+/** Until then a server that restarts is back. */
+const NOTICED_AFTER = 10_000
+const SAID_EVERY = 60_000
 /** Far longer than an update takes, where all is well. */
 const FIRST_WAKE = 2_000
+
+/** A call that is repeated. */
+export interface Wait {
+  /** Epoch ms. */
+  since: number
+  /** What the last try failed with. */
+  reason: string
+}
+
+/** The calls that are being repeated, and a line about those that are for long. */
+export class Waits {
+  private readonly all = new Set<Wait>()
+  private said = 0
+
+  constructor(
+    private readonly warn: (wait: Wait) => void,
+    private readonly noticedAfter = NOTICED_AFTER,
+  ) {}
+
+  failed(wait: Wait): void {
+    this.all.add(wait)
+    if (!this.isLong(wait) || Date.now() - this.said < SAID_EVERY) return
+    this.said = Date.now()
+    this.warn(wait)
+  }
+
+  ended(wait: Wait): void {
+    this.all.delete(wait)
+  }
+
+  /** One that has not been answered for long. */
+  get long(): Wait | undefined {
+    return [...this.all].find(wait => this.isLong(wait))
+  }
+
+  private isLong({ since }: Wait): boolean {
+    return Date.now() - since >= this.noticedAfter
+  }
+}
 
 /**
  * Repeats a call to Temporal until it succeeds, however long Temporal is away; what it is called with must be
  * safe to repeat. Ends early only when it cannot succeed, or when `signal` aborts.
  */
-export async function untilAnswered<T>(call: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
-    signal.throwIfAborted()
-    try {
-      return await call()
-    } catch (error) {
-      if (isHopeless(error)) throw error
-      await sleep(wait, undefined, { signal })
+export async function untilAnswered<T>(
+  call: () => Promise<T>,
+  signal: AbortSignal,
+  waits?: Waits,
+): Promise<T> {
+  const repeated: Wait = { since: Date.now(), reason: '' }
+  try {
+    for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
+      signal.throwIfAborted()
+      try {
+        return await call()
+      } catch (error) {
+        if (isHopeless(error)) throw error
+        repeated.reason = reasonOf(error)
+        waits?.failed(repeated)
+        await sleep(wait, undefined, { signal })
+      }
     }
+  } finally {
+    waits?.ended(repeated)
   }
+}
+
+/** What the server says, which the client's own message does not. */
+function reasonOf(error: unknown): string {
+  const cause = causeOf(error)
+  if (isGrpcServiceError(cause)) return cause.details || cause.message
+  return cause instanceof Error ? cause.message : String(cause)
+}
+
+function causeOf(error: unknown): unknown {
+  return error instanceof Error && isGrpcServiceError(error.cause) ? error.cause : error
 }
 
 function isHopeless(error: unknown): boolean {
   if (error instanceof WorkflowUpdateFailedError || error instanceof WorkflowNotFoundError) return true
   if (error instanceof ApplicationFailure || error instanceof TypeError) return true
-  const cause = error instanceof Error && isGrpcServiceError(error.cause) ? error.cause : error
+  const cause = causeOf(error)
   return isGrpcServiceError(cause) && HOPELESS.has(cause.code)
 }
 
@@ -50,12 +114,13 @@ export async function updateUntilAnswered<Ret, Arg>(
   update: UpdateDefinition<Ret, [Arg]>,
   arg: Arg,
   signal: AbortSignal,
+  waits?: Waits,
 ): Promise<Ret> {
   const updateId = randomUUID()
   const answered = new AbortController()
   void keepWaking(handle, answered.signal)
   try {
-    return await untilAnswered(() => handle.executeUpdate(update, { args: [arg], updateId }), signal)
+    return await untilAnswered(() => handle.executeUpdate(update, { args: [arg], updateId }), signal, waits)
   } finally {
     answered.abort()
   }

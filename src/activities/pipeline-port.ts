@@ -17,7 +17,7 @@ import { describeExceptions, type exceptions } from '../workflows/exceptions'
 import * as messages from '../workflows/messages'
 import { pipelineAttributes, windowAttributes, windowMemo } from '../workflows/search-attributes'
 import type { window } from '../workflows/window'
-import { untilAnswered, updateUntilAnswered } from './patience'
+import { untilAnswered, updateUntilAnswered, type Waits } from './patience'
 import type { PollInput } from './types'
 
 /** How a poller reaches the ledger and the windows. Everything here is repeated until it is answered. */
@@ -41,20 +41,21 @@ export class TemporalPort implements PipelinePort {
     private readonly client: Client,
     private readonly input: PollInput,
     private readonly signal: AbortSignal,
+    private readonly waits?: Waits,
   ) {
     this.ingest = client.workflow.getHandle(ingestId(input.settings.group))
   }
 
   claim(request: ClaimRequest): Promise<ClaimAnswer> {
-    return updateUntilAnswered(this.ingest, messages.claim, request, this.signal)
+    return updateUntilAnswered(this.ingest, messages.claim, request, this.signal, this.waits)
   }
 
   flush(request: FlushRequest): Promise<FlushAnswer> {
-    return updateUntilAnswered(this.ingest, messages.flush, request, this.signal)
+    return updateUntilAnswered(this.ingest, messages.flush, request, this.signal, this.waits)
   }
 
   awaited(partitions: number[], now: number): Promise<number[]> {
-    return untilAnswered(() => this.ingest.query(messages.awaited, partitions, now), this.signal)
+    return untilAnswered(() => this.ingest.query(messages.awaited, partitions, now), this.signal, this.waits)
   }
 
   async send({ deltas, exceptions }: Outgoing): Promise<void> {
@@ -72,7 +73,7 @@ export class TemporalPort implements PipelinePort {
             batch.map(({ delta }) => delta),
           ),
         )
-    await eachAtMost(CALLS_AT_ONCE, calls, call => untilAnswered(call, this.signal))
+    await eachAtMost(CALLS_AT_ONCE, calls, call => untilAnswered(call, this.signal, this.waits))
   }
 
   private async signalWindow(start: number, deltas: Delta[]): Promise<void> {

@@ -5,7 +5,9 @@ import { GroupReader } from '../kafka/group-reader'
 import { LookupFailure, type Lookup } from '../geo/lookup'
 import { logger as root } from '../log'
 import type { PollerMetrics } from '../metrics/poller-metrics'
+import { formatInstant } from '../core/tumbling-window'
 import { readingInSight } from './in-sight'
+import { Waits } from './patience'
 import { TemporalPort } from './pipeline-port'
 import { Poller, type PollerProgress } from './poller'
 import type { PollInput, PollResult } from './types'
@@ -24,7 +26,10 @@ export async function pollKafka(
   const { settings } = input
   const logger = root.child({ poller: input.poller })
   const given = new AbortController()
-  const pipeline = new TemporalPort(context.client, input, given.signal)
+  const waits = new Waits(({ since, reason }) =>
+    logger.warn({ reason }, `Temporal has not answered since ${formatInstant(since)}; it is asked again`),
+  )
+  const pipeline = new TemporalPort(context.client, input, given.signal, waits)
   const rules = { ...settings, locate }
   const kafka = kafkaClient(connection, `web-traffic-poller-${input.poller}`)
   const reader: GroupReader = new GroupReader(kafka, settings.group, settings.topic, {
@@ -35,7 +40,9 @@ export async function pollKafka(
   let progress: PollerProgress | undefined
   const beat = () => {
     metrics.lookupFails(service?.trouble !== undefined)
-    context.heartbeat({ ...progress, ...(service?.trouble && { enrichment: service.trouble }) })
+    const enrichment = service?.trouble
+    const temporal = waits.long
+    context.heartbeat({ ...progress, ...(enrichment && { enrichment }), ...(temporal && { temporal }) })
   }
   const onProgress = (latest: PollerProgress) => {
     progress = latest

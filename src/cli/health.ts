@@ -1,7 +1,9 @@
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client'
 import { defaultPayloadConverter, WorkflowNotFoundError } from '@temporalio/common'
 import { tsToMs } from '@temporalio/common/lib/time'
+import type { Wait } from '../activities/patience'
 import { pollerId } from '../core/names'
+import { formatInstant } from '../core/tumbling-window'
 import type { LookupTrouble } from '../geo/lookup'
 import type { PipelineStatus } from './status'
 
@@ -74,7 +76,7 @@ function activityProblem(activity?: PendingActivity): string | undefined {
   const failure = activity?.lastFailure?.message
   const failed = failure ? `fails, at attempt ${activity?.attempt}: ${failure}` : undefined
   if (activity?.lastStartedTime) {
-    const reason = lookupTrouble(activity.heartbeatDetails)
+    const reason = heartbeatTrouble(activity.heartbeatDetails)
     if (reason) return reason
     const isFresh = Date.now() - tsToMs(activity.lastStartedTime) < RECOVERED_AFTER
     return isFresh ? failed : undefined
@@ -84,12 +86,13 @@ function activityProblem(activity?: PendingActivity): string | undefined {
   return `waits for a worker: start one with "web-traffic worker", of role pollers or all.${failed ? ` It ${failed}` : ''}`
 }
 
-/** What a poller's heartbeat says of a look-up service that does not answer. */
-function lookupTrouble(details: PendingActivity['heartbeatDetails']): string | undefined {
+/** What a poller's heartbeat says of a look-up service, or of Temporal, that does not answer. */
+function heartbeatTrouble(details: PendingActivity['heartbeatDetails']): string | undefined {
   const [payload] = details?.payloads ?? []
   if (!payload) return undefined
-  const { enrichment } =
-    defaultPayloadConverter.fromPayload<{ enrichment?: LookupTrouble } | null>(payload) ?? {}
+  const { enrichment, temporal } =
+    defaultPayloadConverter.fromPayload<{ enrichment?: LookupTrouble; temporal?: Wait } | null>(payload) ?? {}
+  if (temporal) return `waits for Temporal since ${formatInstant(temporal.since)}: ${temporal.reason}.`
   if (!enrichment) return undefined
   const { state, reason, attempt } = enrichment
   const what = state === 'retrying' ? 'waits for its countries' : 'counts events without their country'

@@ -4,16 +4,23 @@ const ISO =
 /** Below this a number counts seconds, from it on milliseconds (10¹¹ s lie in the year 5138). */
 const FIRST_MILLISECONDS = 1e11
 
-/** The last instant a JavaScript Date can hold (ECMA-262, 21.4.1.1). */
-const LAST_INSTANT = 8.64e15
+/**
+ * Windows are named by years of four digits, which is all that a Datetime in Temporal takes (RFC 3339); a year is left for
+ * the end of the last one. Microseconds that were meant as milliseconds lie far beyond.
+ */
+const LAST_INSTANT = Date.UTC(9999, 0) - 1
 
 /**
  * Epoch milliseconds of an `event_time`: ISO 8601 with an offset or `Z`, `YYYY-MM-DD HH:MM:SS[.fff]` (UTC),
- * or a number of seconds or milliseconds. Undefined for anything else, and for times before 1970.
+ * or a number of seconds or milliseconds. Undefined for anything else, and for times before 1970 or after 9998.
  */
 export function parseEventTime(value: unknown): number | undefined {
   const time =
     typeof value === 'number' ? fromNumber(value) : typeof value === 'string' ? fromText(value) : NaN
+  return within(time)
+}
+
+function within(time: number): number | undefined {
   return time >= 0 && time <= LAST_INSTANT ? time : undefined
 }
 
@@ -100,7 +107,7 @@ export class PlainTimes {
       this.midnight = instant(year, month, day, 0, 0, 0, 0)
     }
     const time = this.midnight + ((hour * 60 + minute) * 60 + second) * 1_000 + milliseconds
-    return time >= 0 ? time : undefined
+    return within(time)
   }
 }
 

@@ -2,8 +2,9 @@
  * Event time of one partition.
  *
  * The basis is the largest `min(event_time, record timestamp)` accepted so far, null before the first event; the
- * watermark is the basis minus the watermark delay. The minimum keeps a producer with a wrong clock from pushing
- * the watermark past the moment its record arrived. All times are epoch milliseconds.
+ * watermark is the basis minus the watermark delay. The minimum keeps a wrong `event_time` from pushing the watermark
+ * past its record's timestamp: the moment of arrival where the broker sets it (LogAppendTime), and else what the producer
+ * takes for now. All times are epoch milliseconds.
  */
 export type Basis = number | null
 

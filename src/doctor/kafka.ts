@@ -1,10 +1,12 @@
 import { ConfigResourceTypes, type Admin } from 'kafkajs'
 import type { Config } from '../config'
 import { formatDuration } from '../core/duration'
+import type { PipelineSettings } from '../core/settings'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import type { Check, Findings } from './finding'
 
 const DAY = 86_400_000
+const YEAR = 365 * DAY
 
 export function checkKafka({ kafka, settings, pollers }: Config): Check {
   const { topic } = settings
@@ -21,11 +23,15 @@ export function checkKafka({ kafka, settings, pollers }: Config): Check {
         `"${topic}" has ${partitions} partitions for ${pollers} pollers: the others have nothing to read. Add partitions, or lower POLLERS.`,
         `"${topic}" has ${partitions} partitions.`,
       )
-      await checkTopic(admin, topic, findings)
+      await checkTopic(admin, settings, findings)
     })
 }
 
-async function checkTopic(admin: Admin, topic: string, findings: Findings): Promise<void> {
+async function checkTopic(
+  admin: Admin,
+  { topic, windowSize, maxFuture }: PipelineSettings,
+  findings: Findings,
+): Promise<void> {
   const { resources } = await admin.describeConfigs({
     includeSynonyms: false,
     resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }],
@@ -45,9 +51,18 @@ async function checkTopic(admin: Admin, topic: string, findings: Findings): Prom
     `"${topic}" is compacted, which removes records one by one: set cleanup.policy to delete.`,
     `"${topic}" is not compacted.`,
   )
-  findings.ok(
-    entries.get('message.timestamp.type') === 'LogAppendTime'
-      ? "Records bear the broker's time: MAX_FUTURE is held against that."
-      : "Records bear their producers' time (CreateTime): MAX_FUTURE is held against that.",
+  if (entries.get('message.timestamp.type') === 'LogAppendTime') {
+    findings.ok("Records bear the broker's time: MAX_FUTURE is held against that.")
+    return
+  }
+  // A broker before 3.6 has no bound, and another's default may be the largest number there is.
+  const bound = Number(entries.get('message.timestamp.after.max.ms') ?? Infinity)
+  const ahead = bound > YEAR ? 'by any time' : `by up to ${formatDuration(bound)}`
+  findings.check(
+    bound > windowSize,
+    `Records of "${topic}" bear their producers' time (CreateTime), ahead ${ahead}: one producer with a wrong clock makes ` +
+      `everybody's events late for as long. Set message.timestamp.type=LogAppendTime, or ` +
+      `message.timestamp.after.max.ms=${maxFuture}.`,
+    `Records bear their producers' time (CreateTime), ahead ${ahead}: MAX_FUTURE is held against that.`,
   )
 }

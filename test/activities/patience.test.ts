@@ -1,8 +1,9 @@
 import { describe, expect, test } from '@jest/globals'
 import { ServiceError, WorkflowUpdateFailedError, type WorkflowHandle } from '@temporalio/client'
 import { ApplicationFailure, WorkflowNotFoundError } from '@temporalio/common'
-import { untilAnswered, updateUntilAnswered } from '../../src/activities/patience'
+import { untilAnswered, updateUntilAnswered, Waits } from '../../src/activities/patience'
 import { flush, wake } from '../../src/workflows/messages'
+import { until } from '../support/until'
 import { grpcError } from './support'
 
 const never = new AbortController().signal
@@ -109,4 +110,24 @@ test('an update that is answered at once sends no signal', async () => {
   expect(await updateUntilAnswered(handle, flush, {} as never, never)).toBe('at once')
   await new Promise(resolve => setTimeout(resolve, 2_500))
   expect(signals).toEqual([])
+})
+
+test('a call that is not answered for long is said once, and known until it is', async () => {
+  const said: string[] = []
+  const waits = new Waits(({ reason }) => said.push(reason), 300)
+  const error = wrapped(grpcError(8, 'namespace rate limit exceeded'))
+  const begun = Date.now()
+  const failing = () =>
+    Date.now() - begun < 1_000 ? Promise.reject(error) : Promise.resolve(Date.now() - begun)
+  const answer = untilAnswered(failing, never, waits)
+  await until(() => waits.long !== undefined)
+  expect(Date.now() - begun).toBeGreaterThanOrEqual(300)
+  expect(waits.long).toEqual({ since: expect.any(Number), reason: 'namespace rate limit exceeded' })
+  expect(await answer).toBeGreaterThanOrEqual(1_000)
+  expect(waits.long).toBeUndefined()
+  expect(said).toEqual(['namespace rate limit exceeded'])
+
+  const brief = answersAfter(error)
+  await untilAnswered(brief.call, never, waits)
+  expect(waits.long).toBeUndefined()
 })

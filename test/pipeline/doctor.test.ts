@@ -74,8 +74,24 @@ test('a country database older than four months is a warning, and one that is no
   expect(failed).toContainEqual(matching(/^countries: GEO_DATABASE: not-there.mmdb cannot be read/))
 })
 
+async function alterTopic(configs: Record<string, string>): Promise<void> {
+  const { topic: name } = pipeline.config.settings
+  const configEntries = Object.entries(configs).map(([name, value]) => ({ name, value }))
+  await pipeline.withAdmin(admin =>
+    admin.alterConfigs({
+      validateOnly: false,
+      resources: [{ type: ConfigResourceTypes.TOPIC, name, configEntries }],
+    }),
+  )
+}
+
 test('a pipeline that runs is well; what would hurt it later is a warning', async () => {
   await pipeline.createTopic(2)
+  // By how much a producer's clock may be ahead, a broker's default says.
+  expect((await examine()).warnings).toContainEqual(
+    matching(/^Kafka: .*\(CreateTime\), ahead by .*after\.max\.ms=60000\.$/),
+  )
+  await alterTopic({ 'message.timestamp.after.max.ms': '60000' })
   await pipeline.command('migrate')
   await pipeline.command('start')
   pipeline.startWorker()
@@ -86,6 +102,7 @@ test('a pipeline that runs is well; what would hurt it later is a warning', asyn
   expect(well.ok).toEqual(
     expect.arrayContaining([
       `Kafka: "${topic}" has 2 partitions.`,
+      containing('(CreateTime), ahead by up to 1m'),
       `Postgres: The schema belongs to "${group}".`,
       `Temporal: 1 worker polls the task queue "${group}".`,
       `Temporal: 1 worker reads Kafka or waits to, on the task queue "${group}/pollers".`,
@@ -93,22 +110,11 @@ test('a pipeline that runs is well; what would hurt it later is a warning', asyn
     ]),
   )
 
-  await pipeline.withAdmin(admin =>
-    admin.alterConfigs({
-      validateOnly: false,
-      resources: [
-        {
-          type: ConfigResourceTypes.TOPIC,
-          name: topic,
-          configEntries: [
-            { name: 'retention.ms', value: '600000' },
-            { name: 'cleanup.policy', value: 'compact,delete' },
-            { name: 'message.timestamp.type', value: 'LogAppendTime' },
-          ],
-        },
-      ],
-    }),
-  )
+  await alterTopic({
+    'retention.ms': '600000',
+    'cleanup.policy': 'compact,delete',
+    'message.timestamp.type': 'LogAppendTime',
+  })
   const later = await examine({ POLLERS: '3' })
   expect(later.warnings).toEqual([
     containing('2 partitions for 3 pollers'),
