@@ -49,7 +49,7 @@ export class Pipeline {
     const status = await this.status()
     const { group } = this.config.settings
     if (!status)
-      throw new UserError(`There is no pipeline "${group}" yet: start it with "web-traffic start".`)
+      throw new UserError(`There is no pipeline "${group}" that runs: start it with "web-traffic start".`)
     return status
   }
 
@@ -89,6 +89,13 @@ export class Pipeline {
       if (start !== undefined && !open.has(start)) closing.push(start)
     }
     return closing.sort((a, b) => a - b).slice(-limit)
+  }
+
+  /** Whether windows wait to be told to close, also by a ledger that is gone. */
+  async hasOpenWindows(): Promise<boolean> {
+    const { group } = this.config.settings
+    const query = `Pipeline = '${group}' AND WorkflowType = 'window' AND ExecutionStatus = 'Running'`
+    return (await this.client.workflow.count(query)).count > 0
   }
 
   private window(start: number): WorkflowHandle {

@@ -1,7 +1,8 @@
 import { Command, InvalidArgumentError } from 'commander'
 import { parseEventTime } from '../core/event-time'
 import { topicOffsets, withAdmin } from '../kafka/client'
-import { claimSchema, isClaimed } from '../postgres/owner'
+import { ingestId } from '../core/names'
+import { claimSchema, hasCounted, isClaimed } from '../postgres/owner'
 import { requireSearchAttributes } from '../search-attributes'
 import { temporalConfig, withTemporal } from '../temporal'
 import { loadConfig, type Config } from '../config'
@@ -107,6 +108,9 @@ export async function startPipeline(config: Config, pollers: number, from: strin
       const owner = { group: settings.group, topic: settings.topic, namespace }
       // A pipeline that exists has claimed its schema: one without an owner is another, and would get a part of it.
       if (existing && !(await isClaimed(db))) throw new UserError(otherSchema(config))
+      // A new ledger would cut ranges anew: what was counted of them already would not be recognised.
+      if (!existing && ((await pipeline.hasOpenWindows()) || (await hasCounted(db))))
+        throw new UserError(ledgerGone(config))
       await claimSchema(db, owner)
     })
     const created = await pipeline.create(pollers, startPositions)
@@ -116,6 +120,15 @@ export async function startPipeline(config: Config, pollers: number, from: strin
     await pipeline.scale(pollers)
     return `"${settings.group}" goes on from where it was, with ${count(pollers)}.`
   })
+}
+
+function ledgerGone({ settings: { group }, postgres: { database } }: Config): string {
+  return (
+    `The ledger of "${group}" is gone from Temporal (terminated, or forgotten), and with it how far the counts in ` +
+    `"${database}" go. Where it was terminated bring it back: temporal workflow reset --workflow-id ${ingestId(group)} ` +
+    '--type LastWorkflowTask --reason "it was terminated"; or start another pipeline with a KAFKA_GROUP and ' +
+    'POSTGRES_DB of its own.'
+  )
 }
 
 function otherSchema({ settings, postgres }: Config): string {

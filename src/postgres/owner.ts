@@ -25,6 +25,15 @@ export async function isClaimed(db: Db): Promise<boolean> {
   return (await db.selectFrom('pipeline').select('kafka_group').executeTakeFirst()) !== undefined
 }
 
+/** Whether anything that was counted is recorded here. */
+export async function hasCounted(db: Db): Promise<boolean> {
+  const recorded = await Promise.all([
+    db.selectFrom('window_results').select('window_start').limit(1).executeTakeFirst(),
+    db.selectFrom('exception_ranges').select('kafka_partition').limit(1).executeTakeFirst(),
+  ])
+  return recorded.some(row => row !== undefined)
+}
+
 export async function checkOwner(db: Db, { group, topic, namespace }: Owner): Promise<void> {
   const found = await db.selectFrom('pipeline').selectAll().executeTakeFirst()
   if (found?.kafka_group === group && found.topic === topic && found.namespace === namespace) return
