@@ -1,14 +1,17 @@
 import { setTimeout as sleep, setImmediate as yieldToOthers } from 'node:timers/promises'
 import type { PipelineSettings } from '../core/settings'
-import { PollerState, type IdleClaim } from '../core/poller-state'
-import type { PartitionReader, ReaderRules } from '../core/partition-reader'
+import { bytesOf, PollerState, type IdleClaim, type Outgoing } from '../core/poller-state'
+import type { PartitionReader, Range, ReaderRules } from '../core/partition-reader'
+import { sumOf } from '../core/totals'
 import { watermark } from '../core/watermark'
+import type { FlushRequest } from '../core/messages'
 import type { Fetch, Position } from '../kafka/group-reader'
 import type { PartitionOffsets } from '../kafka/client'
 import { keepingSession } from '../kafka/session'
 import type { AskedFirst } from '../geo/lookup'
 import type { Logger } from '../log'
 import type { PollerMetrics } from '../metrics/poller-metrics'
+import { traced, type Attributes, type Note } from '../tracing/tracing'
 import type { PipelinePort } from './pipeline-port'
 
 /** What the poller needs of Kafka; see {@link GroupReader}. */
@@ -314,7 +317,10 @@ export class Poller {
     this.lastFlush = Date.now()
     const request = this.state.plan(this.partitionCount, idle)
     this.releaseCutWaiters()
-    if (!request) return
+    if (request) await traced('flush', note => this.carryOut(request, note))
+  }
+
+  private async carryOut(request: FlushRequest, note: Note | undefined): Promise<void> {
     // 1. Announced: from here on the ledger knows the ranges and their windows, and none of them can close.
     const answer = await this.pipeline.flush(request)
     const announced = Date.now()
@@ -330,9 +336,20 @@ export class Poller {
     this.logger.debug({ announcing, sending, windows: outgoing.deltas.size }, 'flushed')
     const done = this.state.doneRanges
     this.metrics.flushed(outgoing, done, took)
+    note?.(this.figuresOf(outgoing, done))
     if (this.caughtUp() && done.some(range => this.passesWindowEnd(range.fromBasis, range.toBasis)))
       this.flushNow = true
     void this.commit(done.map(({ partition, to }) => ({ partition, position: to })))
+  }
+
+  private figuresOf(outgoing: Outgoing, ranges: Range[]): Attributes {
+    const figures = { windows: outgoing.deltas.size, ...sumOf(ranges), bytes: bytesOf(outgoing) }
+    return {
+      'web_traffic.pipeline': this.settings.group,
+      'web_traffic.poller': this.state.poller,
+      'web_traffic.partitions': ranges.map(({ partition }) => partition),
+      ...Object.fromEntries(Object.entries(figures).map(([name, n]) => [`web_traffic.${name}`, n])),
+    }
   }
 
   private dropRefused(refused: number[]): void {
