@@ -20,6 +20,8 @@ import { tracer, within } from './spans'
  */
 const WORKFLOW_ID = 'temporalWorkflowId'
 const RUN_ID = 'run_id'
+/** Runs whose end is known to have been told. */
+const REMEMBERED = 1_000
 
 /** Calls by which something starts, or is told something. */
 export const clientInterceptor: WorkflowClientInterceptor = {
@@ -74,10 +76,19 @@ export const activityInterceptor: ActivityInterceptorsFactory = ({ info }) => ({
 
 /** Spans of what happened in workflows, where nothing of OpenTelemetry is. */
 export function workflowSpans(ids: SpanIds): InjectedSinks<TracingSinks> {
+  const ended = new Set<string>()
+  /** A run's end is told again where the server did not take it, because one more signal had come. */
+  const isRepeat = (id: string | undefined) => {
+    if (id === undefined || ended.has(id)) return id !== undefined
+    ended.add(id)
+    for (const oldest of ended) if (ended.size > REMEMBERED) ended.delete(oldest)
+    return false
+  }
   return {
     tracing: {
       ended: {
         fn({ workflowId, runId }, { name, id, parent, links = [], start, end, failed }) {
+          if (isRepeat(id)) return
           const options = {
             attributes: { [WORKFLOW_ID]: workflowId, [RUN_ID]: runId },
             links: links.flatMap(({ signal, traceparent }) => {
