@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { anyFreePort } from '../../src/cluster/ports'
 import { TestPipeline } from '../support/pipeline'
+import { Collector } from './collector'
 
 const T0 = Math.floor(Date.now() / 2_000) * 2_000 - 60_000
 const events = (n: number) =>
@@ -70,6 +71,29 @@ describe('a collector that takes nothing', () => {
     for (const socket of sockets) socket.destroy()
     silent.close()
   }, 120_000)
+})
+
+describe('a setting that cannot be used', () => {
+  test.each([
+    [{ OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, 'No traces: OTEL_EXPORTER_OTLP_PROTOCOL is \\"grpc\\"'],
+    [
+      { OTEL_EXPORTER_OTLP_ENDPOINT: 'user:secret@collector' },
+      'No traces: OTEL_EXPORTER_OTLP_ENDPOINT is not',
+    ],
+    [{ OTEL_TRACES_SAMPLER: 'sometimes' }, 'OTEL_TRACES_SAMPLER value \\"sometimes\\" invalid'],
+  ])('%j is named in a line, and the command does what it should', async (settings, line) => {
+    const collector = new Collector()
+    pipeline = new TestPipeline()
+    const given = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: await collector.start(),
+      OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
+    }
+    const { stdout, stderr, code } = await pipeline.attemptWith({ ...given, ...settings }, 'retry')
+    await collector.stop()
+    expect({ stdout, code }).toEqual({ stdout: 'Nothing waits for Postgres.\n', code: 0 })
+    expect(stderr.trim().split('\n')).toEqual([expect.stringContaining(line)])
+    expect(stderr).not.toContain('secret')
+  })
 })
 
 describe('what is loaded of OpenTelemetry', () => {
