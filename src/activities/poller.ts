@@ -1,10 +1,10 @@
 import { setTimeout as sleep, setImmediate as yieldToOthers } from 'node:timers/promises'
+import type { FlushRequest } from '../core/messages'
 import type { PipelineSettings } from '../core/settings'
 import { bytesOf, PollerState, type IdleClaim, type Outgoing } from '../core/poller-state'
 import type { PartitionReader, Range, ReaderRules } from '../core/partition-reader'
 import { sumOf } from '../core/totals'
 import { watermark } from '../core/watermark'
-import type { FlushRequest } from '../core/messages'
 import type { Fetch, Position } from '../kafka/group-reader'
 import type { PartitionOffsets } from '../kafka/client'
 import { keepingSession } from '../kafka/session'
@@ -321,6 +321,7 @@ export class Poller {
   }
 
   private async carryOut(request: FlushRequest, note: Note | undefined): Promise<void> {
+    note?.({ 'web_traffic.pipeline': this.settings.group, 'web_traffic.poller': this.state.poller })
     // 1. Announced: from here on the ledger knows the ranges and their windows, and none of them can close.
     const answer = await this.pipeline.flush(request)
     const announced = Date.now()
@@ -336,20 +337,10 @@ export class Poller {
     this.logger.debug({ announcing, sending, windows: outgoing.deltas.size }, 'flushed')
     const done = this.state.doneRanges
     this.metrics.flushed(outgoing, done, took)
-    note?.(this.figuresOf(outgoing, done))
+    note?.(figuresOf(outgoing, done))
     if (this.caughtUp() && done.some(range => this.passesWindowEnd(range.fromBasis, range.toBasis)))
       this.flushNow = true
     void this.commit(done.map(({ partition, to }) => ({ partition, position: to })))
-  }
-
-  private figuresOf(outgoing: Outgoing, ranges: Range[]): Attributes {
-    const figures = { windows: outgoing.deltas.size, ...sumOf(ranges), bytes: bytesOf(outgoing) }
-    return {
-      'web_traffic.pipeline': this.settings.group,
-      'web_traffic.poller': this.state.poller,
-      'web_traffic.partitions': ranges.map(({ partition }) => partition),
-      ...Object.fromEntries(Object.entries(figures).map(([name, n]) => [`web_traffic.${name}`, n])),
-    }
   }
 
   private dropRefused(refused: number[]): void {
@@ -436,4 +427,12 @@ export class Poller {
     this.reported = this.recordsTaken
     this.onProgress({ partitions, records: this.recordsTaken, perSecond })
   }
+}
+
+/** What a flush's span says of the ranges that it sent. */
+function figuresOf(outgoing: Outgoing, ranges: Range[]): Attributes {
+  const partitions = ranges.map(({ partition }) => partition)
+  const windows = outgoing.deltas.size
+  const figures = { partitions, windows, ...sumOf(ranges), bytes: bytesOf(outgoing) }
+  return Object.fromEntries(Object.entries(figures).map(([name, figure]) => [`web_traffic.${name}`, figure]))
 }
