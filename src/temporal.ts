@@ -4,6 +4,7 @@ import { isNativeError } from 'node:util/types'
 import { causes, UserError } from './cli/errors'
 import { speaksTls, tlsFailure } from './tls/probe'
 import { tlsTrouble } from './tls/trouble'
+import { clientTracing } from './tracing/tracing'
 
 export type TemporalConfig = ClientConnectConfig & { namespace: string }
 
@@ -44,7 +45,7 @@ export async function withTemporal<T>(use: (client: Client) => Promise<T>): Prom
       const refused = refusal(error, config)
       throw refused === undefined ? error : new UserError(refused)
     })
-    return await use(new Client({ connection, namespace }))
+    return await use(new Client({ connection, namespace, interceptors: { workflow: clientTracing() } }))
   } finally {
     await connection.close()
   }

@@ -388,18 +388,25 @@ function variablesOfTheSchema(): Record<string, string> {
 
 describe('stream.env.example', () => {
   const TEMPORAL = { TEMPORAL_ADDRESS: 'localhost:7233', TEMPORAL_NAMESPACE: 'default', TEMPORAL_API_KEY: '' }
+  const OPEN_TELEMETRY = {
+    OTEL_EXPORTER_OTLP_ENDPOINT: '',
+    OTEL_EXPORTER_OTLP_HEADERS: '',
+    OTEL_SERVICE_NAME: 'web-traffic',
+    OTEL_TRACES_SAMPLER: 'parentbased_always_on',
+  }
   const text = readFileSync(join(ROOT, 'stream.env.example'), 'utf8')
   const example = parse(text.replace(/^# (?=[A-Z][A-Z_]*=)/gm, ''))
 
-  test('has every variable of the schema, and no other but those of Temporal', () => {
+  test('has every variable of the schema, and no other but those of Temporal and OpenTelemetry', () => {
     const names = Object.keys(variablesOfTheSchema())
     expect(names.length).toBeGreaterThan(15)
-    expect(Object.keys(example).sort()).toEqual([...names, ...Object.keys(TEMPORAL)].sort())
+    const others = Object.keys({ ...TEMPORAL, ...OPEN_TELEMETRY })
+    expect(Object.keys(example).sort()).toEqual([...names, ...others].sort())
   })
 
   test('with every line uncommented is the defaults', () => {
     expect(loadConfig(example)).toEqual(DEFAULTS)
-    expect(example).toMatchObject(TEMPORAL)
+    expect(example).toMatchObject({ ...TEMPORAL, ...OPEN_TELEMETRY })
   })
 
   test('as it is sets nothing', () => {

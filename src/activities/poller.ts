@@ -1,7 +1,9 @@
 import { setTimeout as sleep, setImmediate as yieldToOthers } from 'node:timers/promises'
+import type { FlushRequest } from '../core/messages'
 import type { PipelineSettings } from '../core/settings'
-import { PollerState, type IdleClaim } from '../core/poller-state'
-import type { PartitionReader, ReaderRules } from '../core/partition-reader'
+import { bytesOf, PollerState, type IdleClaim, type Outgoing } from '../core/poller-state'
+import type { PartitionReader, Range, ReaderRules } from '../core/partition-reader'
+import { sumOf } from '../core/totals'
 import { watermark } from '../core/watermark'
 import type { Fetch, Position } from '../kafka/group-reader'
 import type { PartitionOffsets } from '../kafka/client'
@@ -9,6 +11,7 @@ import { keepingSession } from '../kafka/session'
 import type { AskedFirst } from '../geo/lookup'
 import type { Logger } from '../log'
 import type { PollerMetrics } from '../metrics/poller-metrics'
+import { traced, type Attributes, type Note } from '../tracing/tracing'
 import type { PipelinePort } from './pipeline-port'
 
 /** What the poller needs of Kafka; see {@link GroupReader}. */
@@ -328,6 +331,11 @@ export class Poller {
     this.releaseCutWaiters()
     if (!request) return
     for (const part of request.partitions) part.end = this.activity.get(part.partition)?.high
+    await traced('flush', note => this.carryOut(request, note))
+  }
+
+  private async carryOut(request: FlushRequest, note: Note | undefined): Promise<void> {
+    note?.({ 'web_traffic.pipeline': this.settings.group, 'web_traffic.poller': this.state.poller })
     // 1. Announced: from here on the ledger knows the ranges and their windows, and none of them can close.
     const answer = await this.pipeline.flush(request)
     const announced = Date.now()
@@ -343,6 +351,7 @@ export class Poller {
     this.logger.debug({ announcing, sending, windows: outgoing.deltas.size }, 'flushed')
     const done = this.state.doneRanges
     this.metrics.flushed(outgoing, done, took)
+    note?.(figuresOf(outgoing, done))
     if (this.caughtUp() && done.some(range => this.passesWindowEnd(range.fromBasis, range.toBasis)))
       this.flushNow = true
     void this.commit(done.map(({ partition, to }) => ({ partition, position: to })))
@@ -432,4 +441,12 @@ export class Poller {
     this.reported = this.recordsTaken
     this.onProgress({ partitions, records: this.recordsTaken, perSecond })
   }
+}
+
+/** What a flush's span says of the ranges that it sent. */
+function figuresOf(outgoing: Outgoing, ranges: Range[]): Attributes {
+  const partitions = ranges.map(({ partition }) => partition)
+  const windows = outgoing.deltas.size
+  const figures = { partitions, windows, ...sumOf(ranges), bytes: bytesOf(outgoing) }
+  return Object.fromEntries(Object.entries(figures).map(([name, figure]) => [`web_traffic.${name}`, figure]))
 }

@@ -16,6 +16,7 @@ import { replayCommand } from './replay'
 import { retryCommand } from './retry'
 import { pauseCommand, resumeCommand, scaleCommand, startCommand, stopCommand } from './start'
 import { statusCommand } from './status'
+import { beginTracing, endTracing, traced } from '../tracing/tracing'
 import { verifyCommand } from './verify'
 import { windowsCommand } from './windows'
 import { workerCommand } from './worker'
@@ -57,9 +58,36 @@ for (const command of [
 ])
   program.addCommand(command)
 
-program.parseAsync().catch((error: unknown) => {
+/** Of these each run is a trace, of all that it causes; a worker traces what it does. */
+const TRACED = new Set([
+  'start',
+  'stop',
+  'pause',
+  'resume',
+  'scale',
+  'verify',
+  'replay',
+  'recover',
+  'retry',
+  'maintain',
+])
+
+async function main(command = process.argv[2] ?? ''): Promise<void> {
+  if (!TRACED.has(command) && command !== 'worker') {
+    await program.parseAsync()
+    return
+  }
+  await beginTracing()
+  if (TRACED.has(command)) await traced(`web-traffic ${command}`, () => program.parseAsync())
+  else await program.parseAsync()
+  // What still tries to deliver spans is not waited for.
+  if (!(await endTracing())) process.exit()
+}
+
+main().catch(async (error: unknown) => {
   // What a person can mend is one line; anything else is a defect and shows where it came from.
   console.error(error instanceof UserError ? error.message : error)
+  await endTracing()
   // At once: an activity that was given up on may still be trying.
   process.exit(1)
 })

@@ -6,6 +6,7 @@ import type {
   PartitionFlush,
   RangeTotals,
 } from './messages'
+import { sumOf } from './totals'
 import { watermark, type Basis } from './watermark'
 
 interface PartitionEntry {
@@ -44,14 +45,7 @@ export interface LedgerRules {
 
 /** What is done, all partitions together. */
 export function totalsOf({ partitions }: Pick<LedgerState, 'partitions'>): RangeTotals {
-  const sum = { records: 0, hits: 0, late: 0, rejected: 0 }
-  for (const { totals } of Object.values(partitions)) {
-    sum.records += totals.records
-    sum.hits += totals.hits
-    sum.late += totals.late
-    sum.rejected += totals.rejected
-  }
-  return sum
+  return sumOf(Object.values(partitions))
 }
 
 /** Windows whose time has come, oldest first; starts, epoch ms. */

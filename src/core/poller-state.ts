@@ -15,6 +15,11 @@ export interface Outgoing {
   exceptions: RangeExceptions[]
 }
 
+/** Upper bound of the size of its deltas as JSON. */
+export function bytesOf({ deltas }: Outgoing): number {
+  return [...deltas.values()].flat().reduce((sum, { bytes }) => sum + bytes, 0)
+}
+
 /**
  * The state of one poller: its partitions, and the ranges on their way through the one order that carries
  * exactly-once:

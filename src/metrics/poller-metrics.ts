@@ -2,7 +2,8 @@ import type { MetricMeter } from '@temporalio/common'
 import { hitsOfCountry } from '../core/columnar'
 import type { RejectionReason } from '../core/event'
 import type { Range } from '../core/partition-reader'
-import type { Outgoing } from '../core/poller-state'
+import { bytesOf, type Outgoing } from '../core/poller-state'
+import { sumOf } from '../core/totals'
 import { UNKNOWN_COUNTRY } from '../core/unknown-country'
 
 /** Every reason is there from the start, at 0: Prometheus sees no increase in a series that begins with its first one. */
@@ -151,23 +152,21 @@ export class PollerMetrics {
     for (const [phase, milliseconds] of Object.entries(took))
       this.flushDuration.record(milliseconds / 1_000, { phase })
     if (ranges.length === 0) return
-    let records = 0
     for (const { totals, rejected, samples } of ranges) {
-      records += totals.records
-      this.hits.add(totals.hits)
-      this.late.add(totals.late, { cause: 'watermark' })
       for (const [reason, count] of rejected) this.rejected.add(count, { reason })
       this.rejectedUnnamed.add(
         unnamed(totals.rejected, rejected.get('lost_to_retention') ?? 0, samples.length),
       )
     }
+    const { records, hits, late } = sumOf(ranges)
     this.records.add(records)
+    this.hits.add(hits)
+    this.late.add(late, { cause: 'watermark' })
     this.flushRecords.record(records)
     this.flushWindows.record(outgoing.deltas.size)
-    const sized = [...outgoing.deltas.values()].flat()
-    this.flushSize.record(sized.reduce((sum, { bytes }) => sum + bytes, 0))
-    const late = outgoing.exceptions.flatMap(exceptions => exceptions.late)
-    const columns = [...sized.map(({ delta }) => delta), ...late]
+    this.flushSize.record(bytesOf(outgoing))
+    const counted = [...outgoing.deltas.values()].flat().map(({ delta }) => delta)
+    const columns = [...counted, ...outgoing.exceptions.flatMap(exceptions => exceptions.late)]
     this.unknownCountry.add(columns.reduce((sum, counts) => sum + hitsOfCountry(counts, UNKNOWN_COUNTRY), 0))
   }
 }

@@ -5,10 +5,13 @@ import { bundleWorkflowCode } from '@temporalio/worker'
 /** Where the build leaves the workflows' bundle, so that a worker starts without bundling them itself. */
 export const bundlePath = join(__dirname, 'workflow-bundle.js')
 
-/** What a bundle is made of, whoever makes it: the workflows, and what answers the Web UI for them. */
+/** What a bundle is made of, whoever makes it: the workflows, what answers the Web UI for them, and what hands traces on. */
 export const workflowSources = {
   workflowsPath: require.resolve('../workflows'),
-  workflowInterceptorModules: [require.resolve('../workflows/details')],
+  workflowInterceptorModules: [
+    require.resolve('../workflows/details'),
+    require.resolve('../workflows/tracing'),
+  ],
 }
 
 async function bundle(): Promise<void> {

@@ -20,6 +20,7 @@ import { PollerMetrics } from '../metrics/poller-metrics'
 import { StepMetrics } from '../metrics/step-metrics'
 import { openDatabase } from '../postgres/database'
 import { temporalConfig, unreachable, withTemporal } from '../temporal'
+import { workerTracing } from '../tracing/tracing'
 import { bundlePath, workflowSources } from './bundle-workflows'
 import { endHealth, serveHealth } from './health'
 import { ENDS_WITHIN, type Role } from './roles'
@@ -71,7 +72,13 @@ export async function runWorker(
     const activities = new StepMetrics(metricMeter).measured(
       createActivities({ config, db, lookups, namespace, metrics }),
     )
-    const shared = { connection, namespace, activities, maxHeartbeatThrottleInterval: '1s' } as const
+    const shared = {
+      connection,
+      namespace,
+      activities,
+      maxHeartbeatThrottleInterval: '1s',
+      ...workerTracing(),
+    } as const
     const workers: Worker[] = []
     if (role !== 'windows') workers.push(await createPollers(config, shared))
     if (role !== 'pollers') workers.push(await createMain(config, shared))
@@ -93,13 +100,16 @@ export async function runWorker(
   }
 }
 
-type Shared = Pick<WorkerOptions, 'connection' | 'namespace' | 'activities' | 'maxHeartbeatThrottleInterval'>
+type Shared = Pick<
+  WorkerOptions,
+  'connection' | 'namespace' | 'activities' | 'maxHeartbeatThrottleInterval' | 'interceptors' | 'sinks'
+>
 
 /** Of the workflows, and of every activity but reading Kafka. */
 function createMain(config: Config, shared: Shared): Promise<Worker> {
   return Worker.create({
     ...shared,
-    ...workflows(),
+    ...workflows(shared.interceptors),
     ...versioning(config),
     taskQueue: config.taskQueue,
     maxCachedWorkflows: CACHED_WORKFLOWS,
@@ -135,10 +145,12 @@ async function installRuntime(config: Config): Promise<Runtime> {
 }
 
 /** Prefers the bundle of the build; under test the sources are bundled on the fly. */
-function workflows(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath' | 'interceptors'> {
+function workflows(
+  interceptors: WorkerOptions['interceptors'],
+): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath' | 'interceptors'> {
   if (existsSync(bundlePath)) return { workflowBundle: { codePath: bundlePath } }
   const { workflowsPath, workflowInterceptorModules: workflowModules } = workflowSources
-  return { workflowsPath, interceptors: { workflowModules } }
+  return { workflowsPath, interceptors: { ...interceptors, workflowModules } }
 }
 
 /** The deployment bears the group's name; which of its builds is current is said with Temporal's own CLI. */

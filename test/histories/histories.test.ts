@@ -1,18 +1,36 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
+import { defaultPayloadConverter } from '@temporalio/common'
 import { temporal } from '@temporalio/proto'
 import { Worker, type WorkflowBundle } from '@temporalio/worker'
 import { DeterminismViolationError } from '@temporalio/workflow'
 import { beforeAll, describe, expect, test } from '@jest/globals'
+import { TRACE_HEADER } from '../../src/workflows/tracing'
 import { bundleWorkflows, quietRuntime } from '../workflows/support'
 
 const FOLDER = join(__dirname, 'recorded')
 const names = readdirSync(FOLDER).map(file => file.replace(/\.pb.gz$/, ''))
 const historyOf = (name: string) =>
   temporal.api.history.v1.History.decode(gunzipSync(readFileSync(join(FOLDER, `${name}.pb.gz`))))
-const replay = (bundle: WorkflowBundle, name: string) =>
-  Worker.runReplayHistory({ workflowBundle: bundle }, historyOf(name))
+const sinks = { tracing: { ended: { fn: () => undefined } } }
+const replay = (bundle: WorkflowBundle, name: string, history = historyOf(name)) =>
+  Worker.runReplayHistory({ workflowBundle: bundle, sinks }, history)
+
+/** The history as it were had those who sent its messages traced, from an event on. */
+function traced(history: ReturnType<typeof historyOf>, from = 0): ReturnType<typeof historyOf> {
+  let messages = 0
+  for (const event of history.events.slice(from)) {
+    const message =
+      event.workflowExecutionStartedEventAttributes ??
+      event.workflowExecutionSignaledEventAttributes ??
+      event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest?.input
+    if (!message) continue
+    const traceparent = `00-${'a'.repeat(32)}-${String(++messages).padStart(16, '0')}-01`
+    message.header = { fields: { [TRACE_HEADER]: defaultPayloadConverter.toPayload({ traceparent }) } }
+  }
+  return history
+}
 
 let bundle: WorkflowBundle
 
@@ -48,6 +66,17 @@ describe('what runs of a release did is what these workflows would do', () => {
 
   test.each(names)('%s', async name => {
     await replay(bundle, name)
+  })
+
+  test.each(names)('%s, had all who sent it something traced', async name => {
+    const history = traced(historyOf(name))
+    expect(JSON.stringify(history)).toContain(TRACE_HEADER)
+    await replay(bundle, name, history)
+  })
+
+  test.each(names)('%s, had they begun to trace in the middle of it', async name => {
+    const history = historyOf(name)
+    await replay(bundle, name, traced(history, Math.floor(history.events.length / 2)))
   })
 })
 
