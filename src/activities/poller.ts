@@ -120,15 +120,17 @@ export class Poller {
       if (fetch.length > 0) partitionActivity.quietSince = Date.now()
     }
     if (this.unread() >= MAX_PENDING_RECORDS) this.backlog = true
+    const reader = this.state.reader(partition)
+    // Not claimed, or read already: the claim seeks to where reading has to begin.
+    if (!reader || fetch.next <= reader.position) return this.passOver(reader, fetch.length)
+    if (fetch.fetchedFrom > reader.position) {
+      this.metrics.leftGap()
+      return this.reclaimSoon()
+    }
     let index = 0
     while (!this.draining && !this.failure) {
-      const reader = this.state.reader(partition)
-      // Not claimed, or read already: the claim seeks to where reading has to begin.
-      if (!reader || fetch.next <= reader.position) return this.passOver(reader, fetch.length - index)
-      if (fetch.fetchedFrom > reader.position) {
-        this.metrics.leftGap()
-        return this.reclaimSoon()
-      }
+      // Claimed anew meanwhile: the reader that took what came before is gone with it, and that is read again.
+      if (this.state.reader(partition) !== reader) return this.passOver(undefined, fetch.length - index)
       if (!reader.rereading && this.pendingRecords() >= MAX_PENDING_RECORDS) {
         await this.untilCut(heartbeat)
         continue
@@ -137,7 +139,6 @@ export class Poller {
       const records = Array.from({ length: end - index }, (_, i) => fetch.record(index + i))
       const unknown = this.service?.unknownOf(records)
       if (unknown && unknown.length > 0) {
-        // Whatever was true of the partition before the wait is looked at anew: it may be another poller's by now.
         await this.untilLocated(unknown, heartbeat)
         continue
       }
@@ -145,7 +146,7 @@ export class Poller {
       if (doneBefore !== 0) this.metrics.passedOver(doneBefore < 0 ? records.length : doneBefore, 'done')
       const next = end === fetch.length ? fetch.next : records[records.length - 1]!.offset + 1
       const before = reader.basis
-      const taken = reader.take(records, 0, next)
+      const taken = reader.take(records, next)
       this.recordsTaken += taken
       index += taken
       if (this.backlog && this.unread() === 0) {
@@ -227,14 +228,21 @@ export class Poller {
     while (!this.draining) {
       if (this.failure) throw this.failure
       if (this.assignments !== this.claimedAssignment || Date.now() >= this.reclaimAt) await this.claim()
-      else if (this.flushDue()) await this.flush()
-      else if (Date.now() - this.lastTick >= this.tickInterval) await this.tick()
+      else if (this.tickDue) {
+        await this.tick()
+        // Neither keeps the other from its turn, however long it takes.
+        if (this.flushDue()) await this.flush()
+      } else if (this.flushDue()) await this.flush()
       else await this.untilWoken()
     }
     this.log.pause(this.assigned)
     while (this.state.pending) await this.flush()
     await this.commit(this.positions)
     return this.recordsTaken
+  }
+
+  private get tickDue(): boolean {
+    return Date.now() - this.lastTick >= this.tickInterval
   }
 
   private get tickInterval(): number {
@@ -265,6 +273,8 @@ export class Poller {
    * has raised their epoch, so that this is refused; otherwise it need not be read again.
    */
   private async claim(): Promise<void> {
+    // Else what goes on arriving would have to be flushed for ever.
+    this.log.pause(this.assigned)
     while (this.state.pending) await this.flush()
     const assignment = this.assignments
     const partitions = this.assigned
@@ -287,6 +297,8 @@ export class Poller {
       this.activity.set(partition, { quietSince: Date.now(), high })
     }
     this.state.assign(claims, earliest)
+    // Whoever waits for a range of before to be cut.
+    this.releaseCutWaiters()
     this.metrics.claimed(claims.length)
     this.claimedAssignment = assignment
     this.reclaimAt = Infinity
@@ -317,7 +329,9 @@ export class Poller {
     this.lastFlush = Date.now()
     const request = this.state.plan(this.partitionCount, idle)
     this.releaseCutWaiters()
-    if (request) await traced('flush', note => this.carryOut(request, note))
+    if (!request) return
+    for (const part of request.partitions) part.end = this.activity.get(part.partition)?.high
+    await traced('flush', note => this.carryOut(request, note))
   }
 
   private async carryOut(request: FlushRequest, note: Note | undefined): Promise<void> {

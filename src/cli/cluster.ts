@@ -37,12 +37,15 @@ export function clusterCommand(): Command {
     .command('env')
     .description('print the environment that the other commands need, NAME=value a line')
     .option('--dir <folder>', "the cluster's folder", DEFAULT_DIR)
-    .action(({ dir }: { dir: string }) => {
+    .action(async ({ dir }: { dir: string }) => {
       const environment = clusterEnvironment(dir)
       if (environment === undefined) {
         throw new UserError(`no cluster is up in ${dir}: run \`web-traffic cluster up --detach\` first`)
       }
       for (const [name, value] of Object.entries(environment)) print(`${name}=${quote(value)}`)
+      for (const [name, { state }] of Object.entries((await clusterStatus(dir)).components))
+        if (state === 'dead')
+          console.error(`${name} has died: \`web-traffic cluster up --detach\` starts it again`)
     })
   return cluster
 }

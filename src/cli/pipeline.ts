@@ -2,11 +2,20 @@ import { isGrpcServiceError, type Client, type WorkflowHandle } from '@temporali
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/common'
 import type { Config } from '../config'
 import { formatDuration } from '../core/duration'
-import { ingestId, pollerId } from '../core/names'
+import { ingestId, pollerId, windowId } from '../core/names'
 import type { PipelineSettings } from '../core/settings'
+import { formatInstant } from '../core/tumbling-window'
 import type { ingest } from '../workflows/ingest'
-import { ingestStatus, pause, resume, scale, type IngestStatus } from '../workflows/messages'
-import { pipelineAttributes } from '../workflows/search-attributes'
+import {
+  ingestStatus,
+  pause,
+  resume,
+  scale,
+  windowProgress,
+  type IngestStatus,
+  type WindowProgress,
+} from '../workflows/messages'
+import { pipelineAttributes, windowStart } from '../workflows/search-attributes'
 import { UserError } from './errors'
 
 /** The pipeline as the client sees it: its ingest workflow. */
@@ -42,6 +51,48 @@ export class Pipeline {
     if (!status)
       throw new UserError(`There is no pipeline "${group}" yet: start it with "web-traffic start".`)
     return status
+  }
+
+  /** Undefined where no workflow of the window runs: its first delta is still on its way, or it was forgotten. */
+  async progressOf(start: number): Promise<WindowProgress | undefined> {
+    try {
+      return await this.window(start).query(windowProgress)
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return undefined
+      throw error
+    }
+  }
+
+  /** What the last attempt of a window's step failed with, where it is tried again. */
+  async failureOf(start: number): Promise<string | undefined> {
+    const { raw } = await this.window(start).describe()
+    return raw.pendingActivities?.find(({ lastFailure }) => lastFailure)?.lastFailure?.message ?? undefined
+  }
+
+  /**
+   * Windows that were told to close and have not ended, since Postgres has not taken them yet.
+   *
+   * @returns their starts, epoch ms; the newest where there are more than `limit`, oldest first
+   */
+  async closingWindows(
+    { settings: { group, allowedLateness }, ledger, frontier }: IngestStatus,
+    limit: number,
+  ): Promise<number[]> {
+    const open = new Set(ledger.openWindows)
+    const told = frontier === null ? '' : ` OR WindowEnd <= '${formatInstant(frontier - allowedLateness)}'`
+    const query =
+      `Pipeline = '${group}' AND WorkflowType = 'window' AND ExecutionStatus = 'Running' ` +
+      `AND (WindowStatus = 'stuck'${told})`
+    const closing: number[] = []
+    for await (const { typedSearchAttributes } of this.client.workflow.list({ query })) {
+      const start = typedSearchAttributes.get(windowStart)?.getTime()
+      if (start !== undefined && !open.has(start)) closing.push(start)
+    }
+    return closing.sort((a, b) => a - b).slice(-limit)
+  }
+
+  private window(start: number): WorkflowHandle {
+    return this.client.workflow.getHandle(windowId(this.config.settings.group, start))
   }
 
   /** Starts the ledger; false where it runs already, or ran and kept its settings. */

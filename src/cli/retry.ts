@@ -12,7 +12,9 @@ export function retryCommand(): Command {
       const { settings } = loadConfig()
       const retried = await withTemporal(client => retryRefused(client, settings.group))
       console.log(
-        retried === 0 ? 'Nothing waits for Postgres.' : `Told ${retried} workflows to try again at once.`,
+        retried === 0
+          ? 'Nothing waits for Postgres.'
+          : `Told ${retried} ${retried === 1 ? 'workflow' : 'workflows'} to try again at once.`,
       )
     })
 }

@@ -1,78 +1,96 @@
 import type { Client } from '@temporalio/client'
-import { WorkflowNotFoundError } from '@temporalio/common'
 import { Command } from 'commander'
 import { loadConfig, type Config } from '../config'
-import { windowId } from '../core/names'
 import { formatInstant, formatWindow } from '../core/tumbling-window'
+import type { Stuck } from '../core/window-report'
 import type { Db } from '../postgres/database'
 import { withTemporal } from '../temporal'
-import { windowProgress } from '../workflows/messages'
 import { withDatabase } from './database'
 import { Pipeline } from './pipeline'
 import { wholeNumber } from './start'
-import { table } from './table'
+import { printable, table } from './table'
 
 export interface WindowLine {
   windowStart: string
   windowEnd: string
-  /** `opening`, `open` or `writing` while its workflow runs; `published` or `closed` by Postgres. */
+  /**
+   * `opening`, `open` or `closing` while its workflow runs, `published` or `closed` by Postgres; `stuck` where Postgres
+   * does not take a step of it.
+   */
   status: string
   hits: number
   lateHits: number | null
   groups: number
   /** Hits under `??` because their look-up failed and was not waited for. */
   unlocated: number
-  revision: number | null
+  revision: number
   closedAt: string | null
+  /** Its times are epoch milliseconds. */
+  stuck: Stuck | null
 }
 
 export function windowsCommand(): Command {
   return new Command('windows')
-    .description('the newest windows: those still open, and the results in Postgres')
+    .description('the newest windows: those that are open or stuck, and the results in Postgres')
     .option('--limit <n>', 'how many of each', wholeNumber, 20)
     .option('--json', 'print as JSON')
     .action(async ({ limit, json }: { limit: number; json?: true }) => {
       const config = loadConfig()
-      const open = await withTemporal(client => openWindows(client, config, limit))
-      const closed = await withDatabase(config, db => closedWindows(db, limit))
-      const lines = [...closed, ...open]
-      console.log(json ? JSON.stringify(lines, null, 2) : describe(lines))
+      const running = await withTemporal(client => runningWindows(client, config, limit))
+      const show = (lines: WindowLine[]) =>
+        console.log(json ? JSON.stringify(lines, null, 2) : describe(lines))
+      const results = await withDatabase(config, db => newestResults(db, limit)).catch((error: unknown) => {
+        // What Temporal knows is all the more of use.
+        if (running.length > 0) show(running)
+        throw error
+      })
+      show(merge(running, results))
     })
 }
 
-async function openWindows(client: Client, config: Config, limit: number): Promise<WindowLine[]> {
-  const status = await new Pipeline(client, config).status()
+/** Windows whose workflow runs: those that were told to close and have not ended, and the newest that are open. */
+async function runningWindows(client: Client, config: Config, limit: number): Promise<WindowLine[]> {
+  const pipeline = new Pipeline(client, config)
+  const status = await pipeline.status()
   if (!status) return []
-  const { group, windowSize } = status.settings
-  const newest = status.ledger.openWindows.slice(-limit)
+  const closing = await pipeline.closingWindows(status, limit)
+  const open = status.ledger.openWindows.slice(-limit)
+  const { windowSize } = status.settings
   const lines = await Promise.all(
-    newest.map(async start => {
-      const progress = await client.workflow
-        .getHandle(windowId(group, start))
-        .query(windowProgress)
-        .catch((error: unknown) => {
-          // Announced to the ledger, and its first delta is still on its way.
-          if (error instanceof WorkflowNotFoundError) return undefined
-          throw error
-        })
+    [...closing, ...open].map(async (start): Promise<WindowLine | undefined> => {
+      const progress = await pipeline.progressOf(start)
+      // Told to close when it was listed, and has ended since.
+      if (progress?.state === 'closed') return undefined
+      const { stuck, state = 'opening', hits = 0, groups = 0, unlocated = 0, revision = 0 } = progress ?? {}
       return {
         windowStart: formatInstant(start),
         windowEnd: formatInstant(start + windowSize),
-        status: progress?.state ?? 'opening',
-        hits: progress?.hits ?? 0,
+        status: stuck ? 'stuck' : state,
+        hits,
         lateHits: null,
-        groups: progress?.groups ?? 0,
-        unlocated: progress?.unlocated ?? 0,
-        revision: progress?.revision ?? 0,
+        groups,
+        unlocated,
+        revision,
         closedAt: null,
+        stuck: stuck ? { ...stuck, reason: stuck.reason ?? (await pipeline.failureOf(start)) } : null,
       }
     }),
   )
-  // Of a window that has a result Postgres tells more.
-  return lines.filter(({ revision }) => revision === 0)
+  return lines.filter(line => line !== undefined)
 }
 
-async function closedWindows(db: Db, limit: number): Promise<WindowLine[]> {
+/** Of a window that has a result Postgres tells more, except what keeps it from going on. */
+function merge(running: WindowLine[], results: WindowLine[]): WindowLine[] {
+  const lines = new Map(results.map(line => [line.windowStart, line]))
+  for (const line of running) {
+    const result = lines.get(line.windowStart)
+    if (!result) lines.set(line.windowStart, line)
+    else if (line.stuck) lines.set(line.windowStart, { ...result, status: 'stuck', stuck: line.stuck })
+  }
+  return [...lines.values()].sort((a, b) => Date.parse(a.windowStart) - Date.parse(b.windowStart))
+}
+
+async function newestResults(db: Db, limit: number): Promise<WindowLine[]> {
   const rows = await db
     .selectFrom('traffic_windows')
     .selectAll()
@@ -89,15 +107,16 @@ async function closedWindows(db: Db, limit: number): Promise<WindowLine[]> {
     unlocated: row.unlocated,
     revision: row.revision,
     closedAt: row.closed_at.toISOString(),
+    stuck: null,
   }))
 }
 
 function describe(lines: WindowLine[]): string {
   if (lines.length === 0) return 'There is no window yet.'
-  return table(
+  const shown = table(
     ['window (UTC)', 'status', 'hits', 'late', 'unlocated', 'groups', 'revision', 'closed at'],
     lines.map(line => [
-      formatWindow(Date.parse(line.windowStart), Date.parse(line.windowEnd) - Date.parse(line.windowStart)),
+      named(line),
       line.status,
       line.hits,
       line.lateHits,
@@ -107,4 +126,20 @@ function describe(lines: WindowLine[]): string {
       line.closedAt,
     ]),
   )
+  const stuck = lines.flatMap(line => (line.stuck ? [`${named(line)} is stuck: ${explain(line.stuck)}`] : []))
+  return [shown, ...(stuck.length > 0 ? ['', ...stuck] : [])].join('\n')
+}
+
+function named({ windowStart, windowEnd }: WindowLine): string {
+  return formatWindow(Date.parse(windowStart), Date.parse(windowEnd) - Date.parse(windowStart))
+}
+
+function explain({ step, since, reason, nextTry }: Stuck): string {
+  const tried = `since ${formatInstant(since)} it has tried to ${step}.`
+  const why = reason === undefined ? '' : ` ${printable(reason)}`
+  const next =
+    nextTry === undefined
+      ? ''
+      : ` Mend that and run "web-traffic retry"; by itself it is tried again at ${formatInstant(nextTry)}.`
+  return tried + why + next
 }

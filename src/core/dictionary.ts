@@ -4,6 +4,9 @@ import type { Lexicon } from './vocabulary'
 /** An index that no text has. */
 export const ABSENT = -1
 
+/** Numbers below this are looked up in an array as long as the highest of them. */
+const LOW_NUMBERS = 4_096
+
 /** The distinct texts of one column, in the order in which they came, and the bytes that they take as JSON. */
 export class Dictionary {
   private readonly indexes = new Map<string, number>()
@@ -11,6 +14,8 @@ export class Dictionary {
   private readonly hashes: number[] = []
   /** Index plus one of the text that a lexicon knows by this number, 0 where it is not known yet. */
   private numbered = new Int32Array(16)
+  /** The same of high numbers, which texts have that came late and are rare: there may be many dictionaries. */
+  private readonly rare = new Map<number, number>()
   bytes = 0
 
   /** The text's index; {@link ABSENT} where it has none. */
@@ -31,22 +36,29 @@ export class Dictionary {
 
   /** The index of the text with this number; {@link ABSENT} where it has none, or none that was {@link learn}ed. */
   findNumber(number: number): number {
+    if (number >= LOW_NUMBERS) return (this.rare.get(number) ?? 0) - 1
     return number < this.numbered.length ? this.numbered[number]! - 1 : ABSENT
   }
 
   /** Looks up what {@link findNumber} is to find. */
   learn(number: number, lexicon: Lexicon): void {
+    const found = this.find(lexicon.text(number)) + 1
+    if (number >= LOW_NUMBERS) {
+      this.rare.set(number, found)
+      return
+    }
     if (number >= this.numbered.length) {
       const { numbered } = this
-      this.numbered = new Int32Array(Math.max(number + 1, numbered.length * 2))
+      this.numbered = new Int32Array(Math.min(LOW_NUMBERS, Math.max(number + 1, numbered.length * 2)))
       this.numbered.set(numbered)
     }
-    this.numbered[number] = this.find(lexicon.text(number)) + 1
+    this.numbered[number] = found
   }
 
   /** The numbers of texts hold no longer. */
   unlearn(): void {
     this.numbered.fill(0)
+    this.rare.clear()
   }
 
   /** The indexes, {@link ABSENT} among them, of the texts of another dictionary. */

@@ -12,7 +12,8 @@ export function describeLedger(ledger: Ledger, rules: LedgerRules): string {
   const { records, hits, late, rejected } = ledger.totals
   return [
     `**${grouped(open)}** windows open, **${grouped(closed)}** told to close. **${grouped(records)}** records done: ` +
-      `${grouped(hits)} hits, ${grouped(late)} late, ${grouped(rejected)} rejected.`,
+      `${grouped(hits)} hits, ${grouped(late)} late, ${grouped(rejected)} rejected. ` +
+      `**${grouped(lagOf(ledger))}** are still to be read.`,
     '',
     heldBack(ledger, rules),
     '',
@@ -20,6 +21,15 @@ export function describeLedger(ledger: Ledger, rules: LedgerRules): string {
     '#### Partitions',
     ...partitions(ledger, rules),
   ].join('\n')
+}
+
+/** As the pollers last said. */
+function lagOf(ledger: Ledger): number {
+  return Object.values(ledger.partitions).reduce((sum, entry) => sum + (lag(entry) ?? 0), 0)
+}
+
+function lag({ end, position }: Ledger['partitions'][number]): number | undefined {
+  return end === undefined ? undefined : Math.max(0, end - position)
 }
 
 function heldBack(ledger: Ledger, rules: LedgerRules): string {
@@ -53,12 +63,13 @@ function partitions(ledger: Ledger, { watermarkDelay }: LedgerRules): string[] {
       partition,
       String(poller),
       position,
+      lag(entry) ?? '',
       basis === null ? '' : formatInstant(watermark(basis, watermarkDelay)),
       announcedTo === null ? '' : `to ${grouped(announcedTo)}`,
       idleAt === null ? '' : formatInstant(idleAt),
       ...[totals.records, totals.hits, totals.late, totals.rejected],
     ]
   })
-  const head = ['partition', 'poller', 'position', 'watermark', 'being sent', 'idle since']
+  const head = ['partition', 'poller', 'position', 'lag', 'watermark', 'being sent', 'idle since']
   return markdownTable([...head, 'records', 'hits', 'late', 'rejected'], rows)
 }

@@ -21,6 +21,8 @@ interface PartitionEntry {
   idleAt: number | null
   poller: number
   totals: RangeTotals
+  /** The partition's end in Kafka, as its poller last said. */
+  end?: number
 }
 
 /** The whole ledger as plain data: what continue-as-new carries over. */
@@ -111,7 +113,7 @@ export class Ledger {
     return { refused, pollers }
   }
 
-  private take({ partition, epoch, done, announce, idle }: PartitionFlush): boolean {
+  private take({ partition, epoch, done, announce, idle, end }: PartitionFlush): boolean {
     const entry = this.state.partitions[partition]
     if (entry?.epoch !== epoch) return false
     const position = done ? done.to : entry.position
@@ -130,6 +132,7 @@ export class Ledger {
     }
     if (idle && entry.announcedTo === null && idle.position === entry.position)
       entry.idleAt = Math.max(entry.idleAt ?? 0, idle.at)
+    if (end !== undefined) entry.end = end
     return true
   }
 
@@ -172,17 +175,24 @@ export class Ledger {
     return this.publishableFrom(start) + this.rules.allowedLateness
   }
 
-  /** Takes the windows that may close out of the open ones, and those that may publish, each once. */
-  takeDue(): DueWindows {
+  /**
+   * Takes the windows that may close out of the open ones, and those that may publish, each once.
+   *
+   * @param atMost of each kind; the oldest come first
+   */
+  takeDue(atMost = Infinity): DueWindows {
     const { frontier } = this
     const open = [...this.open].sort((a, b) => a - b)
-    const close = open.filter(start => this.closableFrom(start) <= frontier)
+    const close = open.filter(start => this.closableFrom(start) <= frontier).slice(0, atMost)
     for (const start of close) {
       this.open.delete(start)
       this.published.delete(start)
     }
     this.state.closed += close.length
-    const publish = open.filter(start => this.mayPublish(start, frontier))
+    // One whose turn to close comes next is not published before.
+    const publish = open
+      .filter(start => this.closableFrom(start) > frontier && this.mayPublish(start, frontier))
+      .slice(0, atMost)
     for (const start of publish) this.published.add(start)
     return { publish, close }
   }

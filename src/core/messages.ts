@@ -41,6 +41,8 @@ export interface PartitionFlush {
   announce?: { from: number; to: number; windows: number[] }
   /** The partition's end was `position` when it was asked for at `at` (epoch ms), and it had been silent long enough. */
   idle?: { position: number; at: number }
+  /** The offset that its next record will get, as the poller last heard; shown, and decides nothing. */
+  end?: number | undefined
 }
 
 export interface FlushRequest {

@@ -26,6 +26,12 @@ export interface ReaderRules extends LocatingRules {
 /** A range is cut before the encoded counts of one window, or of its late events, grow beyond this. */
 export const MAX_DELTA_BYTES = 900_000
 
+/**
+ * A range is cut before it has counts of more windows than this, hits and late events each for themselves: all of them
+ * are named in one message, and each has a workflow that is to be told.
+ */
+export const MAX_WINDOWS = 1_000
+
 /** At most this many rejected records of a range are named one by one; their counts are always exact. */
 export const MAX_SAMPLES = 1_000
 
@@ -178,15 +184,15 @@ export class PartitionReader {
   }
 
   /**
-   * Counts records of a fetch from `index` on, and returns the index of the first one it could not take: the
-   * range has to be cut before it. Records before the position are passed over: they are done.
+   * Counts records of a fetch, and returns how many of them it could take: the range has to be cut before the next.
+   * Records before the position are passed over: they are done.
    *
    * @param next offset after the last one that the fetch covers, records that Kafka keeps to itself included
    *   (transaction markers, aborted and compacted records)
    */
-  take(records: readonly LogRecord[], index: number, next: number): number {
+  take(records: readonly LogRecord[], next: number): number {
     const end = this.limit === null ? next : Math.min(next, this.limit)
-    for (let i = index; i < records.length; i++) {
+    for (let i = 0; i < records.length; i++) {
       const record = records[i]!
       if (record.offset < this.range.to) continue
       if (record.offset >= end) {
@@ -242,7 +248,7 @@ export class PartitionReader {
     return named.admits
   }
 
-  /** False where the event would make its message too large. */
+  /** False where the event would make its range or message too large. */
   private count(record: LogRecord): boolean {
     const { range, rules, events } = this
     const event = events.read(record.value, record.timestamp)
@@ -250,9 +256,10 @@ export class PartitionReader {
     else {
       const start = windowStart(event.eventTime, rules.windowSize)
       if (this.isLate(start)) {
-        if (this.isTooLarge(range.lateBytes)) return false
+        if (this.isFull(range.late, start) || this.isTooLarge(range.lateBytes)) return false
         range.countLate(start, event, events.words)
       } else {
+        if (this.isFull(range.windows, start)) return false
         const window = range.window(start, record.offset, this.admits)
         if (this.isTooLarge(window.counter.encodedBytes)) return false
         range.countHit(window, record.offset, event, events.words)
@@ -261,6 +268,10 @@ export class PartitionReader {
     }
     range.totals.records++
     return true
+  }
+
+  private isFull(windows: ReadonlyMap<number, unknown>, start: number): boolean {
+    return this.limit === null && windows.size >= MAX_WINDOWS && !windows.has(start)
   }
 
   private isTooLarge(bytes: number): boolean {

@@ -115,7 +115,7 @@ class SegmentRecount {
       const end = Math.min(this.ends[0]!, next)
       const beyond = rest.findIndex(({ offset }) => offset >= end)
       const part = beyond < 0 ? rest : rest.slice(0, beyond)
-      const taken = this.reader.take(part, 0, end)
+      const taken = this.reader.take(part, end)
       if (taken < part.length) {
         this.settle()
         rest = rest.slice(taken)

@@ -8,17 +8,24 @@ import { formatInstant } from './tumbling-window'
 /** What the ledger has said to a window so far. */
 export type Told = 'wait' | 'publish' | 'close'
 
+/** A step that should have been done by now. Times are epoch milliseconds. */
+export interface Stuck {
+  /** As in `write revision 1`. */
+  step: string
+  /** Since when it has been tried. */
+  since: number
+  /** Where it was refused for good: why, and when it is tried again by itself. */
+  reason?: string | undefined
+  nextTry?: number
+}
+
 export interface WindowReport {
   settings: PipelineSettings
   start: number
   name: string
   state: 'opening' | 'open' | 'published' | 'closing' | 'closed'
   told: Told
-  /**
-   * A step that should have been done by now, and since when it has been tried (epoch ms); where it was refused for
-   * good, why, and when it is tried again by itself.
-   */
-  stuck: { step: string; since: number; reason?: string; nextTry?: number } | undefined
+  stuck: Stuck | undefined
   /** As a sentence, once it has ended. */
   outcome: string | undefined
   hits: number
@@ -63,7 +70,7 @@ function progress(report: WindowReport, groups: number): string {
   return `**${grouped(hits)}** hits${inGroups}, from ${grouped(deltas)} deltas. ${asides(report)}`
 }
 
-function explainStuck({ step, since, reason, nextTry }: NonNullable<WindowReport['stuck']>): string {
+function explainStuck({ step, since, reason, nextTry }: Stuck): string {
   if (reason !== undefined && nextTry !== undefined)
     return `**Stuck**: since ${formatInstant(since)} it has tried to ${step}. ${explainRefusal(reason, nextTry)}`
   return (

@@ -1,3 +1,5 @@
+import type { Stuck } from '../core/window-report'
+
 /** What the server tells the page, as JSON. Times are epoch milliseconds. */
 
 /** The part of event time that is looked at, in buckets of equal length. */
@@ -119,8 +121,9 @@ export interface PipelineNow {
   watermarkDelay: number
   /** Windows that were told to close since the pipeline began. */
   closed: number
+  /** Windows that have not ended; of those that were told to close, the ones shown. */
   openCount: number
-  /** The oldest and the newest of them, oldest first. */
+  /** Those that were told to close, then the oldest and the newest of the others. */
   open: OpenWindow[]
   /** What holds the oldest open window; null where none is open. */
   waiting: Waiting | null
@@ -142,6 +145,8 @@ export interface OpenWindow {
   /** When the clock lets it close. */
   due: number
   state: 'opening' | 'open' | 'published' | 'closing' | 'closed' | 'unknown'
+  /** Why Postgres does not take a step of it. */
+  stuck: Stuck | null
   /** Null where its workflow does not answer. */
   hits: number | null
   groups: number | null

@@ -5,8 +5,11 @@ import { watermark } from '../core/watermark'
 import type { IngestStatus, WindowProgress } from '../workflows/messages'
 import type { OpenWindow, PartitionNow, PipelineNow, Waiting } from './messages'
 
-/** Open windows that are shown, of the oldest and of the newest ones each: each is a query to its workflow. */
-const SHOWN = 6
+/**
+ * Windows that are shown, of those that are closing, and of the oldest and the newest open ones each: each is a query
+ * to its workflow.
+ */
+export const SHOWN = 6
 const NAMED_PARTITIONS = 5
 
 export type WorkflowLink = (workflowId: string) => string | null
@@ -23,7 +26,10 @@ export function shownWindows(open: number[]): number[] {
   return open.length <= 2 * SHOWN ? open : [...open.slice(0, SHOWN), ...open.slice(-SHOWN)]
 }
 
-/** @param progress of the windows that are shown, by start; undefined where the workflow did not answer */
+/**
+ * @param progress of the windows that are shown, by start: open ones, and those that were told to close and have not
+ *   ended; undefined where the workflow did not answer
+ */
 export function pipelineNow(
   status: IngestStatus,
   progress: Map<number, WindowProgress | undefined>,
@@ -31,6 +37,9 @@ export function pipelineNow(
 ): PipelineNow {
   const { settings, ledger: state } = status
   const ledger = new Ledger(settings, state)
+  const open = new Set(state.openWindows)
+  // Others were told to close, and may have ended since they were listed.
+  const shown = [...progress].filter(([start, known]) => open.has(start) || known?.state !== 'closed')
   const { group, topic, windowSize, watermarkDelay } = settings
   return {
     group,
@@ -40,14 +49,15 @@ export function pipelineNow(
     windowSize,
     watermarkDelay,
     closed: state.closed,
-    openCount: state.openWindows.length,
-    open: [...progress].map(([start, known]): OpenWindow => {
+    openCount: open.size + shown.filter(([start]) => !open.has(start)).length,
+    open: shown.map(([start, known]): OpenWindow => {
       const end = start + windowSize
       return {
         start,
         end,
         due: end + watermarkDelay,
         state: known?.state ?? 'unknown',
+        stuck: known?.stuck ?? null,
         hits: known?.hits ?? null,
         groups: known?.groups ?? null,
         workflow: link(windowId(group, start)),

@@ -4,12 +4,11 @@ import { sql } from 'kysely'
 import { explain } from '../cli/database'
 import { Pipeline } from '../cli/pipeline'
 import type { Config } from '../config'
-import { windowId } from '../core/names'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { openDatabase, type Db } from '../postgres/database'
-import { windowProgress, type WindowProgress } from '../workflows/messages'
+import type { WindowProgress } from '../workflows/messages'
 import type { Live, PartitionEnd, PipelineNow, ResultsNow } from './messages'
-import { pipelineNow, shownWindows, type WorkflowLink } from './pipeline-now'
+import { pipelineNow, SHOWN, shownWindows, type WorkflowLink } from './pipeline-now'
 import { Poll } from './poll'
 import { reading } from './reading'
 import { TemporalLink } from './temporal-link'
@@ -88,13 +87,11 @@ export class Watch {
   }
 
   private async askPipeline(client: Client): Promise<PipelineNow> {
-    const status = await new Pipeline(client, this.config).requireStatus()
-    const { group } = status.settings
-    const starts = shownWindows(status.ledger.openWindows)
-    const asked = starts.map(async start => {
-      const asking = client.workflow.getHandle(windowId(group, start)).query(windowProgress)
-      return [start, await answerOf(asking)] as const
-    })
+    const pipeline = new Pipeline(client, this.config)
+    const status = await pipeline.requireStatus()
+    const closing = await pipeline.closingWindows(status, SHOWN)
+    const starts = [...closing, ...shownWindows(status.ledger.openWindows)]
+    const asked = starts.map(async start => [start, await answerOf(pipeline.progressOf(start))] as const)
     return pipelineNow(status, new Map(await Promise.all(asked)), this.link)
   }
 
@@ -122,7 +119,7 @@ export class Watch {
 }
 
 /** A window that was announced and has no workflow yet, or that nobody answers for now, is shown without figures. */
-async function answerOf(asking: Promise<WindowProgress>): Promise<WindowProgress | undefined> {
+async function answerOf(asking: Promise<WindowProgress | undefined>): Promise<WindowProgress | undefined> {
   const patience = new AbortController()
   try {
     return await Promise.race([

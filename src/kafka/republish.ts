@@ -1,5 +1,6 @@
 import { connectProducer, kafkaClient } from './client'
 import type { KafkaConnection } from './connection'
+import { explainSendFailure } from './send-failure'
 
 export interface Republishable {
   partition: number
@@ -15,6 +16,7 @@ const BATCH = 500
  * one that it repeats.
  *
  * @param onSent called with those that were acknowledged, before more are sent
+ * @throws UserError where Kafka does not take one, with how many it took before
  */
 export async function republishRecords(
   kafka: KafkaConnection,
@@ -22,7 +24,13 @@ export async function republishRecords(
   records: Republishable[],
   onSent: (sent: Republishable[]) => Promise<void>,
 ): Promise<void> {
-  const producer = await connectProducer(kafkaClient(kafka, 'web-traffic-republish'))
+  const client = kafkaClient(kafka, 'web-traffic-republish')
+  let sent = 0
+  const sending = async <T>(step: Promise<T>) =>
+    step.catch((error: unknown) => {
+      throw explainSendFailure(error, sent)
+    })
+  const producer = await sending(connectProducer(client))
   try {
     for (let i = 0; i < records.length; i += BATCH) {
       const batch = records.slice(i, i + BATCH)
@@ -31,7 +39,8 @@ export async function republishRecords(
         value: payload,
         headers: { 'republished-from': `${partition}/${offset}` },
       }))
-      await producer.send({ topic, messages })
+      await sending(producer.send({ topic, messages }))
+      sent += batch.length
       await onSent(batch)
     }
   } finally {

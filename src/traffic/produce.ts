@@ -1,6 +1,6 @@
 import type { Kafka, Producer } from 'kafkajs'
 import { connectProducer } from '../kafka/client'
-import { explainKafkaFailure } from './kafka-failure'
+import { explainSendFailure } from '../kafka/send-failure'
 import { PartitionLane } from './partition-lane'
 import { type TopicState, ensureTopic } from './topic'
 
@@ -75,7 +75,7 @@ export async function produce(options: ProduceOptions): Promise<ProduceResult> {
       await producer.disconnect()
     }
   } catch (error) {
-    throw explainKafkaFailure(error, totals.sent)
+    throw explainSendFailure(error, totals.sent)
   }
 }
 

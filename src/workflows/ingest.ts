@@ -42,7 +42,7 @@ export interface IngestInput {
   /** Offsets where the partitions begin at the first start; the earliest record where one is not named. */
   startPositions: Record<number, number>
   /** Carried from run to run. */
-  carried?: { ledger: LedgerState; running: number[]; paused?: number }
+  carried?: { ledger: LedgerState; running: number[]; ending?: number[]; paused?: number }
 }
 
 /**
@@ -52,13 +52,15 @@ export interface IngestInput {
 const MESSAGES_PER_RUN = 500
 /** Signals to windows under way at once. */
 const WINDOWS_AT_ONCE = 200
+/** Windows that are told before the length of the history is looked at: each is two events of 51,200 that a run may have. */
+const DUE_AT_ONCE = 1_000
 
 /** The ledger of a pipeline, for its whole life: see {@link Ledger}. It starts the pollers, and closes windows. */
 export async function ingest(input: IngestInput): Promise<void> {
   const { settings, taskQueue } = input
   const ledger = new Ledger(settings, input.carried?.ledger, input.startPositions)
   const running = new Set(input.carried?.running)
-  const ending = new Set<number>()
+  const ending = new Set(input.carried?.ending)
   let pollers = input.pollers
   let paused = input.carried?.paused ?? 0
   // Asked again with every run, and with every change: a poller may have been terminated by hand.
@@ -147,12 +149,13 @@ export async function ingest(input: IngestInput): Promise<void> {
       reconcile = false
       await reconcilePollers()
     }
-    const { publish, close } = ledger.takeDue()
+    const { publish, close } = ledger.takeDue(DUE_AT_ONCE)
     await tellWindows(publish, publishWindow)
     await tellWindows(close, closeWindow)
-    if (full() && !reconcile && !ledger.hasDue()) {
+    // What is due is told first, unless it is more than a history has room for: the next run goes on with it.
+    if (full() && !reconcile && (!ledger.hasDue() || workflowInfo().continueAsNewSuggested)) {
       await condition(allHandlersFinished)
-      const carried = { ledger: ledger.snapshot(), running: [...running], paused }
+      const carried = { ledger: ledger.snapshot(), running: [...running], ending: [...ending], paused }
       await continueAsNew<typeof ingest>({ ...input, pollers, carried })
     }
   }

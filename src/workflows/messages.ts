@@ -2,6 +2,7 @@ import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow'
 import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../core/messages'
 import type { LedgerState } from '../core/ledger'
 import type { PipelineSettings } from '../core/settings'
+import type { Stuck } from '../core/window-report'
 
 /** To a window. */
 export const addDeltas = defineSignal<[Delta[]]>('addDeltas')
@@ -22,6 +23,8 @@ export interface WindowProgress {
   /** Of the result in Postgres; 0 before the first. */
   revision: number
   lateHits: number
+  /** Where Postgres does not take a step of it. */
+  stuck: Stuck | undefined
 }
 
 /** To the ingest workflow, the ledger. */

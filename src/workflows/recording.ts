@@ -10,7 +10,7 @@ export function untilRecorded<T>(what: string, run: () => Promise<T>): Promise<T
       ? `**Stuck**: ${what}. ${explainRefusal(refusal.reason, refusal.nextTry)}`
       : `On its way to Postgres: ${what}.`,
   )
-  return new Retries().untilDone(run, latest => {
+  return new Retries().untilDone(`record ${what}`, run, latest => {
     refusal = latest
   })
 }

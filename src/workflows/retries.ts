@@ -24,7 +24,8 @@ export class Retries {
     })
   }
 
-  async untilDone<T>(run: () => Promise<T>, onRefused: (refusal: Refusal) => void): Promise<T> {
+  /** @param step for people, as in `write revision 1` */
+  async untilDone<T>(step: string, run: () => Promise<T>, onRefused: (refusal: Refusal) => void): Promise<T> {
     for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
       // Whoever asks while the step is tried may have mended it after it looked.
       this.asked = false
@@ -34,7 +35,9 @@ export class Retries {
         if (!(error instanceof ActivityFailure) || isCancellation(error)) throw error
         onRefused({ reason: error.cause?.message ?? error.message, nextTry: Date.now() + wait })
       }
-      await condition(() => this.asked, wait)
+      await condition(() => this.asked, wait, {
+        summary: `${step}: refused, tried again after this or when told`,
+      })
     }
   }
 }

@@ -4,7 +4,7 @@ import type { PipelineSettings } from '../core/settings'
 
 /** What the list of workflows can be filtered and sorted by; `searchAttributes` registers them. */
 const pipeline = defineSearchAttributeKey('Pipeline', 'KEYWORD')
-const windowStart = defineSearchAttributeKey('WindowStart', 'DATETIME')
+export const windowStart = defineSearchAttributeKey('WindowStart', 'DATETIME')
 const windowEnd = defineSearchAttributeKey('WindowEnd', 'DATETIME')
 export const windowStatus = defineSearchAttributeKey('WindowStatus', 'KEYWORD')
 const windowRevision = defineSearchAttributeKey('WindowRevision', 'INT')

@@ -5,6 +5,7 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow'
+import type { Stuck } from '../core/window-report'
 import { Retries, type Refusal } from './retries'
 import { statusAttributes, windowStatus, type WindowStatus } from './search-attributes'
 
@@ -25,8 +26,7 @@ interface Bounds {
 /** What the list of workflows shows of a window. Each change is a step, so only what differs is said. */
 export class WindowVisibility {
   private status = workflowInfo().typedSearchAttributes.get(windowStatus) as WindowStatus | undefined
-  /** The step that should have been done by now, and since when it has been tried, epoch ms. */
-  stuck: ({ step: string; since: number } & Partial<Refusal>) | undefined
+  stuck: Stuck | undefined
   private readonly retries = new Retries()
 
   constructor(private readonly result: () => { revision: number; lateHits: number }) {}
@@ -48,7 +48,7 @@ export class WindowVisibility {
    * @param givenUp when nobody waits any more: then it is undefined
    */
   async watched<T>(step: string, run: () => Promise<T>): Promise<T>
-  async watched<T>(step: string, run: () => Promise<T>, until: Bounds): Promise<T | undefined>
+  async watched<T>(step: string, run: () => Promise<T>, until: Partial<Bounds>): Promise<T | undefined>
   async watched<T>(
     step: string,
     run: () => Promise<T>,
@@ -61,7 +61,7 @@ export class WindowVisibility {
       this.stuck = { step, since, ...refusal }
       this.show('stuck')
     }
-    const done = this.retries.untilDone(run, stick)
+    const done = this.retries.untilDone(step, run, stick)
     const watch = new CancellationScope()
     const overdue = watch.run(() =>
       needed && needed.at > since + STUCK_AFTER

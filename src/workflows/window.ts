@@ -11,12 +11,13 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import type { Activities, WindowInput } from '../activities/types'
+import { encodedBytes } from '../core/columnar'
 import { grouped } from '../core/markdown'
 import type { Delta, Overlap } from '../core/messages'
 import { pieceId } from '../core/names'
 import { formatWindow } from '../core/tumbling-window'
 import { describeWindow, type Told } from '../core/window-report'
-import { WindowState, type Piece, type WindowSnapshot } from '../core/window-state'
+import { MAX_PIECE_BYTES, WindowState, type Piece, type WindowSnapshot } from '../core/window-state'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
 import { drop } from './counters'
@@ -131,9 +132,14 @@ class WindowRun {
       await condition(() => mayClose() || mayPublish() || this.mustCorrect || this.full)
       if (mayClose()) break
       if (this.full) await this.continue(true)
-      if (this.revision > 0) await condition(mayClose, CORRECTION_INTERVAL)
+      if (this.revision > 0)
+        await condition(mayClose, CORRECTION_INTERVAL, {
+          summary: `corrections of ${this.name} are gathered`,
+        })
       if (mayClose()) break
-      await this.write('published')
+      // While Postgres is away corrections go on arriving: this run's history stays bounded.
+      const givenUp = () => this.full && this.visibility.stuck !== undefined
+      if (!(await this.write('published', { givenUp }))) await this.continue(true)
       this.enter('published')
       this.visibility.show('published')
     }
@@ -222,7 +228,11 @@ class WindowRun {
     return continueAsNew<typeof window>({ ...this.input, carried })
   }
 
-  private async write(status: 'published' | 'closed'): Promise<void> {
+  /** False where it was given up: that attempt may succeed all the same, so that the next one has a higher revision. */
+  private async write(
+    status: 'published' | 'closed',
+    until: { givenUp?: () => boolean } = {},
+  ): Promise<boolean> {
     const { settings, start } = this.input
     if (this.changed || this.revision === 0) this.revision++
     this.changed = false
@@ -234,7 +244,13 @@ class WindowRun {
     const counts = window.columns()
     const result = { settings, start, revision, status, hits, unlocated, counts, pieces, applied }
     const write = () => writeWindow.executeWithOptions({ summary }, [result])
-    this.written = await this.visibility.watched(`write revision ${revision}`, write)
+    const written = await this.visibility.watched(`write revision ${revision}`, write, until)
+    if (!written) {
+      this.changed = true
+      return false
+    }
+    this.written = written
+    return true
   }
 
   /** Deltas for a closed window are repeats, or late; Postgres tells which, under the window's lock. */
@@ -242,7 +258,7 @@ class WindowRun {
     const { settings, start } = this.input
     this.inbox.unshift(...waited)
     while (this.inbox.length > 0 || pieces > 0) {
-      const deltas = this.inbox.splice(0)
+      const deltas = this.takeFitting()
       const options = { summary: `${deltas.length} deltas after ${this.name} had closed` }
       const late = { settings, start, deltas, pieces: { chain: this.chain, count: pieces } }
       const record = () => recordClosed.executeWithOptions(options, [late])
@@ -252,6 +268,13 @@ class WindowRun {
       this.window.repeats += outcome.repeats
       this.window.overlaps.push(...outcome.overlaps)
     }
+  }
+
+  /** As many deltas, and at least one, as go into one message. */
+  private takeFitting(): Delta[] {
+    let bytes = 0
+    const beyond = this.inbox.findIndex(delta => (bytes += encodedBytes(delta)) > MAX_PIECE_BYTES)
+    return this.inbox.splice(0, beyond < 0 ? this.inbox.length : Math.max(1, beyond))
   }
 
   /** An earlier run closed the window: what this one was sent is not part of the result. */
@@ -300,14 +323,14 @@ class WindowRun {
   private progress(): WindowProgress {
     const { state, revision, lateHits } = this
     const { hits, unlocated, groups, deltas, repeats, pieces } = this.window
-    return { state, hits, unlocated, groups, deltas, repeats, pieces, revision, lateHits }
+    const { stuck } = this.visibility
+    return { state, hits, unlocated, groups, deltas, repeats, pieces, revision, lateHits, stuck }
   }
 
   private describe(): string {
     const { settings, start } = this.input
     const { name, told, outcome } = this
     const { overlaps, applied } = this.window
-    const { stuck } = this.visibility
     const counts = this.window.columns()
     return describeWindow({
       settings,
@@ -315,7 +338,6 @@ class WindowRun {
       name,
       told,
       outcome,
-      stuck,
       overlaps,
       applied,
       counts,

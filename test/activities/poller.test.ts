@@ -188,6 +188,71 @@ test('a range that another poller left announced is read again to its very end, 
   expect(pipeline.windows.get(T0)).toMatchObject({ repeats: 1, overlaps: [] })
 })
 
+test('a fetch that is under way when its partition is claimed anew is not read on: nothing is passed over', async () => {
+  const setup = new Setup(1, { flushInterval: 60_000 })
+  const { log, pipeline, poller } = setup
+  await setup.start()
+  // After each slice of a fetch the group hears of the poller.
+  const slices: (() => void)[] = []
+  log.beat = () => new Promise(resolve => slices.push(resolve))
+  log.append(0, new Array<LogRecord>(10_000).fill(record(0, { at: T0 })))
+  await until(() => slices.length === 1)
+
+  let answer: (() => void) | undefined
+  pipeline.before.claim = () => new Promise<void>(resolve => (answer = resolve))
+  poller.onAssigned([0])
+  await until(() => answer !== undefined)
+  // Taken after the last flush and before the claim: whoever claims reads it again.
+  slices[0]!()
+  await until(() => slices.length === 2)
+  answer!()
+  await until(() => pipeline.ledger.snapshot().partitions[0]!.epoch === 2)
+  log.beat = () => Promise.resolve()
+  slices[1]!()
+  await until(() => log.taken(0) === 10_000)
+  await setup.drain()
+  expect(pipeline.ledger.totals).toMatchObject({ records: 10_000, hits: 10_000 })
+  expect(pipeline.hits).toBe(10_000)
+  expect(setup.position(0)).toBe(10_000)
+})
+
+test('a partition that was fetched with a gap is claimed anew, however much arrives in the others', async () => {
+  const setup = new Setup(2)
+  const { log, pipeline, poller } = setup
+  // There is always something to flush.
+  pipeline.before.flush = () => sleep(20)
+  pipeline.before.send = () => sleep(20)
+  await setup.start()
+  const traffic = setInterval(() => log.append(0, events(5)), 5)
+  try {
+    await until(() => pipeline.of('done', 0).length > 0)
+    const one = events(1)[0]!
+    const fetch = { partition: 1, fetchedFrom: 50, next: 51, high: 51, length: 1, record: () => one }
+    await poller.onRecords(fetch, () => Promise.resolve())
+    await until(() => pipeline.claims.length === 2, 15_000)
+    const { position } = pipeline.ledger.snapshot().partitions[0]!
+    await until(() => setup.position(0)! > position)
+  } finally {
+    clearInterval(traffic)
+  }
+})
+
+test('flushes that take longer than their interval do not keep idle partitions from being looked at', async () => {
+  const setup = new Setup(2)
+  const { log, pipeline } = setup
+  pipeline.before.flush = () => sleep(300)
+  await setup.start()
+  const traffic = setInterval(() => log.append(0, events(1)), 5)
+  try {
+    await until(() => pipeline.of('done', 0).length > 0)
+    const asked = log.asked.length
+    const flushes = pipeline.of('done', 0).length
+    await until(() => log.asked.length >= asked + 10 && pipeline.of('done', 0).length >= flushes + 5)
+  } finally {
+    clearInterval(traffic)
+  }
+})
+
 test('a drain flushes what is held, says that it is done, and commits it', async () => {
   const setup = new Setup(1, { flushInterval: 60_000 })
   const { log, pipeline } = setup

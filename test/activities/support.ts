@@ -29,6 +29,8 @@ export class MemoryLog implements LogPort {
   /** When the ends of the partitions were asked for, epoch ms. */
   readonly asked: number[] = []
   heartbeats = 0
+  /** What a heartbeat to the group waits for. */
+  beat: () => Promise<void> = () => Promise.resolve()
   away = false
   poller: Poller | undefined
 
@@ -97,7 +99,7 @@ export class MemoryLog implements LogPort {
       }
       await this.poller!.onRecords(fetch, () => {
         this.heartbeats++
-        return Promise.resolve()
+        return this.beat()
       })
       if (log.next === from && !log.paused) log.next = next
     }
@@ -123,6 +125,7 @@ export class MemoryPipeline implements PipelinePort {
   readonly claims: ClaimRequest[] = []
   /** What a call waits for before it has its effect. */
   before: {
+    claim?: () => Promise<unknown>
     flush?: () => Promise<unknown>
     send?: () => Promise<unknown>
     awaited?: () => Promise<unknown>
@@ -132,9 +135,10 @@ export class MemoryPipeline implements PipelinePort {
     this.ledger = new Ledger(settings)
   }
 
-  claim(request: ClaimRequest): Promise<ClaimAnswer> {
+  async claim(request: ClaimRequest): Promise<ClaimAnswer> {
     this.claims.push(request)
-    return Promise.resolve(structuredClone(this.ledger.claim(request)))
+    await this.before.claim?.()
+    return structuredClone(this.ledger.claim(request))
   }
 
   async flush(request: FlushRequest): Promise<FlushAnswer> {

@@ -133,10 +133,12 @@ describe('a cluster of real components', () => {
   })
 
   it('starts only what died', async () => {
+    const before = environmentOf(dir)
     const [postgres, kafka, temporal] = await pids(dir)
     process.kill(postgres ?? 0, 'SIGKILL')
     while (isAlive(identify(postgres ?? 0))) await sleep(20)
     expect((await clusterStatus(dir)).components.postgres.state).toBe('dead')
+    expect(environmentOf(dir)).toEqual(before)
     await clusterUp({ dir, environment })
     const after = await pids(dir)
     expect(after[0]).not.toBe(postgres)

@@ -1,6 +1,7 @@
-import { expect, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { GroupCounter, groups, type ColumnarCounts } from '../../src/core/columnar'
+import { Lexicon, Vocabulary } from '../../src/core/vocabulary'
 
 const group = fc.record({
   host: fc.string({ unit: 'binary', maxLength: 8 }),
@@ -34,6 +35,51 @@ test('columns survive their journey as JSON with any strings, and stay under the
     }),
     { numRuns: 500 },
   )
+})
+
+describe('texts by number', () => {
+  const identity = (text: string) => text
+  const words = new Vocabulary(new Lexicon(identity), new Lexicon(identity), new Lexicon(identity))
+  const numbered = (host: string, referrer: string) => ({
+    host: words.hosts.number(host),
+    referrer: words.referrers.number(referrer),
+    country: words.countries.number('DE'),
+  })
+
+  test('are found again whether few or many came before them, and not once they are forgotten', () => {
+    const counter = new GroupCounter()
+    for (const round of [1, 2, 3]) {
+      for (let i = 0; i < 10_000; i++) counter.count(numbered('a.example', `https://r/${i * round}`), words)
+      if (round === 2) {
+        for (const lexicon of [words.hosts, words.referrers, words.countries]) lexicon.forget()
+        words.generation++
+      }
+    }
+    const expected = new Map<string, number>()
+    for (const round of [1, 2, 3])
+      for (let i = 0; i < 10_000; i++) {
+        const referrer = `https://r/${i * round}`
+        expected.set(referrer, (expected.get(referrer) ?? 0) + 1)
+      }
+    const counted = [...groups(counter.columns())].map(({ referrer, hits }): [string, number] => [
+      referrer,
+      hits,
+    ])
+    expect(new Map(counted)).toEqual(expected)
+    expect(counted).toHaveLength(expected.size)
+  })
+
+  test('cost a counter no more where they came late', () => {
+    for (let i = 0; i < 60_000; i++) words.referrers.number(`https://many/${i}`)
+    const before = process.memoryUsage().arrayBuffers
+    const counters = Array.from({ length: 1_000 }, (_, i) => {
+      const counter = new GroupCounter()
+      counter.count(numbered('a.example', `https://many/${59_000 + i}`), words)
+      return counter
+    })
+    expect((process.memoryUsage().arrayBuffers - before) / counters.length).toBeLessThan(5_000)
+    expect(counters.every(({ hits }) => hits === 1)).toBe(true)
+  })
 })
 
 test('merging columns adds their counts', () => {

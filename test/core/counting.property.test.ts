@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { groups, type ColumnarCounts } from '../../src/core/columnar'
 import { EventReader } from '../../src/core/event-reader'
 import type { AppliedPartition, Claimed, Delta } from '../../src/core/messages'
-import { PartitionReader, type LogRecord, type Range } from '../../src/core/partition-reader'
+import { MAX_WINDOWS, PartitionReader, type LogRecord, type Range } from '../../src/core/partition-reader'
 import { Recount, segmentsOf } from '../../src/core/recount'
 import { WindowState } from '../../src/core/window-state'
 import { referenceCount, type ReferenceCount } from './reference'
@@ -54,7 +54,7 @@ function readInRanges(
   for (let i = 0; i < log.length;) {
     const { length, cut } = stream.next().value as { length: number; cut: boolean }
     const fetch = log.slice(i, i + length)
-    expect(reader.take(fetch, 0, fetch.at(-1)!.offset + 1)).toBe(fetch.length)
+    expect(reader.take(fetch, fetch.at(-1)!.offset + 1)).toBe(fetch.length)
     i += fetch.length
     const range = cut || i >= log.length ? reader.cut() : undefined
     if (range) ranges.push(range)
@@ -132,7 +132,7 @@ test('a range that is read again from its claim is cut into the same deltas, wha
     while (!again) {
       const { length } = stream.next().value as { length: number }
       const part = fetch.slice(index, index + length)
-      const taken = reader.take(part, 0, part.at(-1)!.offset + 1)
+      const taken = reader.take(part, part.at(-1)!.offset + 1)
       index += taken
       again = reader.cut()
       // What did not fit belongs to the next range, and can be cut as one likes.
@@ -213,9 +213,30 @@ test('a delta that overlaps what was applied, and is not covered by it, is not c
   expect(window.overlaps).toEqual([{ partition: 0, first: 5, last: 11 }])
 })
 
+test('a range has counts of so many windows at the most, and of late events of as many, unless its end is given', () => {
+  const records = (from: number, windows: number, at: number) =>
+    Array.from({ length: windows }, (_, i) => record(from + i, { at: at + i * 5 * MINUTE }))
+  const reader = new PartitionReader(claimed(0, { position: 0 }), rules)
+  const history = records(0, MAX_WINDOWS + 5, T0 - 30 * 24 * 60 * MINUTE)
+  expect(reader.take(history, history.length)).toBe(MAX_WINDOWS)
+  expect(reader.cut()).toMatchObject({ from: 0, to: MAX_WINDOWS, totals: { hits: MAX_WINDOWS } })
+  expect(reader.take(history.slice(MAX_WINDOWS), history.length)).toBe(5)
+  expect(reader.cut()).toMatchObject({ to: MAX_WINDOWS + 5, totals: { hits: 5, late: 0 } })
+  // The same once more is late; a window that is there already takes more.
+  const again = records(history.length, MAX_WINDOWS, T0 - 30 * 24 * 60 * MINUTE)
+  const last = { ...again.at(-1)!, offset: history.length + MAX_WINDOWS }
+  const older = record(last.offset + 1, { at: T0 - 40 * 24 * 60 * MINUTE })
+  expect(reader.take([...again, last, older], older.offset + 1)).toBe(MAX_WINDOWS + 1)
+  expect(reader.cut()).toMatchObject({ totals: { hits: 0, late: MAX_WINDOWS + 1 } })
+
+  const rereading = new PartitionReader(claimed(0, { position: 0, announcedTo: history.length }), rules)
+  expect(rereading.take(history, history.length)).toBe(history.length)
+  expect(rereading.cut()).toMatchObject({ totals: { hits: MAX_WINDOWS + 5 } })
+})
+
 test('records that retention removed before they were read are counted, not passed over', () => {
   const reader = new PartitionReader(claimed(0, { position: 10 }), rules, 40)
-  reader.take([record(40, { at: T0 })], 0, 41)
+  reader.take([record(40, { at: T0 })], 41)
   const range = reader.cut()!
   expect(range.totals).toEqual({ records: 31, hits: 1, late: 0, rejected: 30 })
   expect(range.exceptions()?.rejected).toEqual({ lost_to_retention: 30 })
@@ -226,7 +247,7 @@ test('a range that was announced keeps its end where retention went beyond it, a
   const announced = reader.cut()!
   expect(announced).toMatchObject({ from: 10, to: 25 })
   expect(announced.exceptions()?.rejected).toEqual({ lost_to_retention: 15 })
-  reader.take([record(40, { at: T0 })], 0, 41)
+  reader.take([record(40, { at: T0 })], 41)
   const next = reader.cut()!
   expect(next).toMatchObject({ from: 25, to: 41 })
   expect(next.totals).toEqual({ records: 16, hits: 1, late: 0, rejected: 15 })

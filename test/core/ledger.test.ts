@@ -193,14 +193,14 @@ describe('with an allowed lateness of ten minutes', () => {
   const END = W0 + 5 * MINUTE
 
   /** A ledger whose only partition has announced and done [0, 10) of the first window, up to a watermark. */
-  function upTo(watermark: number): Ledger {
+  function upTo(watermark: number, windows = [W0]): Ledger {
     const ledger = new Ledger(lenient)
     ledger.claim({ poller: 1, partitionCount: 1, partitions: [{ partition: 0, earliest: 0 }] })
-    return further(ledger, 0, watermark)
+    return further(ledger, 0, watermark, windows)
   }
 
-  function further(ledger: Ledger, from: number, watermark: number): Ledger {
-    const announce = { from, to: from + 10, windows: [W0] }
+  function further(ledger: Ledger, from: number, watermark: number, windows = [W0]): Ledger {
+    const announce = { from, to: from + 10, windows }
     ledger.flush({ ...flushOf({ partition: 0, epoch: 1, announce }), partitionCount: 1 })
     const basis = watermark + MINUTE
     ledger.flush({
@@ -234,6 +234,20 @@ describe('with an allowed lateness of ten minutes', () => {
 
   test('of a backlog that has passed both it is told to close at once', () => {
     expect(upTo(END + 10 * MINUTE).takeDue()).toEqual({ publish: [], close: [W0] })
+  })
+
+  test('no more are taken at a time than asked for, the oldest first, and none is published before it closes', () => {
+    const windows = [W0 + 10 * MINUTE, W0, W1]
+    const ended = upTo(END + 20 * MINUTE, windows)
+    expect(ended.takeDue(2)).toEqual({ publish: [], close: [W0, W1] })
+    expect(ended.hasDue()).toBe(true)
+    expect(ended.takeDue(2)).toEqual({ publish: [], close: [W0 + 10 * MINUTE] })
+    expect(ended.hasDue()).toBe(false)
+
+    const publishable = upTo(END + 10 * MINUTE, windows)
+    expect(publishable.takeDue(1)).toEqual({ publish: [W1], close: [W0] })
+    expect(publishable.takeDue(1)).toEqual({ publish: [W0 + 10 * MINUTE], close: [] })
+    expect(publishable.hasDue()).toBe(false)
   })
 
   test('an idle partition is asked for its claim when the result is due, and again when it may close', () => {

@@ -115,12 +115,16 @@ describe('the ledger', () => {
       const windows = [W0, W0 + 5 * MINUTE]
       const totals = { records: 1_000, hits: 1_000, late: 0, rejected: 0 }
       const basis = W0 + minute * MINUTE
+      const end = partition === 0 ? 1_000 : 3_500
       const request = { poller: 1, partitionCount }
       ledger.flush({
         ...request,
-        partitions: [{ partition, epoch: 1, announce: { from: 0, to: 1_000, windows } }],
+        partitions: [{ partition, epoch: 1, end: 1_000, announce: { from: 0, to: 1_000, windows } }],
       })
-      ledger.flush({ ...request, partitions: [{ partition, epoch: 1, done: { to: 1_000, basis, totals } }] })
+      ledger.flush({
+        ...request,
+        partitions: [{ partition, epoch: 1, end, done: { to: 1_000, basis, totals } }],
+      })
     }
     flush(0, 20)
     flush(1, other)
@@ -133,7 +137,16 @@ describe('the ledger', () => {
       '**2026-01-01 12:00–12:05**, needs 2026-01-01T12:05:00Z and is held by partition 1: watermark 2026-01-01T12:02:00Z.',
     )
     expect(report).toContain('**2,000** records done')
-    expect(report).toMatch(/\| 0 \| 1 \| 1,000 \| 2026-01-01T12:19:00Z \|.*\| 1,000 \| 1,000 \| 0 \| 0 \|/)
+    expect(report).toMatch(
+      /\| 0 \| 1 \| 1,000 \| 0 \| 2026-01-01T12:19:00Z \|.*\| 1,000 \| 1,000 \| 0 \| 0 \|/,
+    )
+  })
+
+  test('says how much its partitions have that is not done, as their pollers last said', () => {
+    const report = reportOf(3)
+    expect(report).toContain('**2,500** are still to be read.')
+    expect(report).toContain('| 1 | 1 | 1,000 | 2,500 | 2026-01-01T12:02:00Z |')
+    expect(reportOf(3, 3)).toContain('**2,500** are still to be read.')
   })
 
   test('names a partition that nobody has claimed', () => {

@@ -83,6 +83,12 @@ test('what was rejected is sent again once, mended by a command, and counted', a
   expect(refused).toMatchObject({ code: 1, stdout: '' })
   const ends = await pipeline.withAdmin(admin => admin.fetchTopicOffsets(pipeline.config.settings.topic))
   expect(ends).toMatchObject([{ high: '6' }])
+  const tooLarge = ['--republish', '--through', 'head -c 2000000 /dev/zero | tr "\\0" x']
+  expect(await pipeline.attempt('rejected', ...tooLarge)).toMatchObject({
+    code: 1,
+    stdout: '',
+    stderr: expect.stringMatching(/^Kafka failed after 0 records were acknowledged: .*larger.*\n$/),
+  })
 
   const mend = [
     '--republish',

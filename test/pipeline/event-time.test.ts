@@ -1,5 +1,12 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { afterEach, expect, test } from '@jest/globals'
+import { packageRoot } from '../../src/cluster/install'
+import { windowId } from '../../src/core/names'
+import { withTemporal } from '../../src/temporal'
 import { TestPipeline } from '../support/pipeline'
+import { until } from '../support/until'
 
 let pipeline: TestPipeline
 afterEach(async () => pipeline.destroy())
@@ -27,6 +34,26 @@ async function startPipeline(partitions: number, settings: Record<string, string
 
 const windows = () => pipeline.db.selectFrom('traffic_windows').selectAll().orderBy('window_start').execute()
 
+/** Waits until Temporal's list has exactly these windows for a query that docs/operations.md has. */
+async function untilFound(which: string, starts: number[]): Promise<void> {
+  const runbook = await readFile(join(packageRoot(), 'docs', 'operations.md'), 'utf8')
+  const row = runbook.split('\n').find(line => line.startsWith(`| ${which} `))!
+  const query = /`([^`]+)`/.exec(row)![1]!
+  const { group } = pipeline.config.settings
+  // The link asks the same.
+  const link = new URL(/\((http[^)]+)\)/.exec(row)![1]!)
+  expect(link.searchParams.get('query')).toBe(query)
+  const expected = starts.map(start => windowId(group, start)).sort()
+  await withTemporal(client =>
+    until(async () => {
+      const found: string[] = []
+      const list = client.workflow.list({ query: query.replace('web_traffic_group', group) })
+      for await (const { workflowId } of list) found.push(workflowId)
+      return isDeepStrictEqual(found.sort(), expected)
+    }),
+  )
+}
+
 const lateHits = () =>
   pipeline.db.selectFrom('late_web_traffic').select(['window_start', 'num_hits', 'cause']).execute()
 
@@ -49,6 +76,18 @@ test('a silent partition, and one that never had a record, hold windows open unt
   await pipeline.untilAccounted(4)
   expect(await lateHits()).toEqual([{ window_start: new Date(W0), num_hits: 1, cause: 'closed' }])
   expect(await windows()).toMatchObject([{ num_hits: 2, late_hits: 1 }, { num_hits: 1 }])
+  await untilFound('that got events after they had closed', [W0])
+  await untilFound('corrected', [])
+}, 300_000)
+
+test('a window that was corrected is found by the runbook, and so are those that are open', async () => {
+  await startPipeline(1, { ALLOWED_LATENESS: '1h', IDLE_TIMEOUT: '1h' })
+  await pipeline.send([event(0, W0), event(0, W2)])
+  await untilFound('open', [W2])
+  await untilFound('corrected', [])
+  await pipeline.send([event(0, W0 + MINUTE)])
+  await untilFound('corrected', [W0])
+  expect(await windows()).toMatchObject([{ status: 'published', num_hits: 2, revision: 2 }])
 }, 300_000)
 
 test.each(['stopped', 'killed'])(

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
+import { defaultPayloadConverter } from '@temporalio/common'
+import type { WindowLine } from '../../src/cli/windows'
 import { openCountryDatabase } from '../../src/geo/country'
 import { countLog } from '../../src/oracle/reference'
 import { withTemporal } from '../../src/temporal'
@@ -52,6 +54,20 @@ test('writes that are refused for good stay in sight, and one command brings eve
   const [workflowId] = await stuckWindows()
   expect(await detailsOf(workflowId!)).toMatch(/"num_hits"[^]*web-traffic retry/)
 
+  const start = workflowId!.slice(workflowId!.lastIndexOf('/') + 1)
+  const listed = JSON.parse(await pipeline.command('windows', '--limit', '50', '--json')) as WindowLine[]
+  expect(listed.find(({ windowStart }) => windowStart === start)).toMatchObject({
+    status: 'stuck',
+    stuck: { step: 'write revision 1', reason: expect.stringContaining('"num_hits"') },
+  })
+  expect(new Set(listed.map(({ windowStart }) => windowStart)).size).toBe(listed.length)
+  expect(await pipeline.command('windows', '--limit', '50')).toMatch(
+    / stuck [^]* is stuck: since .* it has tried to write revision 1\. .*"num_hits".*"web-traffic retry"/,
+  )
+  expect(await timersOf(workflowId!)).toContain(
+    'write revision 1: refused, tried again after this or when told',
+  )
+
   const { stdout, code } = await pipeline.attempt('status')
   expect(stdout).toMatch(/^UNHEALTHY\n {2}\d+ windows? (is|are) stuck: .*"web-traffic retry"/)
   expect(code).toBe(1)
@@ -88,6 +104,16 @@ async function traffic(): Promise<number> {
     '--quiet',
   )
   return (JSON.parse(text) as { sent: number }).sent
+}
+
+/** What the timers of a workflow are for, as its timeline shows them. */
+async function timersOf(workflowId: string): Promise<unknown[]> {
+  const { events } = await withTemporal(client => client.workflow.getHandle(workflowId).fetchHistory())
+  return (events ?? [])
+    .filter(event => event.timerStartedEventAttributes)
+    .flatMap(({ userMetadata }) =>
+      userMetadata?.summary ? [defaultPayloadConverter.fromPayload(userMetadata.summary)] : [],
+    )
 }
 
 async function detailsOf(workflowId: string): Promise<string> {

@@ -90,7 +90,6 @@ export class PollerProcess {
     this.quietSince.set(partition, world.clock)
     reader.take(
       records.map(record => this.seen(record)),
-      0,
       last.offset + 1,
     )
   }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { Connection, WorkflowClient, type WorkflowHandleWithSignaledRunId } from '@temporalio/client'
 import { ApplicationFailure, type PayloadCodec } from '@temporalio/common'
@@ -451,6 +452,9 @@ describe('on a server that suggests continuing as new early', () => {
     return runs
   }
 
+  const countTotals = ({ sink }: TestWindow) =>
+    Object.values(sink.totals).reduce((sum, hits) => sum + hits, 0)
+
   test('a window goes through many runs under load and loses no signal, and counts none twice', async () => {
     const window = overWindow()
     const runs = await sendInParallel(window, 100)
@@ -502,6 +506,53 @@ describe('on a server that suggests continuing as new early', () => {
     await until(() => window.sink.writes.at(-1)?.hits === 122, 30_000)
     const revisions = window.sink.writes.map(({ revision }) => revision)
     expect(revisions).toEqual(revisions.map((_, i) => i + 1))
+  }, 180_000)
+
+  test('a published window whose correction is refused goes through many runs, and writes it in the end', async () => {
+    const window = overWindow({ allowedLateness: 24 * 60 * MINUTE })
+    const first = await window.send(newDelta(9, 0, 0))
+    await first.signal(publishWindow)
+    await until(() => window.sink.writes.length === 1)
+    let refused = true
+    window.sink.before.writeWindow = () => {
+      if (refused) throw ApplicationFailure.nonRetryable('refused')
+    }
+    const runs = new Set<string>()
+    let hits = 1
+    while (runs.size < 4) {
+      runs.add((await window.send(newDelta(9, hits, hits))).signaledRunId)
+      hits++
+      await sleep(20)
+    }
+    expect(window.sink.writes).toHaveLength(1)
+    refused = false
+    const handle = environment.client.workflow.getHandle<typeof windowWorkflow>(first.workflowId)
+    await handle.signal(retry)
+    await until(() => window.sink.writes.at(-1)?.hits === hits, 60_000)
+    expect(countTotals(window)).toBe(hits)
+    expect(window.sink.writes.at(-1)!.revision).toBeGreaterThan(runs.size)
+    await until(async () => (await handle.query(windowProgress)).stuck === undefined)
+    expect(await handle.query(windowProgress)).toMatchObject({ state: 'published', hits })
+  }, 180_000)
+
+  test('what came while a large window was being written is recorded in messages that the server takes', async () => {
+    const window = overWindow()
+    let hold = true
+    window.sink.before.writeWindow = () => {
+      if (hold) throw new Error('Postgres is away')
+    }
+    const handle = await window.send(newDelta(0, 0, 3))
+    await handle.signal(closeWindow)
+    await until(() => window.sink.attempts.writeWindow > 0)
+    // Each is under the 900 kB of a delta; all together are more than the server's 2 MB.
+    const referrers = Array.from({ length: 1_000 }, (_, i) => `https://r/${i}/${'x'.repeat(700)}`)
+    const rows = rowsOf(referrers.flatMap((_, i) => [0, i, 0, 1]))
+    for (let n = 1; n <= 4; n++)
+      await window.send({ ...newDelta(0, n * 1_000, n * 1_000 + 999), referrers, rows })
+    hold = false
+    const latest = environment.client.workflow.getHandle<typeof windowWorkflow>(handle.workflowId)
+    expect(await latest.result()).toMatchObject({ hits: 4, lateHits: 4_000, repeats: 0 })
+    expect(window.sink.calls.map(deltas => deltas.length)).toEqual([1, 1, 1, 1])
   }, 180_000)
 
   test('a window larger than one message sends pieces ahead, and its result is put together from all', async () => {

@@ -1,7 +1,8 @@
 import { formatWindow } from '../../core/tumbling-window'
+import type { Stuck } from '../../core/window-report'
 import type { OpenWindow, PipelineNow, Waiting } from '../messages'
 import { find, Keyed, make, outward, setText } from './dom'
-import { clock, count, roughly } from './format'
+import { clock, count, roughly, visible } from './format'
 
 const STATES = {
   opening: 'opening',
@@ -80,16 +81,26 @@ export class OpenWindows {
       fill.style.width = `${100 * done}%`
       progress.setAttribute('aria-valuenow', String(Math.round(100 * done)))
       setText(hits, window.hits === null ? '–' : `${count(window.hits)} hits`)
-      setText(state, `${STATES[window.state]}, ${this.phase(window, now)}`)
+      element.classList.toggle('stuck', window.stuck !== null)
+      setText(
+        state,
+        window.stuck ? explain(window.stuck) : `${STATES[window.state]}, ${this.phase(window, now)}`,
+      )
     }
     return { element, update }
   }
 
-  private phase({ end, due }: OpenWindow, now: number): string {
+  private phase({ state, end, due }: OpenWindow, now: number): string {
+    if (state === 'closing') return 'since every partition has reached its end'
     if (now < end) return `ends in ${roughly(end - now)}`
     if (now < due) return `waits ${roughly(due - now)} for stragglers`
     return 'waits for every partition'
   }
+}
+
+function explain({ step, since, reason, nextTry }: Stuck): string {
+  const next = nextTry === undefined ? '' : ` Tried again at ${clock(nextTry)}, or after web-traffic retry.`
+  return `stuck since ${clock(since)}, tries to ${step}.${reason === undefined ? '' : ` ${visible(reason)}`}${next}`
 }
 
 function heldBy({ until, partitions, count: all }: Waiting): string {

@@ -7,7 +7,7 @@ import { causes, UserError } from '../cli/errors'
  *
  * @param sent records acknowledged before it, so that the person knows what is in the topic
  */
-export function explainKafkaFailure(error: unknown, sent = 0): unknown {
+export function explainSendFailure(error: unknown, sent = 0): unknown {
   const chain = causes(error)
   if (chain.some(cause => cause instanceof UserError)) return error
   const connection = chain.find(
