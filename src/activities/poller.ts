@@ -1,17 +1,18 @@
-import { setTimeout as sleep, setImmediate as yieldToOthers } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FlushRequest } from '../core/messages'
 import type { PipelineSettings } from '../core/settings'
 import { bytesOf, PollerState, type IdleClaim, type Outgoing } from '../core/poller-state'
-import type { PartitionReader, Range, ReaderRules } from '../core/partition-reader'
+import type { Range, ReaderRules } from '../core/partition-reader'
 import { sumOf } from '../core/totals'
-import { watermark } from '../core/watermark'
+import { passesWindowEnd, watermark } from '../core/watermark'
 import type { Fetch, Position } from '../kafka/group-reader'
 import type { PartitionOffsets } from '../kafka/client'
-import { keepingSession } from '../kafka/session'
 import type { AskedFirst } from '../geo/lookup'
 import type { Logger } from '../log'
 import type { PollerMetrics } from '../metrics/poller-metrics'
 import { traced, type Attributes, type Note } from '../tracing/tracing'
+import { Intake, type IntakeEvents } from './intake'
+import { LogEnds } from './log-ends'
 import type { PipelinePort } from './pipeline-port'
 
 /** What the poller needs of Kafka; see {@link GroupReader}. */
@@ -28,10 +29,6 @@ export interface PollerProgress {
   perSecond: number
 }
 
-/** Records held unannounced at most; a fetch waits until they are cut. */
-const MAX_PENDING_RECORDS = 200_000
-/** Records counted in one go before others, such as heartbeats, have their turn. */
-const SLICE = 2_000
 /** How long a partition is left alone that the ledger refused, or that was fetched with a gap, before it is claimed again. */
 const RECLAIM_AFTER = 5_000
 
@@ -41,39 +38,29 @@ const RECLAIM_AFTER = 5_000
  */
 const FLUSH_SPACING = 200
 
-interface PartitionActivity {
-  /** Since when it may be called silent: its last record, its assignment, or the broker's return. */
-  quietSince: number
-  /** The offset that the next record will get, as last heard. */
-  high: number
-}
-
 /**
  * Drives one {@link PollerState}: feeds it from Kafka, and holds every conversation with the ledger, one after the
  * other, in a single loop. While a flush is under way the next range is being read.
  */
 export class Poller {
   private readonly state: PollerState
-  private readonly activity = new Map<number, PartitionActivity>()
+  private readonly ends = new LogEnds()
+  private readonly intake: Intake
   private assigned: number[] = []
   private assignments = 0
   private claimedAssignment = 0
   private partitionCount = 0
   private brokerAway = false
-  /** So much was unread that ranges were cut for their size; once all of it is read, what is left is not kept waiting. */
-  private backlog = false
   private reclaimAt = Infinity
   private lastFlush = 0
   private flushInterval: number
   private flushNow = false
   private lastTick = 0
+  /** Records that had been taken at the last tick. */
+  private reported = 0
   private draining = false
   private failure: Error | undefined
   private wake: () => void = () => undefined
-  private cutWaiters: (() => void)[] = []
-  /** Aborted when nothing more will be read. */
-  private readonly ended = new AbortController()
-  private recordsTaken = 0
 
   constructor(
     private readonly settings: PipelineSettings,
@@ -84,10 +71,19 @@ export class Poller {
     private readonly logger: Logger,
     private readonly onProgress: (progress: PollerProgress) => void,
     private readonly metrics: PollerMetrics,
-    private readonly service?: AskedFirst,
+    service?: AskedFirst,
   ) {
     this.state = new PollerState(poller, rules)
     this.flushInterval = settings.flushInterval
+    const events: IntakeEvents = {
+      flushSoon: () => this.flushSoon(),
+      leftGap: () => {
+        metrics.leftGap()
+        this.reclaimSoon()
+      },
+      failed: error => this.onError(error),
+    }
+    this.intake = new Intake(settings, this.state, this.ends, metrics, events, service)
   }
 
   onAssigned(partitions: number[]): void {
@@ -99,128 +95,28 @@ export class Poller {
 
   onError(error: Error): void {
     this.failure ??= error
-    this.ended.abort()
+    this.intake.end()
     this.wake()
-    this.releaseCutWaiters()
   }
 
   /** Flushes what is held and ends {@link run}. */
   drain(): void {
     this.draining = true
-    this.ended.abort()
+    this.intake.end()
     this.wake()
-    this.releaseCutWaiters()
   }
 
-  async onRecords(fetch: Fetch, heartbeat: () => Promise<void>): Promise<void> {
-    const { partition } = fetch
-    const partitionActivity = this.activity.get(partition)
-    if (partitionActivity) {
-      partitionActivity.high = Math.max(partitionActivity.high, fetch.high)
-      if (fetch.length > 0) partitionActivity.quietSince = Date.now()
-    }
-    if (this.unread() >= MAX_PENDING_RECORDS) this.backlog = true
-    const reader = this.state.reader(partition)
-    // Not claimed, or read already: the claim seeks to where reading has to begin.
-    if (!reader || fetch.next <= reader.position) return this.passOver(reader, fetch.length)
-    if (fetch.fetchedFrom > reader.position) {
-      this.metrics.leftGap()
-      return this.reclaimSoon()
-    }
-    let index = 0
-    while (!this.draining && !this.failure) {
-      // Claimed anew meanwhile: the reader that took what came before is gone with it, and that is read again.
-      if (this.state.reader(partition) !== reader) return this.passOver(undefined, fetch.length - index)
-      if (!reader.rereading && this.pendingRecords() >= MAX_PENDING_RECORDS) {
-        await this.untilCut(heartbeat)
-        continue
-      }
-      const end = Math.min(index + SLICE, fetch.length)
-      const records = Array.from({ length: end - index }, (_, i) => fetch.record(index + i))
-      const unknown = this.service?.unknownOf(records)
-      if (unknown && unknown.length > 0) {
-        await this.untilLocated(unknown, heartbeat)
-        continue
-      }
-      const doneBefore = records.findIndex(({ offset }) => offset >= reader.position)
-      if (doneBefore !== 0) this.metrics.passedOver(doneBefore < 0 ? records.length : doneBefore, 'done')
-      const next = end === fetch.length ? fetch.next : records[records.length - 1]!.offset + 1
-      const before = reader.basis
-      const taken = reader.take(records, next)
-      this.recordsTaken += taken
-      index += taken
-      if (this.backlog && this.unread() === 0) {
-        this.backlog = false
-        this.flushSoon()
-      }
-      if (this.passesWindowEnd(before, reader.basis) && this.caughtUp()) this.flushSoon()
-      if (taken < records.length) await this.untilCut(heartbeat)
-      else if (index >= fetch.length) return
-      else await Promise.all([yieldToOthers(), heartbeat()])
-    }
+  onRecords(fetch: Fetch, heartbeat: () => Promise<void>): Promise<void> {
+    return this.intake.take(fetch, heartbeat)
   }
 
-  private passOver(reader: PartitionReader | undefined, records: number): void {
-    if (records > 0) this.metrics.passedOver(records, reader ? 'done' : 'not_held')
-  }
-
-  /** The fetch left a gap: kafkajs went elsewhere, as it does where retention has removed the position. */
   private reclaimSoon(): void {
     this.reclaimAt = Math.min(this.reclaimAt, Date.now() + RECLAIM_AFTER)
-  }
-
-  private pendingRecords(): number {
-    return this.state.partitions.reduce((sum, reader) => sum + reader.pendingRecords, 0)
-  }
-
-  /** Whether a watermark that moved between two bases has passed the end of a window. */
-  private passesWindowEnd(before: number | null, after: number | null): boolean {
-    const { windowSize, watermarkDelay } = this.settings
-    const windows = (basis: number | null) => Math.floor(watermark(basis, watermarkDelay) / windowSize)
-    return before !== after && windows(before) !== windows(after)
-  }
-
-  /** Whether everything that Kafka was heard to have is read: live traffic, not a backlog. */
-  private caughtUp(): boolean {
-    return this.state.partitions.every(reader => this.lag(reader) < SLICE)
-  }
-
-  private unread(): number {
-    return this.state.partitions.reduce((sum, reader) => sum + this.lag(reader), 0)
-  }
-
-  private lag({ partition, position }: Position): number {
-    return Math.max(0, (this.activity.get(partition)?.high ?? position) - position)
   }
 
   private flushSoon(): void {
     this.flushNow = true
     this.wake()
-  }
-
-  /** Waits until the range is cut, and keeps the group's session alive meanwhile. */
-  private async untilCut(heartbeat: () => Promise<void>): Promise<void> {
-    const cut = new Promise<void>(resolve => this.cutWaiters.push(resolve))
-    this.flushSoon()
-    await this.keepingSession(cut, heartbeat)
-  }
-
-  /** Waits for a remote look-up; where it gives up, the poller fails with its reason, and nothing is counted. */
-  private async untilLocated(addresses: string[], heartbeat: () => Promise<void>): Promise<void> {
-    const since = Date.now()
-    const resolved = this.service!.resolve(addresses, this.ended.signal).catch((error: unknown) => {
-      if (!this.ended.signal.aborted) this.onError(error as Error)
-    })
-    await this.keepingSession(resolved, heartbeat)
-    this.metrics.lookedUp(addresses.length, Date.now() - since)
-  }
-
-  private keepingSession(awaited: Promise<void>, heartbeat: () => Promise<void>): Promise<void> {
-    return keepingSession(awaited, heartbeat, () => this.draining || this.failure !== undefined)
-  }
-
-  private releaseCutWaiters(): void {
-    for (const release of this.cutWaiters.splice(0)) release()
   }
 
   /** Runs until drained; rejects when the poller cannot go on. */
@@ -238,7 +134,7 @@ export class Poller {
     this.log.pause(this.assigned)
     while (this.state.pending) await this.flush()
     await this.commit(this.positions)
-    return this.recordsTaken
+    return this.intake.taken
   }
 
   private get tickDue(): boolean {
@@ -294,11 +190,10 @@ export class Poller {
           { partition, from: position, to: low },
           'retention removed records before they were read',
         )
-      this.activity.set(partition, { quietSince: Date.now(), high })
+      this.ends.claimed(partition, high)
     }
     this.state.assign(claims, earliest)
-    // Whoever waits for a range of before to be cut.
-    this.releaseCutWaiters()
+    this.intake.onCut()
     this.metrics.claimed(claims.length)
     this.claimedAssignment = assignment
     this.reclaimAt = Infinity
@@ -328,9 +223,9 @@ export class Poller {
     this.flushNow = false
     this.lastFlush = Date.now()
     const request = this.state.plan(this.partitionCount, idle)
-    this.releaseCutWaiters()
+    this.intake.onCut()
     if (!request) return
-    for (const part of request.partitions) part.end = this.activity.get(part.partition)?.high
+    for (const part of request.partitions) part.end = this.ends.end(part.partition)
     await traced('flush', note => this.carryOut(request, note))
   }
 
@@ -352,8 +247,8 @@ export class Poller {
     const done = this.state.doneRanges
     this.metrics.flushed(outgoing, done, took)
     note?.(figuresOf(outgoing, done))
-    if (this.caughtUp() && done.some(range => this.passesWindowEnd(range.fromBasis, range.toBasis)))
-      this.flushNow = true
+    const letsClose = done.some(range => passesWindowEnd(range.fromBasis, range.toBasis, this.settings))
+    if (letsClose && this.ends.caughtUp(this.state.partitions)) this.flushNow = true
     void this.commit(done.map(({ partition, to }) => ({ partition, position: to })))
   }
 
@@ -393,14 +288,10 @@ export class Poller {
       this.brokerAway = true
       return
     }
-    // What was sent to a broker that was away arrives a while after it is back.
-    if (this.brokerAway) for (const entry of this.activity.values()) entry.quietSince = Date.now()
+    if (this.brokerAway) this.ends.brokerIsBack()
     this.brokerAway = false
     this.partitionCount = offsets.length
-    for (const { partition, high } of offsets) {
-      const entry = this.activity.get(partition)
-      if (entry) entry.high = high
-    }
+    this.ends.lookedUp(offsets)
     this.refuseRecreated(positions, offsets)
     const idle = offsets.filter(({ partition, high }) => this.isIdle(partition, high, now))
     if (idle.length === 0) return
@@ -419,7 +310,7 @@ export class Poller {
 
   private isIdle(partition: number, high: number, now: number): boolean {
     const reader = this.state.reader(partition)
-    const quietSince = this.activity.get(partition)?.quietSince ?? now
+    const quietSince = this.ends.quietSince(partition) ?? now
     return (
       reader?.position === high &&
       this.state.isSettled(partition) &&
@@ -427,19 +318,18 @@ export class Poller {
     )
   }
 
-  private reported = 0
-
   private reportProgress(seconds: number): void {
     const partitions = this.state.partitions.map(({ partition, position, basis }) => ({
       partition,
       position,
-      lag: this.lag({ partition, position }),
+      lag: this.ends.lag({ partition, position }),
       watermark:
         basis === null ? null : new Date(watermark(basis, this.settings.watermarkDelay)).toISOString(),
     }))
-    const perSecond = Math.round((this.recordsTaken - this.reported) / seconds)
-    this.reported = this.recordsTaken
-    this.onProgress({ partitions, records: this.recordsTaken, perSecond })
+    const { taken: records } = this.intake
+    const perSecond = Math.round((records - this.reported) / seconds)
+    this.reported = records
+    this.onProgress({ partitions, records, perSecond })
   }
 }
 

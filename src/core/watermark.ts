@@ -29,3 +29,13 @@ export function isLate(
 ): boolean {
   return windowEnd + rules.allowedLateness <= watermark(basis, rules.watermarkDelay)
 }
+
+/** Whether the watermark has passed the end of a window on its way from one basis to another. */
+export function passesWindowEnd(
+  before: Basis,
+  after: Basis,
+  { windowSize, watermarkDelay }: { windowSize: number; watermarkDelay: number },
+): boolean {
+  const windows = (basis: Basis) => Math.floor(watermark(basis, watermarkDelay) / windowSize)
+  return before !== after && windows(before) !== windows(after)
+}
