@@ -24,9 +24,7 @@ afterAll(() => browser?.close())
 
 beforeEach(async () => {
   pipeline = new TestPipeline({ WINDOW_SIZE: '10s', WATERMARK_DELAY: '1s', FLUSH_INTERVAL: '200ms' })
-  await pipeline.command('migrate')
-  await pipeline.createTopic(2)
-  await pipeline.command('start')
+  await pipeline.begin(2)
   pipeline.startWorker()
   const { group } = pipeline.config.settings
   dashboard = await DashboardProcess.start({ KAFKA_GROUP: group, KAFKA_TOPIC: group, POSTGRES_DB: group })

@@ -21,9 +21,7 @@ let browser: Browser
 beforeAll(async () => {
   browser = await openBrowser()
   pipeline = new TestPipeline({ WINDOW_SIZE: '5m' })
-  await pipeline.command('migrate')
-  await pipeline.createTopic(1)
-  await pipeline.command('start')
+  await pipeline.begin(1)
   pipeline.startWorker()
   const open = windowStart(Date.now(), SIZE)
   const times = [-6, -5, -4, -3, -6, 0].map(windows => open + windows * SIZE)

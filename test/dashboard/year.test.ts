@@ -15,7 +15,7 @@ import { figure, WatchedPage } from './support'
 
 /** A year of windows of five minutes, and of each so many groups of host, referrer and country. */
 const WINDOWS = 105_120
-const GROUPS = 20
+const GROUPS = 10
 
 const YEAR = `generate_series('2025-01-01T00:00:00Z'::timestamptz, '2025-12-31T23:55:00Z', interval '5 minutes')`
 const FILL = [

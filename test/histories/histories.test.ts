@@ -7,7 +7,7 @@ import { Worker, type WorkflowBundle } from '@temporalio/worker'
 import { DeterminismViolationError } from '@temporalio/workflow'
 import { beforeAll, describe, expect, test } from '@jest/globals'
 import { TRACE_HEADER } from '../../src/workflows/tracing'
-import { bundleWorkflows, quietRuntime } from '../workflows/support'
+import { bundleAnew, bundleWorkflows, quietRuntime } from '../workflows/support'
 
 const FOLDER = join(__dirname, 'recorded')
 const names = readdirSync(FOLDER).map(file => file.replace(/\.pb.gz$/, ''))
@@ -84,7 +84,7 @@ describe('a change that would break open windows is caught', () => {
   let changed: WorkflowBundle
 
   beforeAll(async () => {
-    changed = await bundleWorkflows(require.resolve('./changed-workflows'))
+    changed = await bundleAnew(require.resolve('./changed-workflows'))
   }, 180_000)
 
   test.each([

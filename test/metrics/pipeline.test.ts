@@ -38,9 +38,7 @@ beforeAll(async () => {
     MAX_GROUPS: String(MAX_GROUPS),
     LOG_LEVEL: 'fatal',
   })
-  await pipeline.command('migrate')
-  await pipeline.createTopic(2)
-  await pipeline.command('start', '--pollers', '2')
+  await pipeline.begin(2, 2)
   for (const METRICS_ADDRESS of workers) pipeline.startWorker('all', { METRICS_ADDRESS })
   await prometheus?.start(workers)
 }, 120_000)

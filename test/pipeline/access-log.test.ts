@@ -12,7 +12,7 @@ let pipeline: TestPipeline
 afterEach(async () => pipeline.destroy())
 
 async function load(partitions: number): Promise<void> {
-  await pipeline.command('migrate')
+  await pipeline.migrate()
   await pipeline.command(
     'produce',
     '--access-log',
@@ -22,7 +22,7 @@ async function load(partitions: number): Promise<void> {
     '--partitions',
     String(partitions),
   )
-  await pipeline.command('start')
+  await pipeline.start()
   pipeline.startWorker()
   await pipeline.untilAccounted(10_000)
 }

@@ -34,9 +34,7 @@ const send = (values: (string | Buffer | null)[]) =>
   pipeline.send(values.map(value => ({ value, partition: 0 })))
 
 async function startPipeline(): Promise<void> {
-  await pipeline.command('migrate')
-  await pipeline.createTopic(1)
-  await pipeline.command('start')
+  await pipeline.begin(1)
   pipeline.startWorker()
 }
 

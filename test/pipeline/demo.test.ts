@@ -47,7 +47,7 @@ async function stillAnswering(output: string): Promise<string[]> {
 }
 
 test('a demo that ends by itself adds up, and takes everything down that it started', async () => {
-  const { printed, ended } = startDemo('--for', '20s', '--rate', '200')
+  const { printed, ended } = startDemo('--for', '12s', '--rate', '200')
   const [code] = await ended
   const output = await printed(/./)
   expect({ code, output }).toMatchObject({ code: 0 })

@@ -93,10 +93,8 @@ test('a look-up service fails in every way, is seen to, and recovers: counts are
     }),
   }))
   pipeline = newPipeline()
-  await pipeline.createTopic(2)
-  await pipeline.command('migrate')
+  await pipeline.begin(2)
   await pipeline.send(messages)
-  await pipeline.command('start')
   service.mood = 'too often'
   pipeline.startWorker()
 
@@ -146,9 +144,7 @@ function eventsFrom(start: number, hits: number, prefix: string) {
 
 test('with GEO_ON_ERROR=unknown traffic passes an outage, and a replay locates exactly what it touched', async () => {
   pipeline = newPipeline({ GEO_ON_ERROR: 'unknown' })
-  await pipeline.createTopic(1)
-  await pipeline.command('migrate')
-  await pipeline.command('start')
+  await pipeline.begin(1)
   pipeline.startWorker()
   const start = Math.floor(Date.now() / HOUR) * HOUR - 3 * HOUR
   const hits = 900

@@ -26,9 +26,7 @@ function event(partition: number, at: number, timestamp = Date.now()) {
 
 async function startPipeline(partitions: number, settings: Record<string, string> = {}) {
   pipeline = new TestPipeline(settings)
-  await pipeline.command('migrate')
-  await pipeline.createTopic(partitions)
-  await pipeline.command('start')
+  await pipeline.begin(partitions)
   return pipeline.startWorker()
 }
 

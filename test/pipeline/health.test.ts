@@ -6,9 +6,7 @@ let pipeline: TestPipeline
 
 beforeEach(async () => {
   pipeline = new TestPipeline({ LOG_LEVEL: 'error' })
-  await pipeline.command('migrate')
-  await pipeline.createTopic(2)
-  await pipeline.command('start')
+  await pipeline.begin(2)
 }, 60_000)
 
 afterEach(() => pipeline.destroy())

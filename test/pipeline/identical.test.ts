@@ -62,8 +62,8 @@ async function start({ pollers, flush, killed }: Variant) {
     // Longer than from a worker's start to its end: no partition is claimed idle with half of the topic to come.
     ...(killed && { IDLE_TIMEOUT: '15s' }),
   })
-  await pipeline.command('migrate')
-  await pipeline.command('start')
+  await pipeline.migrate()
+  await pipeline.start()
   startWorkers(pipeline, pollers)
   return pipeline
 }

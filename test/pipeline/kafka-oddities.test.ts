@@ -16,9 +16,7 @@ const events = (count: number, host: string, partition = 0) =>
 
 async function startPipeline(partitions: number): Promise<void> {
   pipeline = new TestPipeline()
-  await pipeline.command('migrate')
-  await pipeline.createTopic(partitions)
-  await pipeline.command('start')
+  await pipeline.begin(partitions)
   pipeline.startWorker()
 }
 

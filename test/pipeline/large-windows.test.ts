@@ -13,9 +13,7 @@ const eventOf = (referrer: string, host = 'www.example', offset = 0) =>
 
 async function started(settings: Record<string, string> = {}): Promise<void> {
   pipeline = new TestPipeline(settings)
-  await pipeline.createTopic(2)
-  await pipeline.command('migrate')
-  await pipeline.command('start')
+  await pipeline.begin(2)
   pipeline.startWorker()
 }
 

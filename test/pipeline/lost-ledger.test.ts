@@ -26,9 +26,7 @@ test('a ledger that was terminated is not begun anew, and goes on exactly where 
     // Its pollers have nobody to ask meanwhile.
     LOG_LEVEL: 'silent',
   })
-  await pipeline.command('migrate')
-  await pipeline.createTopic(1)
-  await pipeline.command('start')
+  await pipeline.begin(1)
   pipeline.startWorker()
   const mix = ['--late', '0.05', '--malformed', '0.02', '--disorder', '300ms', '--json', '--quiet']
   const traffic = pipeline.command('produce', '--synthetic', '--rate', '500', '--for', '30s', ...mix)
@@ -54,9 +52,7 @@ test('a ledger that was terminated is not begun anew, and goes on exactly where 
 
 test('a first start that ended before there was a ledger can be repeated', async () => {
   pipeline = new TestPipeline()
-  await pipeline.command('migrate')
-  await pipeline.createTopic(1)
-  await pipeline.command('start')
+  await pipeline.begin(1)
   await terminateLedger()
   expect(await pipeline.command('start')).toContain('Started')
 }, 60_000)

@@ -15,9 +15,7 @@ let pipeline: TestPipeline
 
 beforeAll(async () => {
   pipeline = new TestPipeline({ RETENTION: '400d' })
-  await pipeline.createTopic(1)
-  await pipeline.command('migrate')
-  await pipeline.command('start')
+  await pipeline.begin(1)
   pipeline.startWorker()
 }, 120_000)
 afterAll(() => pipeline.destroy())

@@ -33,8 +33,8 @@ afterAll(async () => source.destroy())
 /** Another pipeline, with a group and database of its own, on the topic that holds the million. */
 async function started(): Promise<TestPipeline> {
   pipeline = new TestPipeline({ KAFKA_TOPIC: source.config.settings.topic, FLUSH_INTERVAL: '2s' })
-  await pipeline.command('migrate')
-  await pipeline.command('start')
+  await pipeline.migrate()
+  await pipeline.start()
   return pipeline
 }
 
@@ -49,8 +49,7 @@ test('a graceful stop and start in the middle changes nothing, and reads nothing
   const pipeline = await started()
   const first = pipeline.startWorker()
   // Somewhere in the middle: some of it is done, and most of it is not.
-  let done = 0
-  while (done === 0) done = (await pipeline.status()).totals.records
+  await pipeline.untilDone(1)
   expect(await pipeline.stopWorker(first)).toBe(0)
   const [taken] = await recordsTaken(pipeline)
   expect(taken).toBeGreaterThan(0)

@@ -10,8 +10,8 @@ import { PostgresRelay } from '../support/postgres-relay'
 import { countLog, totalOf } from '../../src/oracle/reference'
 
 /** How long Postgres is away. */
-const OUTAGE = Number(process.env.OUTAGE_SECONDS ?? 20) * 1_000
-const WINDOW = 5_000
+const OUTAGE = Number(process.env.OUTAGE_SECONDS ?? 10) * 1_000
+const WINDOW = 2_000
 const DELAY = 2_000
 /** Events a second. */
 const RATE = 200
@@ -30,9 +30,7 @@ beforeEach(async () => {
     // Every try that fails is a warning.
     LOG_LEVEL: 'error',
   })
-  await pipeline.command('migrate')
-  await pipeline.createTopic(4)
-  await pipeline.command('start')
+  await pipeline.begin(4)
 })
 
 afterEach(async () => {
@@ -45,7 +43,7 @@ test(
   'while Postgres is away reading goes on, the write is seen retrying, and every window is right afterwards',
   async () => {
     pipeline.startWorker()
-    const traffic = sendLive(OUTAGE + 20_000)
+    const traffic = sendLive(OUTAGE + 15_000)
     while ((await pipeline.sums()).windows === 0) await sleep(200)
 
     const window = await untilWindowIsOpen()

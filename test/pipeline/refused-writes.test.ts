@@ -22,9 +22,7 @@ beforeEach(async () => {
     // Every try that fails is a warning.
     LOG_LEVEL: 'error',
   })
-  await pipeline.command('migrate')
-  await pipeline.createTopic(2)
-  await pipeline.command('start')
+  await pipeline.begin(2)
   pipeline.startWorker()
 }, 60_000)
 

@@ -38,9 +38,7 @@ function* traffic() {
 
 async function start(): Promise<void> {
   pipeline = new TestPipeline()
-  await pipeline.command('migrate')
-  await pipeline.createTopic(2)
-  await pipeline.command('start')
+  await pipeline.begin(2)
   pipeline.startWorker()
 }
 
@@ -168,9 +166,7 @@ test('after a country database that was wrong the hits of each window are placed
   try {
     const GEO_DATABASE = wrongDatabase(folder)
     pipeline = new TestPipeline()
-    await pipeline.command('migrate')
-    await pipeline.createTopic(2)
-    await pipeline.command('start')
+    await pipeline.begin(2)
     const misled = pipeline.startWorker('all', { GEO_DATABASE })
     const sent = await pipeline.send(traffic())
     await pipeline.untilAccounted(sent)

@@ -64,9 +64,7 @@ const recover = async (since: number) =>
 
 test('Postgres that was restored from a backup is made what it was, and goes on', async () => {
   pipeline = new TestPipeline()
-  await pipeline.command('migrate')
-  await pipeline.createTopic(2)
-  await pipeline.command('start')
+  await pipeline.begin(2)
   const first = pipeline.startWorker()
   let sent = await pipeline.send([...traffic(W0), event(W0 + 1, '', 1)])
   await pipeline.untilAccounted(sent)

@@ -80,9 +80,7 @@ function readingEnded(): Promise<PollResult[]> {
 
 beforeAll(async () => {
   await temporal.open()
-  await pipeline.command('migrate')
-  await pipeline.createTopic(4)
-  await pipeline.command('start')
+  await pipeline.begin(4)
 }, 120_000)
 
 afterAll(async () => {

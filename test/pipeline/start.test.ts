@@ -15,7 +15,7 @@ const send = (events: number, ...options: string[]) =>
 
 test('a new pipeline from the latest offset counts only what comes after it', async () => {
   pipeline = new TestPipeline()
-  await pipeline.command('migrate')
+  await pipeline.migrate()
   await send(300, '--start', HOURS_AGO)
   expect(await pipeline.command('start', '--from', 'latest')).toContain('from latest')
   pipeline.startWorker()
@@ -26,7 +26,7 @@ test('a new pipeline from the latest offset counts only what comes after it', as
 
 test('a new pipeline from a time counts only what was sent since', async () => {
   pipeline = new TestPipeline()
-  await pipeline.command('migrate')
+  await pipeline.migrate()
   await send(300, '--start', HOURS_AGO)
   await sleep(50)
   const since = new Date().toISOString()
@@ -39,11 +39,11 @@ test('a new pipeline from a time counts only what was sent since', async () => {
 test('stop drains the pollers and keeps windows open, and start goes on where it was', async () => {
   // Long enough that nothing closes by itself: these windows are not over yet.
   pipeline = new TestPipeline({ IDLE_TIMEOUT: '1h' })
-  await pipeline.command('migrate')
+  await pipeline.migrate()
   await send(300)
   await pipeline.command('start')
   pipeline.startWorker()
-  while ((await pipeline.status()).totals.records < 300) await sleep(100)
+  await pipeline.untilDone(300)
   const before = await pipeline.status()
   expect(before.windows.open).toBeGreaterThan(0)
 
@@ -54,16 +54,15 @@ test('stop drains the pollers and keeps windows open, and start goes on where it
   expect(stopped.windows).toEqual(before.windows)
 
   expect(await pipeline.command('start')).toContain('goes on from where it was')
-  while ((await pipeline.status()).totals.records < 500) await sleep(100)
+  await pipeline.untilDone(500)
   expect(await pipeline.status()).toMatchObject({ state: 'running', pollers: { running: [1] }, lag: 0 })
   // The second lot is of the same hour, which had passed for the first: some of it is late.
-  let accounted = 0
-  while (accounted !== 500) accounted = await hitsSoFar()
+  await until(async () => (await hitsSoFar()) === 500)
 }, 300_000)
 
 test('a pause remembers how many pollers there were, and nothing is read until it is over', async () => {
   pipeline = new TestPipeline()
-  await pipeline.command('migrate')
+  await pipeline.migrate()
   await send(200, '--start', HOURS_AGO)
   await pipeline.command('start', '--pollers', '2')
   pipeline.startWorker()
@@ -99,7 +98,7 @@ async function hitsSoFar(): Promise<number> {
 test('with versioned workers the pipeline runs on the build that is made current', async () => {
   pipeline = new TestPipeline({ WORKER_BUILD_ID: 'first' })
   const { group } = pipeline.config.settings
-  await pipeline.command('migrate')
+  await pipeline.migrate()
   await send(200, '--start', HOURS_AGO)
   pipeline.startWorker()
   await withTemporal(async ({ workflowService, options: { namespace } }) => {

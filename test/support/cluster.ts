@@ -5,8 +5,12 @@ import { AttendedCluster, withoutAddresses } from '../../src/cluster/attended'
 
 let cluster: AttendedCluster | undefined
 
+/** Kafka is started often and has little to do: what Java would compile at length is not worth it. */
+const QUICK_START = '-XX:TieredStopAtLevel=1 -XX:-UsePerfData'
+
 /** One cluster for all tests, in a temporary folder, by the product's own command. */
 export async function startSharedCluster(): Promise<void> {
+  process.env.JAVA_TOOL_OPTIONS ??= QUICK_START
   const dir = join(tmpdir(), `web-traffic-test-${randomUUID()}`)
   cluster = new AttendedCluster(dir)
   const environment = await cluster.untilUp()

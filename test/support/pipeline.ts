@@ -17,9 +17,12 @@ import { kafkajsConnection } from '../../src/kafka/connection'
 import { withTemporal } from '../../src/temporal'
 import { ingestStatus } from '../../src/workflows/messages'
 import { openDatabase, type Db } from '../../src/postgres/database'
+import { createDatabase, migrate } from '../../src/postgres/migrate'
 import { storedTotals, type StoredTotals } from '../../src/postgres/totals'
 import { program } from '../../src/cli/program'
+import { startPipeline } from '../../src/cli/start'
 import type { Role } from '../../src/workers/roles'
+import { until } from './until'
 
 const run = promisify(execFile)
 
@@ -88,13 +91,31 @@ export class TestPipeline {
     )
   }
 
+  /** Makes its database and its topic, and starts it: what `migrate` and `start` do, without a process for each. */
+  async begin(partitions: number, pollers?: number): Promise<void> {
+    await Promise.all([this.migrate(), this.createTopic(partitions)])
+    await this.start(pollers)
+  }
+
+  async migrate(): Promise<void> {
+    await createDatabase(this.config.postgres)
+    await migrate(this.db)
+  }
+
+  async start(pollers = this.config.pollers): Promise<void> {
+    await startPipeline(this.config, pollers, 'earliest')
+  }
+
   async createTopic(partitions: number): Promise<void> {
-    await this.withAdmin(admin =>
-      admin.createTopics({
-        topics: [{ topic: this.config.settings.topic, numPartitions: partitions }],
-        waitForLeaders: true,
-      }),
-    )
+    const { topic } = this.config.settings
+    await this.withAdmin(async admin => {
+      await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: false })
+      // By itself kafkajs waits for leaders, but fails where the broker does not know the topic yet.
+      await until(async () => {
+        const { topics } = await admin.fetchTopicMetadata({ topics: [topic] }).catch(() => ({ topics: [] }))
+        return topics.some(({ partitions: led }) => led.length === partitions)
+      }, 30_000)
+    })
   }
 
   async withAdmin<T>(use: (admin: ReturnType<Kafka['admin']>) => Promise<T>): Promise<T> {
@@ -273,9 +294,11 @@ export class TestPipeline {
     await this.db.destroy()
     const { group, topic } = this.config.settings
     await terminateWorkflows(group)
-    // Another pipeline's topic is left to it.
+    // Another pipeline's topic is left to it; and kafkajs tries for ten seconds to delete what is not there.
     if (topic === group)
-      await this.withAdmin(admin => admin.deleteTopics({ topics: [topic] })).catch(() => undefined)
+      await this.withAdmin(async admin => {
+        if ((await admin.listTopics()).includes(topic)) await admin.deleteTopics({ topics: [topic] })
+      }).catch(() => undefined)
     await this.maintain(`drop database if exists "${this.config.postgres.database}" with (force)`)
   }
 }

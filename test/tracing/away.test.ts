@@ -19,7 +19,7 @@ let pipeline: TestPipeline
 
 async function run(settings: Record<string, string>) {
   pipeline = new TestPipeline({ WINDOW_SIZE: '2s', WATERMARK_DELAY: '0s', ...settings })
-  await pipeline.command('migrate')
+  await pipeline.migrate()
   await pipeline.createTopic(1)
   const began = Date.now()
   const started = await pipeline.attempt('start')

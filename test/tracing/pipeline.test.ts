@@ -33,7 +33,7 @@ beforeAll(async () => {
     OTEL_SERVICE_NAME: 'counting',
   })
   group = pipeline.config.settings.group
-  await pipeline.command('migrate')
+  await pipeline.migrate()
   await pipeline.createTopic(2)
   await pipeline.command('start')
   const worker = pipeline.startWorker()

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Context } from '@temporalio/activity'
 import { Client, Connection, type WorkflowHandle } from '@temporalio/client'
 import type { PayloadCodec } from '@temporalio/common'
-import { NativeConnection, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker'
+import { NativeConnection, Worker, type WorkflowBundle } from '@temporalio/worker'
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
 import { TemporalPort } from '../../src/activities/pipeline-port'
 import type { Activities } from '../../src/activities/types'
@@ -37,7 +37,7 @@ const never = new AbortController().signal
 let connection: Connection
 let nativeConnection: NativeConnection
 let client: Client
-let workflowBundle: WorkflowBundleWithSourceMap
+let workflowBundle: WorkflowBundle
 let workers: Worker[] = []
 let running: Promise<unknown> | undefined
 const pipelines: Pipeline[] = []

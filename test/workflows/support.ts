@@ -1,15 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { readFile, rename, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { tsToMs } from '@temporalio/common/lib/time'
 import type { WorkflowHandle } from '@temporalio/client'
 import { TestWorkflowEnvironment } from '@temporalio/testing'
-import {
-  bundleWorkflowCode,
-  DefaultLogger,
-  Runtime,
-  type WorkflowBundleWithSourceMap,
-} from '@temporalio/worker'
+import { bundleWorkflowCode, DefaultLogger, Runtime, type WorkflowBundle } from '@temporalio/worker'
 import type {
   Activities,
   RecordClosedInput,
@@ -38,10 +35,18 @@ export function quietRuntime(): void {
   Runtime.install({ logger, telemetryOptions: { logging: { forward: {} } } })
 }
 
-/** The workflows of the sources, not of the build. */
-export function bundleWorkflows(
-  workflowsPath = workflowSources.workflowsPath,
-): Promise<WorkflowBundleWithSourceMap> {
+/** The workflows of the sources, not of the build; whichever file of a run needs them first bundles them for all. */
+export async function bundleWorkflows(): Promise<WorkflowBundle> {
+  const file = join(process.env.WEB_TRAFFIC_TEST_CLUSTER!, 'workflows.js')
+  if (existsSync(file)) return { code: await readFile(file, 'utf8') }
+  const bundle = await bundleAnew(workflowSources.workflowsPath)
+  const draft = `${file}.${process.pid}`
+  await writeFile(draft, bundle.code)
+  await rename(draft, file)
+  return bundle
+}
+
+export function bundleAnew(workflowsPath: string): Promise<WorkflowBundle> {
   const silent = () => undefined
   return bundleWorkflowCode({
     ...workflowSources,

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { Connection, WorkflowClient, type WorkflowHandleWithSignaledRunId } from '@temporalio/client'
 import { ApplicationFailure, type PayloadCodec } from '@temporalio/common'
 import { TestWorkflowEnvironment } from '@temporalio/testing'
-import { NativeConnection, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker'
+import { NativeConnection, Worker, type WorkflowBundle } from '@temporalio/worker'
 import { findTestServer } from '../../src/cluster/test-server'
 import { groups } from '../../src/core/columnar'
 import type { Delta } from '../../src/core/messages'
@@ -34,7 +34,7 @@ type Handle = WorkflowHandleWithSignaledRunId<typeof windowWorkflow>
 
 const taskQueue = newSettings().group
 const sinks = new Map<string, MemorySink>()
-let bundle: WorkflowBundleWithSourceMap
+let bundle: WorkflowBundle
 
 /** One window of a pipeline of its own, and what stands in for its Postgres. */
 class TestWindow {
