@@ -31,6 +31,7 @@ const SECONDS = {
   'test/pipeline/demo.test.ts': 58,
   'test/web-ui/web-ui.test.ts': 51,
   'test/cluster/cluster.test.ts': 50,
+  'test/pipeline/lost-ledger.test.ts': 44,
   'test/pipeline/restore.test.ts': 39,
   'test/pipeline/bad-input.test.ts': 38,
   'test/workflows/ingest.test.ts': 37,
