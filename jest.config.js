@@ -8,7 +8,6 @@ module.exports = {
   globalTeardown: '<rootDir>/test/support/global-teardown.ts',
   testSequencer: '<rootDir>/test/support/longest-first.js',
   reporters: ['default', '<rootDir>/test/support/count-reporter.js'],
-  // For a third of their time tests wait: one more than two cores would keep busy.
-  maxWorkers: 3,
+  maxWorkers: 2,
   testTimeout: 120_000,
 }
