@@ -1,5 +1,8 @@
-import type { Kafka } from 'kafkajs'
-import { UserError } from '../cli/errors'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { KafkaJSProtocolError, type Admin, type Kafka } from 'kafkajs'
+import { causes, UserError } from '../cli/errors'
+
+const KNOWN_WITHIN = 10_000
 
 export interface TopicState {
   partitions: number
@@ -24,10 +27,29 @@ export async function ensureTopic(kafka: Kafka, topic: string, partitions?: numb
     }
     const created =
       !exists &&
-      (await admin.createTopics({ topics: [{ topic, numPartitions: partitions! }], waitForLeaders: true }))
-    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
-    return { partitions: topics[0]!.partitions.length, created }
+      (await admin.createTopics({ topics: [{ topic, numPartitions: partitions! }], waitForLeaders: false }))
+    return { partitions: await untilKnown(admin, topic), created }
   } finally {
     await admin.disconnect()
+  }
+}
+
+/**
+ * How many partitions it has, once every one of them has a leader. kafkajs's own wait for leaders fails where the broker
+ * that it asks has not heard of the new topic yet.
+ */
+async function untilKnown(admin: Admin, topic: string): Promise<number> {
+  for (const deadline = Date.now() + KNOWN_WITHIN; ; await sleep(50)) {
+    try {
+      const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+      const { partitions = [] } = topics[0] ?? {}
+      if (partitions.length > 0 && partitions.every(({ leader }) => leader >= 0)) return partitions.length
+      if (Date.now() > deadline) throw new UserError(`No broker leads all partitions of "${topic}".`)
+    } catch (error) {
+      const isUnknown = causes(error).some(
+        cause => cause instanceof KafkaJSProtocolError && cause.type === 'UNKNOWN_TOPIC_OR_PARTITION',
+      )
+      if (!isUnknown || Date.now() > deadline) throw error
+    }
   }
 }
