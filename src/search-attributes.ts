@@ -1,6 +1,6 @@
 import { isGrpcServiceError, type Client } from '@temporalio/client'
 import { encodeSearchAttributeIndexedValueType } from '@temporalio/common/lib/search-attributes'
-import { UserError } from './cli/errors'
+import { UserError } from './errors'
 import { searchAttributes } from './workflows/search-attributes'
 
 type Attribute = (typeof searchAttributes)[number]

@@ -1,7 +1,7 @@
 import { Client, Connection, isGrpcServiceError } from '@temporalio/client'
 import { loadClientConnectConfig, type ClientConnectConfig } from '@temporalio/envconfig'
 import { isNativeError } from 'node:util/types'
-import { causes, UserError } from './cli/errors'
+import { causes, UserError } from './errors'
 import { speaksTls, tlsFailure } from './tls/probe'
 import { tlsTrouble } from './tls/trouble'
 import { clientTracing } from './tracing/tracing'

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { parse } from 'dotenv'
-import { UserError } from '../src/cli/errors'
+import { UserError } from '../src/errors'
 import { completeEnvironment, loadConfig } from '../src/config'
 import { temporalConfig } from '../src/temporal'
 

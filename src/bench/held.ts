@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Pipeline } from '../cli/pipeline'
+import { Pipeline } from '../pipeline'
 import { totalsOf } from '../core/ledger'
 import { kafkaClient } from '../kafka/client'
 import type { Reference } from '../oracle/reference'

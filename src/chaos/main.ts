@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import { Command, InvalidArgumentError } from 'commander'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { interruption } from '../cli/interruption'
 import { describeFault, schedule } from './faults'
 import { markdownTable, summarise, verdictLine } from './report'

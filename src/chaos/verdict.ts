@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
 import type { KafkaMessage } from 'kafkajs'
-import { Pipeline } from '../cli/pipeline'
+import { Pipeline } from '../pipeline'
 import type { Config } from '../config'
 import { totalsOf } from '../core/ledger'
 import { openCountryDatabase } from '../geo/country'

@@ -6,7 +6,7 @@ import { stopCluster } from '../cluster/down'
 import { holdCluster } from '../cluster/foreground'
 import { stateFile } from '../cluster/state'
 import { startCluster, type ClusterOptions } from '../cluster/up'
-import { UserError } from './errors'
+import { UserError } from '../errors'
 
 const DEFAULT_DIR = '.cluster'
 

@@ -1,7 +1,7 @@
 import type { Config } from '../config'
 import { isAway, openDatabase, type Db } from '../postgres/database'
 import { postgresFailure } from '../postgres/failures'
-import { UserError } from './errors'
+import { UserError } from '../errors'
 
 /** Runs `use` with the configured database; what goes wrong with it is said in one line with its remedy. */
 export async function withDatabase<T>(config: Config, use: (db: Db) => Promise<T>): Promise<T> {

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import { parseDuration } from '../core/duration'
-import { UserError } from './errors'
+import { UserError } from '../errors'
 import { interruption } from './interruption'
 
 interface Flags {

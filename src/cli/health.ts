@@ -5,12 +5,10 @@ import type { Wait } from '../activities/patience'
 import { pollerId } from '../core/names'
 import { formatInstant } from '../core/tumbling-window'
 import type { LookupTrouble } from '../geo/lookup'
+import { countWaiting } from '../pipeline'
 import type { PipelineStatus } from './status'
 
 type PendingActivity = NonNullable<WorkflowExecutionDescription['raw']['pendingActivities']>[number]
-
-/** A flush's late and rejected records, or a piece of a window, are in Postgres within seconds. */
-const RECORDED_WITHIN = 60_000
 
 /** An attempt that has run for so long has left behind what the one before it failed with. */
 const RECOVERED_AFTER = 30_000
@@ -43,22 +41,6 @@ export async function findProblems(
       `${count(waiting, 'workflow')} with late or rejected records, or pieces of windows, waiting for Postgres.`,
     )
   return problems
-}
-
-/** Windows that are stuck, and workflows with exceptions or pieces that Postgres should have had by now. */
-export async function countWaiting(
-  client: Client,
-  group: string,
-): Promise<{ stuck: number; waiting: number }> {
-  const running = `Pipeline = '${group}' AND ExecutionStatus = 'Running'`
-  const before = new Date(Date.now() - RECORDED_WITHIN).toISOString()
-  const [{ count: stuck }, { count: waiting }] = await Promise.all([
-    client.workflow.count(`${running} AND WindowStatus = 'stuck'`),
-    client.workflow.count(
-      `${running} AND WorkflowType IN ('exceptions', 'piece') AND StartTime < '${before}'`,
-    ),
-  ])
-  return { stuck, waiting }
 }
 
 async function pollerProblem(client: Client, group: string, poller: number): Promise<string | undefined> {

@@ -8,7 +8,7 @@ import type { PipelineSettings } from '../core/settings'
 import { withTemporal } from '../temporal'
 import type { MaintainSummary } from '../workflows/maintain'
 import { pipelineAttributes } from '../workflows/search-attributes'
-import { UserError } from './errors'
+import { UserError } from '../errors'
 import { settingsOf, startOrJoin } from './recount'
 
 interface Flags {

@@ -9,7 +9,7 @@ import type { Site } from '../traffic/access-log'
 import { type ProduceResult, produce } from '../traffic/produce'
 import { Progress, counted, grouped } from '../traffic/progress'
 import { type Source, accessLogSource, historySource, liveSource, ndjsonSource } from '../traffic/source'
-import { UserError } from './errors'
+import { UserError } from '../errors'
 
 interface Flags {
   accessLog?: string

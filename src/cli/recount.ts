@@ -9,8 +9,8 @@ import type { PipelineSettings } from '../core/settings'
 import { formatInstant, windowStart } from '../core/tumbling-window'
 import { recountProgress } from '../workflows/messages'
 import { pipelineAttributes } from '../workflows/search-attributes'
-import { UserError } from './errors'
-import { Pipeline } from './pipeline'
+import { UserError } from '../errors'
+import { Pipeline } from '../pipeline'
 
 export interface SelectionFlags {
   from?: number

@@ -4,7 +4,7 @@ import { replayId } from '../core/names'
 import { formatInstant } from '../core/tumbling-window'
 import { withTemporal } from '../temporal'
 import type { ReplayInput, ReplaySummary } from '../workflows/replay'
-import { UserError } from './errors'
+import { UserError } from '../errors'
 import {
   describeGone,
   follow,

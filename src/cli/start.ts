@@ -7,10 +7,10 @@ import { requireSearchAttributes } from '../search-attributes'
 import { temporalConfig, withTemporal } from '../temporal'
 import { loadConfig, type Config } from '../config'
 import { withDatabase } from './database'
-import { UserError } from './errors'
+import { UserError } from '../errors'
 import type { IngestStatus } from '../workflows/messages'
 import { scheduleMaintenance } from './maintain'
-import { checkSettings, Pipeline } from './pipeline'
+import { checkSettings, Pipeline } from '../pipeline'
 
 export function wholeNumber(text: string): number {
   if (!/^[1-9]\d{0,3}$/.test(text))

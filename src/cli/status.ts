@@ -10,7 +10,7 @@ import { topicOffsets, withAdmin } from '../kafka/client'
 import { withTemporal } from '../temporal'
 import type { IngestStatus } from '../workflows/messages'
 import { findProblems } from './health'
-import { Pipeline, stateOf } from './pipeline'
+import { Pipeline, stateOf } from '../pipeline'
 import { wholeNumber } from './start'
 import { printable, table } from './table'
 

@@ -13,7 +13,7 @@ import { withTemporal } from '../temporal'
 import { DIFFERENCES } from '../workflows/messages'
 import { pipelineAttributes } from '../workflows/search-attributes'
 import type { Verified, VerifyInput, VerifySummary } from '../workflows/verify'
-import { UserError } from './errors'
+import { UserError } from '../errors'
 import {
   describeGone,
   follow,

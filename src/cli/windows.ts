@@ -6,7 +6,7 @@ import type { Stuck } from '../core/window-report'
 import type { Db } from '../postgres/database'
 import { withTemporal } from '../temporal'
 import { withDatabase } from './database'
-import { Pipeline } from './pipeline'
+import { Pipeline } from '../pipeline'
 import { wholeNumber } from './start'
 import { printable, table } from './table'
 

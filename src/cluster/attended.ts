@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { program } from '../cli/program'
 import { endProcess } from './end-process'
 import { clusterEnvironment } from './environment'

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { parse, YAMLParseError } from 'yaml'
 import { z } from 'zod'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 
 /** Every key's one value that is for all namespaces and task queues. */
 const schema = z.record(

@@ -1,4 +1,4 @@
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import type { Component } from './component'
 import { isReachable } from './ports'
 import type { ComponentRecord } from './state'

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { COMPONENTS } from './components'
 import { stopCluster } from './down'
 import { isAlive, sameProcess, type ProcessIdentity } from './process-identity'

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { findOnPath, isExecutable, lastLine, run, type Command } from './command'
 import type { Surroundings } from './component'
 import { install, InstallFailure } from './install'

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { identify, isAlive, type ProcessIdentity } from './process-identity'
 
 type Holder = ProcessIdentity & { token: string }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { lchown, mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { findOnPath, run, type Command } from './command'
 import type { Surroundings } from './component'
 

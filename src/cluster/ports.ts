@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { tryLock, type Release } from './lock'
 
 const LOWEST_FREE = 15_000

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { findOnPath, isExecutable, lastLine, run } from './command'
 import type { Surroundings } from './component'
 import { packageRoot } from './install'

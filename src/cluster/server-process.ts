@@ -11,7 +11,7 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import type { Command } from './command'
 import type { Component } from './component'
 import { identify, isAlive, signalProcess, type ProcessIdentity } from './process-identity'

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { isAlive, type ProcessIdentity } from './process-identity'
 
 export type ComponentName = 'postgres' | 'kafka' | 'temporal'

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { chmod, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { findOnPath, lastLine, run } from './command'
 import type { Surroundings } from './component'
 import { install, InstallFailure, packageRoot } from './install'

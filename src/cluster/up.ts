@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import type { Component, Program, Surroundings } from './component'
 import { COMPONENTS } from './components'
 import { findExternal } from './external'

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 
 export interface PageFile {
   type: string

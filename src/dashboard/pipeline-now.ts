@@ -1,4 +1,4 @@
-import { stateOf } from '../cli/pipeline'
+import { stateOf } from '../pipeline'
 import { Ledger } from '../core/ledger'
 import { windowId, ingestId } from '../core/names'
 import { watermark } from '../core/watermark'

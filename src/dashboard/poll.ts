@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { logger } from '../log'
 import type { Heard } from './messages'
 

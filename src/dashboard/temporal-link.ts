@@ -1,5 +1,5 @@
 import { Client, Connection, isGrpcServiceError, ServiceError } from '@temporalio/client'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { temporalConfig, unreachable } from '../temporal'
 
 const CONNECT_WITHIN = 4_000

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pc from 'picocolors'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { startPipeline } from '../cli/start'
 import { pipelineStatus, type PipelineStatus } from '../cli/status'
 import { loadConfig, type Config } from '../config'

@@ -1,4 +1,4 @@
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 
 export interface Finding {
   part: string

@@ -1,5 +1,5 @@
 import type { Config } from '../config'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { openLookups } from '../geo/open-lookup'
 import { countryDatabaseAge } from '../geo/country'
 import type { Check } from './finding'

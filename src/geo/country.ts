@@ -1,6 +1,6 @@
 import { BlockList } from 'node:net'
 import { open, validate, type CountryResponse, type Reader } from 'maxmind'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { UNKNOWN_COUNTRY } from '../core/unknown-country'
 
 /** ISO 3166-1 alpha-2 code of an IPv4 or IPv6 address; `??` where it is unknown, private or no address. */

@@ -1,4 +1,4 @@
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import type { Config } from '../config'
 import { logger } from '../log'
 import { openCountryDatabase } from './country'

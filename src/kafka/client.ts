@@ -8,7 +8,7 @@ import {
   type LogEntry,
   type Producer,
 } from 'kafkajs'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { logger } from '../log'
 import { kafkajsConnection, type KafkaConnection } from './connection'
 import { kafkaFailure, noBroker } from './failures'

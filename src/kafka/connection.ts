@@ -1,5 +1,5 @@
 import type { KafkaConfig, SASLOptions } from 'kafkajs'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { readTlsFiles, type TlsFiles } from '../tls/files'
 
 /** How Kafka is reached: whatever opens a connection to it is given this. */

@@ -1,5 +1,5 @@
 import { KafkaJSConnectionError, KafkaJSProtocolError, KafkaJSSASLAuthenticationError } from 'kafkajs'
-import { causes } from '../cli/errors'
+import { causes } from '../errors'
 import { speaksTls } from '../tls/probe'
 import { tlsTrouble } from '../tls/trouble'
 import type { KafkaConnection } from './connection'

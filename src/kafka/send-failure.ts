@@ -1,5 +1,5 @@
 import { KafkaJSConnectionError, KafkaJSError } from 'kafkajs'
-import { causes, UserError } from '../cli/errors'
+import { causes, UserError } from '../errors'
 
 /**
  * What a failure of kafkajs means to a person, as a {@link UserError} of one line; anything that is no failure

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import { isIPv6 } from 'node:net'
 import type { TelemetryOptions } from '@temporalio/worker'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import type { Config, ListenAddress } from '../config'
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]

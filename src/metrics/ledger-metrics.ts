@@ -1,5 +1,5 @@
 import type { MetricGauge, MetricMeter, MetricTags } from '@temporalio/common'
-import type { countWaiting } from '../cli/health'
+import type { countWaiting } from '../pipeline'
 import { Ledger } from '../core/ledger'
 import { watermark } from '../core/watermark'
 import type { PartitionOffsets } from '../kafka/client'

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
-import { countWaiting } from '../cli/health'
-import { Pipeline } from '../cli/pipeline'
+import { countWaiting, Pipeline } from '../pipeline'
 import type { Config } from '../config'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { logger } from '../log'

@@ -1,6 +1,6 @@
 import { Migrator } from 'kysely'
 import { Pool } from 'pg'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import type { PostgresConfig } from '../config'
 import type { Db } from './database'
 import { migrations } from './migrations'

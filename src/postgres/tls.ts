@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { readTlsFiles } from '../tls/files'
 
 /** As libpq names them, in a URL or, in capitals and with PG before, in the environment. */

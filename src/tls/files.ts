@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 
 /** The settings that name the files of a TLS connection, as a person writes them, and their values. */
 export type TlsFileSettings = Record<'ca' | 'cert' | 'key', { setting: string; file: string | undefined }>

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import { type Site, parseAccessLogLine } from './access-log'
 import { lines } from './lines'
 import { type Pace, eventsInAll, syntheticLive } from './live'

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KafkaJSProtocolError, type Admin, type Kafka } from 'kafkajs'
-import { causes, UserError } from '../cli/errors'
+import { causes, UserError } from '../errors'
 
 const KNOWN_WITHIN = 10_000
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
-import { UserError } from '../cli/errors'
+import { UserError } from '../errors'
 import type { ListenAddress } from '../config'
 
 /**

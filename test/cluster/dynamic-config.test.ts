@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from '@jest/globals'
-import { UserError } from '../../src/cli/errors'
+import { UserError } from '../../src/errors'
 import { readDynamicConfig } from '../../src/cluster/dynamic-config'
 
 const folder = mkdtempSync(join(tmpdir(), 'web-traffic-dynamic-config-'))

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { UserError } from '../../src/cli/errors'
+import { UserError } from '../../src/errors'
 import { UNKNOWN_COUNTRY } from '../../src/core/unknown-country'
 import { openCountryDatabase, type LocateCountry } from '../../src/geo/country'
 

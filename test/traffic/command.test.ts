@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals'
 import { produceCommand } from '../../src/cli/produce'
-import { UserError } from '../../src/cli/errors'
+import { UserError } from '../../src/errors'
 
 const run = (...options: string[]) => produceCommand().parseAsync(['node', 'produce', ...options])
 

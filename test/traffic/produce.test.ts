@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals'
 import { Kafka, type KafkaMessage, logLevel } from 'kafkajs'
-import { UserError } from '../../src/cli/errors'
+import { UserError } from '../../src/errors'
 import { type TrafficRecord, produce } from '../../src/traffic/produce'
 
 const brokers = (process.env.KAFKA_URL ?? '').split(',')

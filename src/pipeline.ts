@@ -1,11 +1,11 @@
 import { isGrpcServiceError, type Client, type WorkflowHandle } from '@temporalio/client'
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/common'
-import type { Config } from '../config'
-import { formatDuration } from '../core/duration'
-import { ingestId, pollerId, windowId } from '../core/names'
-import type { PipelineSettings } from '../core/settings'
-import { formatInstant } from '../core/tumbling-window'
-import type { ingest } from '../workflows/ingest'
+import type { Config } from './config'
+import { formatDuration } from './core/duration'
+import { ingestId, pollerId, windowId } from './core/names'
+import type { PipelineSettings } from './core/settings'
+import { formatInstant } from './core/tumbling-window'
+import type { ingest } from './workflows/ingest'
 import {
   ingestStatus,
   pause,
@@ -14,8 +14,8 @@ import {
   windowProgress,
   type IngestStatus,
   type WindowProgress,
-} from '../workflows/messages'
-import { pipelineAttributes, windowStart } from '../workflows/search-attributes'
+} from './workflows/messages'
+import { pipelineAttributes, windowStart } from './workflows/search-attributes'
 import { UserError } from './errors'
 
 /** The pipeline as the client sees it: its ingest workflow. */
@@ -155,6 +155,22 @@ export class Pipeline {
   }
 }
 
+/** Windows that are stuck, and workflows with exceptions or pieces that Postgres should have had by now. */
+export async function countWaiting(
+  client: Client,
+  group: string,
+): Promise<{ stuck: number; waiting: number }> {
+  const running = `Pipeline = '${group}' AND ExecutionStatus = 'Running'`
+  const before = new Date(Date.now() - RECORDED_WITHIN).toISOString()
+  const [{ count: stuck }, { count: waiting }] = await Promise.all([
+    client.workflow.count(`${running} AND WindowStatus = 'stuck'`),
+    client.workflow.count(
+      `${running} AND WorkflowType IN ('exceptions', 'piece') AND StartTime < '${before}'`,
+    ),
+  ])
+  return { stuck, waiting }
+}
+
 export function stateOf({
   pollers,
   running,
@@ -170,6 +186,9 @@ function isUnanswered(error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined
   return isGrpcServiceError(cause) && UNANSWERED.has(cause.code)
 }
+
+/** A flush's late and rejected records, or a piece of a window, are in Postgres within seconds. */
+const RECORDED_WITHIN = 60_000
 
 /** A worker that is alive answers a query in milliseconds, and one that is busy in a second or two. */
 const ANSWER_WITHIN = 6_000
