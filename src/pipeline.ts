@@ -91,10 +91,11 @@ export class Pipeline {
     return closing.sort((a, b) => a - b).slice(-limit)
   }
 
-  /** Whether windows wait to be told to close, also by a ledger that is gone. */
-  async hasOpenWindows(): Promise<boolean> {
+  /** Whether anything that was counted is on its way to Postgres, also of a ledger that is gone. */
+  async hasUnderWay(): Promise<boolean> {
     const { group } = this.config.settings
-    const query = `Pipeline = '${group}' AND WorkflowType = 'window' AND ExecutionStatus = 'Running'`
+    const carriers = `WorkflowType IN ('window', 'piece', 'exceptions')`
+    const query = `Pipeline = '${group}' AND ${carriers} AND ExecutionStatus = 'Running'`
     return (await this.client.workflow.count(query)).count > 0
   }
 

@@ -109,7 +109,7 @@ export async function startPipeline(config: Config, pollers: number, from: strin
       // A pipeline that exists has claimed its schema: one without an owner is another, and would get a part of it.
       if (existing && !(await isClaimed(db))) throw new UserError(otherSchema(config))
       // A new ledger would cut ranges anew: what was counted of them already would not be recognised.
-      if (!existing && ((await pipeline.hasOpenWindows()) || (await hasCounted(db))))
+      if (!existing && ((await pipeline.hasUnderWay()) || (await hasCounted(db))))
         throw new UserError(ledgerGone(config))
       await claimSchema(db, owner)
     })

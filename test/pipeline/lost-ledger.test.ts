@@ -30,11 +30,10 @@ test('a ledger that was terminated is not begun anew, and goes on exactly where 
   pipeline.startWorker()
   const mix = ['--late', '0.05', '--malformed', '0.02', '--disorder', '300ms', '--json', '--quiet']
   const traffic = pipeline.command('produce', '--synthetic', '--rate', '500', '--for', '30s', ...mix)
-  let terminated = 0
-  while (terminated < 3) {
-    await sleep(5_000)
+  let done = 0
+  for (let terminated = 0; terminated < 3; terminated++) {
+    done = (await pipeline.untilDone(done + 1_000)).records
     await terminateLedger()
-    terminated++
     await sleep(2_000)
     const refused = await pipeline.attempt('start')
     expect(refused).toMatchObject({ code: 1, stdout: '' })
