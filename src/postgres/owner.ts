@@ -29,7 +29,8 @@ export async function isClaimed(db: Db): Promise<boolean> {
 export async function hasCounted(db: Db): Promise<boolean> {
   const recorded = await Promise.all([
     db.selectFrom('window_results').select('window_start').limit(1).executeTakeFirst(),
-    db.selectFrom('exception_ranges').select('kafka_partition').limit(1).executeTakeFirst(),
+    db.selectFrom('late_deltas').select('window_start').limit(1).executeTakeFirst(),
+    db.selectFrom('rejected_counts').select('reason').limit(1).executeTakeFirst(),
   ])
   return recorded.some(row => row !== undefined)
 }
