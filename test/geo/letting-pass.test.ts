@@ -22,7 +22,7 @@ beforeEach(async () => {
   service = new LookUpService('KEY')
   const api = new Ip2Location(await service.start(), 'KEY', 100)
   remote = new RemoteLookup(address => api.country(address), { rate: 10_000, firstWait: 10 }, quiet)
-  passing = new LettingPass(remote, quiet, { patience: 60, firstWait: 50, passed: 10 })
+  passing = new LettingPass(remote, quiet, { patience: 1_000, firstWait: 50, passed: 10 })
 })
 
 afterEach(() => service.stop())
