@@ -147,3 +147,11 @@ test('the figures of the chart are in its table, and what has the focus can be s
   }
   await watched.close()
 })
+
+test('a browser whose language is none that there is, as under LANG=C, shows all the same', async () => {
+  const watched = await WatchedPage.open(browser, dashboard.address, { language: 'en-US@posix' })
+  await watched.page.locator('.open-window').waitFor({ timeout: 20_000 })
+  await watched.page.locator('#rejected-reasons tbody tr').first().waitFor()
+  expect(watched.misdeeds).toEqual([])
+  await watched.page.close()
+})

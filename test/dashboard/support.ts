@@ -49,7 +49,7 @@ export class WatchedPage {
   static async open(
     browser: Browser,
     address: string,
-    options: BrowserContextOptions = {},
+    { language, ...options }: BrowserContextOptions & { language?: string } = {},
   ): Promise<WatchedPage> {
     const viewport = { width: 1300, height: 950 }
     const page = await browser.newPage({ viewport, locale: 'en-US', ...options })
@@ -67,6 +67,10 @@ export class WatchedPage {
     await page.addInitScript(
       `addEventListener('securitypolicyviolation', e => noteViolation(e.violatedDirective + ' ' + e.blockedURI))`,
     )
+    if (language !== undefined)
+      await page.addInitScript(
+        `Object.defineProperty(Navigator.prototype, 'language', { get: () => ${JSON.stringify(language)} })`,
+      )
     await page.goto(address)
     return watched
   }

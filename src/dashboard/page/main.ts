@@ -1,3 +1,4 @@
+import './language'
 import { formatWindow } from '../../core/tumbling-window'
 import type { Breakdown, Live, Ranking, ResultsNow, Timeline, WindowDetail, WindowPage } from '../messages'
 import { choiceAddress, readChoice, selectionQuery, type Choice } from './choice'
