@@ -47,10 +47,20 @@ export class Pipeline {
   /** @throws UserError also where {@link status} is undefined */
   async requireStatus(): Promise<IngestStatus> {
     const status = await this.status()
+    if (status) return status
     const { group } = this.config.settings
-    if (!status)
-      throw new UserError(`There is no pipeline "${group}" that runs: start it with "web-traffic start".`)
-    return status
+    if (await this.hasEnded()) throw new UserError(ledgerGone(group))
+    throw new UserError(`There is no pipeline "${group}" yet: start it with "web-traffic start".`)
+  }
+
+  /** Whether the ledger, which goes on for ever by itself, was terminated. */
+  async hasEnded(): Promise<boolean> {
+    try {
+      return (await this.handle.describe()).status.name !== 'RUNNING'
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false
+      throw error
+    }
   }
 
   /** Undefined where no workflow of the window runs: its first delta is still on its way, or it was forgotten. */
@@ -199,6 +209,16 @@ const UNANSWERED = new Set([1 /* CANCELLED */, 4 /* DEADLINE_EXCEEDED */, 9 /* F
 
 function noWorker(taskQueue: string): string {
   return `No worker answers on the task queue "${taskQueue}": start one with "web-traffic worker", of role windows or all.`
+}
+
+/** What has happened to a pipeline that has counts and no ledger, and what to do. */
+export function ledgerGone(group: string): string {
+  return (
+    `The ledger of "${group}" is gone from Temporal (terminated, or forgotten), and with it how far its counts go. ` +
+    `Where it was terminated bring it back: temporal workflow reset --workflow-id ${ingestId(group)} ` +
+    '--type LastWorkflowTask --reason "it was terminated"; or start another pipeline with a KAFKA_GROUP and ' +
+    'POSTGRES_DB of its own.'
+  )
 }
 
 /** Refuses settings other than those the pipeline was started with, naming each. */

@@ -40,14 +40,18 @@ export function clusterCommand(): Command {
     .action(async ({ dir }: { dir: string }) => {
       const environment = clusterEnvironment(dir)
       if (environment === undefined) {
-        throw new UserError(`no cluster is up in ${dir}: run \`web-traffic cluster up --detach\` first`)
+        throw new UserError(`no cluster is up in ${dir}: run \`${upCommandFor(dir)}\` first`)
       }
       for (const [name, value] of Object.entries(environment)) print(`${name}=${quote(value)}`)
       for (const [name, { state }] of Object.entries((await clusterStatus(dir)).components))
         if (state === 'dead')
-          console.error(`${name} has died: \`web-traffic cluster up --detach\` starts it again`)
+          console.error(`${name} has died: \`${upCommandFor(dir)}\` starts it again`)
     })
   return cluster
+}
+
+function upCommandFor(dir: string): string {
+  return `web-traffic cluster up --detach${dir === DEFAULT_DIR ? '' : ` --dir ${dir}`}`
 }
 
 function upCommand(): Command {

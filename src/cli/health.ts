@@ -34,7 +34,7 @@ export async function findProblems(
   const { stuck, waiting } = await countWaiting(client, group)
   if (stuck > 0)
     problems.push(
-      `${count(stuck, 'window')} stuck: the Web UI says why; after the mend run "web-traffic retry".`,
+      `${count(stuck, 'window')} stuck: "web-traffic windows" says why; after the mend run "web-traffic retry".`,
     )
   if (waiting > 0)
     problems.push(

@@ -1,7 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander'
 import { parseEventTime } from '../core/event-time'
 import { topicOffsets, withAdmin } from '../kafka/client'
-import { ingestId } from '../core/names'
 import { claimSchema, hasCounted, isClaimed } from '../postgres/owner'
 import { requireSearchAttributes } from '../search-attributes'
 import { temporalConfig, withTemporal } from '../temporal'
@@ -10,7 +9,7 @@ import { withDatabase } from './database'
 import { UserError } from '../errors'
 import type { IngestStatus } from '../workflows/messages'
 import { scheduleMaintenance } from './maintain'
-import { checkSettings, Pipeline } from '../pipeline'
+import { checkSettings, ledgerGone, Pipeline } from '../pipeline'
 
 export function wholeNumber(text: string): number {
   if (!/^[1-9]\d{0,3}$/.test(text))
@@ -110,7 +109,7 @@ export async function startPipeline(config: Config, pollers: number, from: strin
       if (existing && !(await isClaimed(db))) throw new UserError(otherSchema(config))
       // A new ledger would cut ranges anew: what was counted of them already would not be recognised.
       if (!existing && ((await pipeline.hasUnderWay()) || (await hasCounted(db))))
-        throw new UserError(ledgerGone(config))
+        throw new UserError(ledgerGone(settings.group))
       await claimSchema(db, owner)
     })
     const created = await pipeline.create(pollers, startPositions)
@@ -120,15 +119,6 @@ export async function startPipeline(config: Config, pollers: number, from: strin
     await pipeline.scale(pollers)
     return `"${settings.group}" goes on from where it was, with ${count(pollers)}.`
   })
-}
-
-function ledgerGone({ settings: { group }, postgres: { database } }: Config): string {
-  return (
-    `The ledger of "${group}" is gone from Temporal (terminated, or forgotten), and with it how far the counts in ` +
-    `"${database}" go. Where it was terminated bring it back: temporal workflow reset --workflow-id ${ingestId(group)} ` +
-    '--type LastWorkflowTask --reason "it was terminated"; or start another pipeline with a KAFKA_GROUP and ' +
-    'POSTGRES_DB of its own.'
-  )
 }
 
 function otherSchema({ settings, postgres }: Config): string {

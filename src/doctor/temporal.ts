@@ -5,6 +5,7 @@ import type { Config } from '../config'
 import { tsToMs } from '@temporalio/common/lib/time'
 import { formatDuration } from '../core/duration'
 import { ingestId, pollerTaskQueue } from '../core/names'
+import { ledgerGone, Pipeline } from '../pipeline'
 import { requireSearchAttributes } from '../search-attributes'
 import { temporalConfig, withTemporal } from '../temporal'
 import type { Check, Findings } from './finding'
@@ -26,6 +27,7 @@ export function checkTemporal(config: Config): Check {
       await checkNamespace(client, findings)
       await requireSearchAttributes(client)
       findings.ok('The search attributes are registered.')
+      if (await new Pipeline(client, config).hasEnded()) findings.fail(ledgerGone(config.settings.group))
       await checkWorkers(client, config, findings)
       await checkSchedule(client, config, findings)
     })

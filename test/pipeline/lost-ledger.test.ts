@@ -38,6 +38,10 @@ test('a ledger that was terminated is not begun anew, and goes on exactly where 
     const refused = await pipeline.attempt('start')
     expect(refused).toMatchObject({ code: 1, stdout: '' })
     expect(refused.stderr).toMatch(/^The ledger of ".*" is gone from Temporal [^\n]*\n$/)
+    // Whoever is asked says the same.
+    for (const command of ['status', 'pause'])
+      expect((await pipeline.attempt(command)).stderr).toBe(refused.stderr)
+    expect((await pipeline.attempt('doctor')).stdout).toContain(refused.stderr.trim().slice(0, 60))
     // As the message says.
     await reset(/temporal (workflow reset .*?); or/.exec(refused.stderr)![1]!)
   }

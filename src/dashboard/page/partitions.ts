@@ -9,7 +9,8 @@ const LEFT = new Set([1, 2, 6])
 interface Row extends PartitionNow {
   /** Null where Kafka does not say where the partition ends. */
   lag: number | null
-  lateInRange: number
+  /** Null where Postgres has not said. */
+  lateInRange: number | null
 }
 
 /** Each partition's way through the topic: how far behind its end, and behind the clock, and what came too late. */
@@ -19,7 +20,7 @@ export class Partitions {
     ({ partition }) => partition,
     () => this.row(),
   )
-  private late: LateHits[] = []
+  private late: LateHits[] | undefined
   private live: Live | undefined
   private mostLag = 0
 
@@ -44,7 +45,8 @@ export class Partitions {
     setText(find('#partitions-note'), missing > 0 ? `${count(missing)} have no poller yet.` : '')
   }
 
-  private lateOf(partition: number): number {
+  private lateOf(partition: number): number | null {
+    if (!this.late) return null
     return this.late.reduce((sum, late) => (late.partition === partition ? sum + late.hits : sum), 0)
   }
 
@@ -71,7 +73,7 @@ export class Partitions {
         count(row.records),
         count(row.hits),
         null,
-        count(row.lateInRange),
+        row.lateInRange === null ? '–' : count(row.lateInRange),
         count(row.rejected),
       ]
       texts.forEach((text, i) => text !== null && setText(cells[i]!, text))
@@ -93,7 +95,7 @@ export class Partitions {
       count(records),
       count(all(({ hits }) => hits)),
       `${count(late)} (${share(late, records)})`,
-      count(all(({ lateInRange }) => lateInRange)),
+      this.late === undefined ? '–' : count(all(({ lateInRange }) => lateInRange ?? 0)),
       count(all(({ rejected }) => rejected)),
     ].map((text, i) => make('td', { class: LEFT.has(i) ? '' : 'number' }, text))
     find('#partitions tfoot').replaceChildren(
