@@ -44,8 +44,7 @@ export function clusterCommand(): Command {
       }
       for (const [name, value] of Object.entries(environment)) print(`${name}=${quote(value)}`)
       for (const [name, { state }] of Object.entries((await clusterStatus(dir)).components))
-        if (state === 'dead')
-          console.error(`${name} has died: \`${upCommandFor(dir)}\` starts it again`)
+        if (state === 'dead') console.error(`${name} has died: \`${upCommandFor(dir)}\` starts it again`)
     })
   return cluster
 }
