@@ -49,7 +49,9 @@ export function createActivities({ config, db, lookups, namespace, metrics }: Co
     stagePiece: ({ settings, number, counts, ...key }) =>
       asOwner(settings, () => stagePiece(db, key, number, counts)),
     recordClosed: ({ settings, ...closed }) =>
-      asOwner(settings, () => recordClosed(db, { windowSize: settings.windowSize, ...closed })),
+      asOwner(settings, () =>
+        recordClosed(db, { topic: settings.topic, windowSize: settings.windowSize, ...closed }),
+      ),
     recordExceptions: ({ settings, ranges }) =>
       asOwner(settings, async () => {
         let recorded = 0
@@ -57,7 +59,7 @@ export function createActivities({ config, db, lookups, namespace, metrics }: Co
           if (await recordExceptions(db, settings.topic, settings.windowSize, range)) recorded++
         return recorded
       }),
-    pollKafka: input => pollKafka(input, config.kafka, metrics, lookups.polling),
+    pollKafka: input => pollKafka(input, { config, db, namespace, metrics, lookup: lookups.polling }),
     selectWindows: ({ settings, ...selection }) => asOwner(settings, () => nextBatch(db, selection)),
     replayWindows: input =>
       asOwner(input.settings, report => replayWindows(input, { config, db, lookup, report })),

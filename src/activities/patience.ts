@@ -19,11 +19,15 @@ const FIRST_WAKE = 2_000
 
 /** A call that is repeated. */
 export interface Wait {
+  /** Who does not do what it is asked; absent in what an older release says. */
+  on?: WaitsOn
   /** Epoch ms. */
   since: number
   /** What the last try failed with. */
   reason: string
 }
+
+export type WaitsOn = 'Temporal' | 'Postgres' | 'a window'
 
 /** The calls that are being repeated, and a line about those that are for long. */
 export class Waits {
@@ -64,8 +68,9 @@ export async function untilAnswered<T>(
   call: () => Promise<T>,
   signal: AbortSignal,
   waits?: Waits,
+  on: WaitsOn = 'Temporal',
 ): Promise<T> {
-  const repeated: Wait = { since: Date.now(), reason: '' }
+  const repeated: Wait = { on, since: Date.now(), reason: '' }
   try {
     for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
       signal.throwIfAborted()
@@ -98,7 +103,12 @@ function isHopeless(error: unknown): boolean {
   if (error instanceof WorkflowUpdateFailedError || error instanceof WorkflowNotFoundError) return true
   if (error instanceof ApplicationFailure || error instanceof TypeError) return true
   const cause = causeOf(error)
-  return isGrpcServiceError(cause) && HOPELESS.has(cause.code)
+  return isGrpcServiceError(cause) && (HOPELESS.has(cause.code) || isTooLarge(cause.details))
+}
+
+/** It is as large the next time: grpc-go's and the server's own words (RESOURCE_EXHAUSTED is no permanent code). */
+function isTooLarge(details: string): boolean {
+  return /larger than max|exceeds limit|too large/i.test(details)
 }
 
 /**

@@ -1,24 +1,16 @@
-import { randomUUID } from 'node:crypto'
 import type { Client, WorkflowHandle } from '@temporalio/client'
-import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
-import { encodedBytes } from '../core/columnar'
-import type {
-  ClaimAnswer,
-  ClaimRequest,
-  Delta,
-  FlushAnswer,
-  FlushRequest,
-  RangeExceptions,
-} from '../core/messages'
-import { exceptionsId, ingestId, windowId } from '../core/names'
-import type { Outgoing } from '../core/poller-state'
+import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../core/messages'
+import { ingestId, windowId } from '../core/names'
+import type { Outgoing, SizedDelta } from '../core/poller-state'
+import { deltaBytes, exceptionBytes } from '../core/window-state'
 import { formatWindow } from '../core/tumbling-window'
-import { describeExceptions, type exceptions } from '../workflows/exceptions'
 import * as messages from '../workflows/messages'
-import { pipelineAttributes, windowAttributes, windowMemo } from '../workflows/search-attributes'
+import { windowAttributes, windowMemo } from '../workflows/search-attributes'
 import type { window } from '../workflows/window'
 import { untilAnswered, updateUntilAnswered, type Waits } from './patience'
+import type { Staging } from './staging'
 import type { PollInput } from './types'
+import { WindowGate } from './window-gate'
 
 /** How a poller reaches the ledger and the windows. Everything here is repeated until it is answered. */
 export interface PipelinePort {
@@ -26,54 +18,71 @@ export interface PipelinePort {
   flush(request: FlushRequest): Promise<FlushAnswer>
   /** Which of the partitions should claim to be idle; a query, which leaves no history. */
   awaited(partitions: number[], now: number): Promise<number[]>
-  /** Resolves when every window has accepted its deltas, and the exceptions are on their way. */
+  /** Resolves when every window has accepted its deltas. */
   send(outgoing: Outgoing): Promise<void>
 }
 
-/** Bytes of one message at most, unless a single range needs more; the server refuses payloads of 2 MB. */
-const MAX_MESSAGE_BYTES = 1_000_000
+/** Bytes, as JSON, of a signal to a window at most: deltas that fit go together. */
+const MAX_MESSAGE_BYTES = 128_000
+/** A delta whose counts, or exceptions, take more goes to Postgres. Bytes as JSON. */
+const INLINE = { delta: 64_000, exceptions: 32_000 }
 const CALLS_AT_ONCE = 16
 
 export class TemporalPort implements PipelinePort {
   private readonly ingest: WorkflowHandle
+  private readonly gate: WindowGate
 
   constructor(
     private readonly client: Client,
+    private readonly staging: Staging,
     private readonly input: PollInput,
     private readonly signal: AbortSignal,
     private readonly waits?: Waits,
   ) {
     this.ingest = client.workflow.getHandle(ingestId(input.settings.group))
+    this.gate = new WindowGate(client)
   }
 
   claim(request: ClaimRequest): Promise<ClaimAnswer> {
     return updateUntilAnswered(this.ingest, messages.claim, request, this.signal, this.waits)
   }
 
-  flush(request: FlushRequest): Promise<FlushAnswer> {
-    return updateUntilAnswered(this.ingest, messages.flush, request, this.signal, this.waits)
+  async flush(request: FlushRequest): Promise<FlushAnswer> {
+    const answer = await updateUntilAnswered(this.ingest, messages.flush, request, this.signal, this.waits)
+    this.gate.pollers = answer.pollers
+    return answer
   }
 
   awaited(partitions: number[], now: number): Promise<number[]> {
     return untilAnswered(() => this.ingest.query(messages.awaited, partitions, now), this.signal, this.waits)
   }
 
-  async send({ deltas, exceptions }: Outgoing): Promise<void> {
-    const calls: (() => Promise<void>)[] = []
-    for (const ranges of batches(exceptions, exceptionBytes)) {
-      // One id for all tries; another poller that holds the same ranges has another, and Postgres knows the ranges.
-      const id = randomUUID()
-      calls.push(() => this.startExceptions(id, ranges))
+  async send(outgoing: Outgoing): Promise<void> {
+    await eachAtMost(CALLS_AT_ONCE, [...outgoing], ([start, deltas]) => this.sendTo(start, deltas))
+  }
+
+  private async sendTo(start: number, sized: SizedDelta[]): Promise<void> {
+    const { signal, waits } = this
+    const workflowId = windowId(this.input.settings.group, start)
+    const fitting: Delta[] = []
+    for (const { delta, bytes } of sized)
+      fitting.push(bytes <= INLINE.delta ? delta : await this.staged(start, delta))
+    for (const deltas of batches(fitting, deltaBytes)) {
+      const bytes = deltas.reduce((sum, delta) => sum + deltaBytes(delta), 0)
+      await untilAnswered(() => this.gate.pass(workflowId, bytes), signal, waits, 'a window')
+      await untilAnswered(() => this.signalWindow(start, deltas), signal, waits)
     }
-    for (const [start, sized] of deltas)
-      for (const batch of batches(sized, ({ bytes }) => bytes))
-        calls.push(() =>
-          this.signalWindow(
-            start,
-            batch.map(({ delta }) => delta),
-          ),
-        )
-    await eachAtMost(CALLS_AT_ONCE, calls, call => untilAnswered(call, this.signal, this.waits))
+  }
+
+  /** The delta as it fits a message. */
+  private async staged(start: number, delta: Delta): Promise<Delta> {
+    const { signal, waits, staging } = this
+    let fitting = delta
+    if (delta.exceptions && exceptionBytes(delta.exceptions) > INLINE.exceptions)
+      fitting = await untilAnswered(() => staging.record(start, delta), signal, waits, 'Postgres')
+    if (deltaBytes(fitting) <= INLINE.delta) return fitting
+    const large = fitting
+    return untilAnswered(() => staging.stage(start, large), signal, waits, 'Postgres')
   }
 
   private async signalWindow(start: number, deltas: Delta[]): Promise<void> {
@@ -88,23 +97,6 @@ export class TemporalPort implements PipelinePort {
       typedSearchAttributes: windowAttributes(settings, start),
       memo: windowMemo(settings),
     })
-  }
-
-  private async startExceptions(flushId: string, ranges: Outgoing['exceptions']): Promise<void> {
-    const { settings, taskQueue } = this.input
-    try {
-      await this.client.workflow.start<typeof exceptions>('exceptions', {
-        workflowId: exceptionsId(settings.group, flushId),
-        workflowIdReusePolicy: 'REJECT_DUPLICATE',
-        taskQueue,
-        args: [{ settings, ranges }],
-        staticSummary: describeExceptions(ranges),
-        typedSearchAttributes: pipelineAttributes(settings),
-      })
-    } catch (error) {
-      // An earlier try of this same flush was taken in and its answer lost.
-      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
-    }
   }
 }
 
@@ -122,11 +114,6 @@ function batches<T>(items: T[], bytesOf: (item: T) => number): T[][] {
     room -= bytes
   }
   return result
-}
-
-/** Upper bound of a range's exceptions as JSON: a sample is an offset and a reason. */
-function exceptionBytes({ late, samples }: RangeExceptions): number {
-  return late.reduce((sum, counts) => sum + 40 + encodedBytes(counts), 1_000 + 48 * samples.length)
 }
 
 async function eachAtMost<T>(limit: number, items: T[], run: (item: T) => Promise<void>): Promise<void> {

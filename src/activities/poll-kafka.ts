@@ -1,16 +1,26 @@
 import { Context } from '@temporalio/activity'
+import type { Config } from '../config'
 import { kafkaClient } from '../kafka/client'
-import type { KafkaConnection } from '../kafka/connection'
 import { GroupReader } from '../kafka/group-reader'
 import { LookupFailure, type Lookup } from '../geo/lookup'
 import { logger as root } from '../log'
 import type { PollerMetrics } from '../metrics/poller-metrics'
 import { formatInstant } from '../core/tumbling-window'
-import { readingInSight } from './in-sight'
+import type { Db } from '../postgres/database'
+import { inSight, readingInSight } from './in-sight'
 import { Waits } from './patience'
 import { TemporalPort } from './pipeline-port'
 import { Poller, type PollerProgress } from './poller'
+import { PostgresStaging } from './staging'
 import type { PollInput, PollResult } from './types'
+
+export interface PollingConnections {
+  config: Pick<Config, 'kafka' | 'postgres'>
+  db: Db
+  namespace: string
+  metrics: PollerMetrics
+  lookup: Lookup
+}
 
 /**
  * Reads the topic as a member of the consumer group until it is cancelled, counting into windows. A cancellation
@@ -18,20 +28,19 @@ import type { PollInput, PollResult } from './types'
  */
 export async function pollKafka(
   input: PollInput,
-  connection: KafkaConnection,
-  metrics: PollerMetrics,
-  { locate, service }: Lookup,
+  { config, db, namespace, metrics, lookup: { locate, service } }: PollingConnections,
 ): Promise<PollResult> {
   const context = Context.current()
   const { settings } = input
   const logger = root.child({ poller: input.poller })
   const given = new AbortController()
-  const waits = new Waits(({ since, reason }) =>
-    logger.warn({ reason }, `Temporal has not answered since ${formatInstant(since)}; it is asked again`),
+  const waits = new Waits(({ on, since, reason }) =>
+    logger.warn({ reason }, `A flush has waited for ${on} since ${formatInstant(since)}; it is tried again`),
   )
-  const pipeline = new TemporalPort(context.client, input, given.signal, waits)
+  const staging = new PostgresStaging(db, settings, namespace, error => inSight(error, config))
+  const pipeline = new TemporalPort(context.client, staging, input, given.signal, waits)
   const rules = { ...settings, locate }
-  const kafka = kafkaClient(connection, `web-traffic-poller-${input.poller}`)
+  const kafka = kafkaClient(config.kafka, `web-traffic-poller-${input.poller}`)
   const reader: GroupReader = new GroupReader(kafka, settings.group, settings.topic, {
     onAssigned: partitions => poller.onAssigned(partitions),
     onRecords: (fetch, heartbeat) => poller.onRecords(fetch, heartbeat),
@@ -72,7 +81,7 @@ export async function pollKafka(
     return { reason: stopped ? 'drained' : 'worker shutting down', records }
   } catch (error) {
     metrics.failed(error instanceof LookupFailure ? 'lookup' : 'other')
-    throw await readingInSight(error, connection)
+    throw await readingInSight(error, config.kafka)
   } finally {
     clearInterval(alive)
     metrics.ran(false)

@@ -243,7 +243,7 @@ export class Poller {
     this.state.signalled()
     const took = { announce: announced - this.lastFlush, send: Date.now() - announced }
     const { announce: announcing, send: sending } = took
-    this.logger.debug({ announcing, sending, windows: outgoing.deltas.size }, 'flushed')
+    this.logger.debug({ announcing, sending, windows: outgoing.size }, 'flushed')
     const done = this.state.doneRanges
     this.metrics.flushed(outgoing, done, took)
     note?.(figuresOf(outgoing, done))
@@ -336,7 +336,7 @@ export class Poller {
 /** What a flush's span says of the ranges that it sent. */
 function figuresOf(outgoing: Outgoing, ranges: Range[]): Attributes {
   const partitions = ranges.map(({ partition }) => partition)
-  const windows = outgoing.deltas.size
+  const windows = outgoing.size
   const figures = { partitions, windows, ...sumOf(ranges), bytes: bytesOf(outgoing) }
   return Object.fromEntries(Object.entries(figures).map(([name, figure]) => [`web_traffic.${name}`, figure]))
 }

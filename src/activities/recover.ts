@@ -97,7 +97,11 @@ class Recovery {
   private async recordLate({ settings, ...closed }: RecordClosedInput): Promise<void> {
     const { db } = this.outside
     await this.stageAll(settings, closed.start, closed.pieces)
-    const { lateHits } = await recordClosed(db, { windowSize: settings.windowSize, ...closed })
+    const { lateHits } = await recordClosed(db, {
+      topic: settings.topic,
+      windowSize: settings.windowSize,
+      ...closed,
+    })
     this.recovered.lateHits += lateHits
   }
 

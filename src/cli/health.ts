@@ -74,7 +74,8 @@ function heartbeatTrouble(details: PendingActivity['heartbeatDetails']): string 
   if (!payload) return undefined
   const { enrichment, temporal } =
     defaultPayloadConverter.fromPayload<{ enrichment?: LookupTrouble; temporal?: Wait } | null>(payload) ?? {}
-  if (temporal) return `waits for Temporal since ${formatInstant(temporal.since)}: ${temporal.reason}.`
+  if (temporal)
+    return `waits for ${temporal.on ?? 'Temporal'} since ${formatInstant(temporal.since)}: ${temporal.reason}.`
   if (!enrichment) return undefined
   const { state, reason, attempt } = enrichment
   const what = state === 'retrying' ? 'waits for its countries' : 'counts events without their country'

@@ -1,10 +1,15 @@
+import { Books, type BooksState, type ClosingWindow } from './books'
+import { Checkpoints, type Checkpoint } from './checkpoints'
 import type {
+  Announcement,
   ClaimAnswer,
   ClaimRequest,
   FlushAnswer,
   FlushRequest,
   PartitionFlush,
   RangeTotals,
+  Settlement,
+  ToldBook,
 } from './messages'
 import { sumOf } from './totals'
 import { watermark, type Basis } from './watermark'
@@ -20,6 +25,8 @@ interface PartitionEntry {
   /** The partition's end was its position at `at` (epoch ms). Dies when the position moves on. */
   idleAt: number | null
   poller: number
+  /** Its position at the first claim; absent in what an older release carries. */
+  start?: number
   totals: RangeTotals
   /** The partition's end in Kafka, as its poller last said. */
   end?: number
@@ -33,8 +40,24 @@ export interface LedgerState {
   openWindows: number[]
   /** Those of them that were told to publish a first result, and wait for corrections. */
   published: number[]
-  /** How many windows were told to close. */
+  /** How many windows were told to close; those of them that have not answered yet are in `books`. */
   closed: number
+  /** Absent in what an older release carries. */
+  books?: BooksState
+  checkpoints?: Checkpoint[]
+  checkpointOf?: [start: number, id: number][]
+}
+
+/** What it takes to count a window again from the log. */
+export interface WindowSource {
+  /** Everything that was announced for it; undefined where the ledger does not know that. */
+  told: { hits: number; exceptions: number } | undefined
+  /** Those that were told and not settled. */
+  books: ToldBook[]
+  /** Whether it still waits for more to be announced. */
+  open: boolean
+  /** Where its records lie: from before its first one on, with the watermark's basis there, up to what was announced. */
+  partitions: { partition: number; from: number; basis: Basis; to: number }[]
 }
 
 export interface LedgerRules {
@@ -64,6 +87,8 @@ export interface DueWindows {
 export class Ledger {
   private readonly open: Set<number>
   private readonly published: Set<number>
+  private readonly books: Books
+  private readonly checkpoints: Checkpoints
 
   constructor(
     private readonly rules: LedgerRules,
@@ -79,6 +104,8 @@ export class Ledger {
   ) {
     this.open = new Set(state.openWindows)
     this.published = new Set(state.published)
+    this.books = new Books(state.books ?? {})
+    this.checkpoints = new Checkpoints(state)
   }
 
   /**
@@ -88,9 +115,11 @@ export class Ledger {
   claim(request: ClaimRequest): ClaimAnswer {
     this.heard(request.partitionCount)
     const partitions = request.partitions.map(({ partition, earliest }) => {
+      const start = this.startPositions[partition] ?? earliest
       const entry = (this.state.partitions[partition] ??= {
         epoch: 0,
-        position: this.startPositions[partition] ?? earliest,
+        position: start,
+        start,
         basis: null,
         announcedTo: null,
         idleAt: null,
@@ -126,6 +155,8 @@ export class Ledger {
       return false
     if (done && !repeatedDone) this.settle(entry, done)
     if (announce) {
+      // One that is announced again is in the books.
+      if (entry.announcedTo === null) this.enter(announce)
       entry.announcedTo = announce.to
       entry.idleAt = null
       for (const start of announce.windows) this.open.add(start)
@@ -134,6 +165,25 @@ export class Ledger {
       entry.idleAt = Math.max(entry.idleAt ?? 0, idle.at)
     if (end !== undefined) entry.end = end
     return true
+  }
+
+  /** Takes the sums of a range into the books of its windows. */
+  private enter({ windows, hits, exceptions }: Announcement): void {
+    const isNew = (start: number) => !this.open.has(start)
+    this.checkpoints.open(
+      windows.filter(start => isNew(start) && !this.books.has(start)),
+      () => this.places,
+    )
+    for (const [i, start] of windows.entries()) {
+      if (!hits || !exceptions) this.books.lose(start)
+      else this.books.add(start, { hits: hits[i]!, exceptions: exceptions[i]! }, isNew(start))
+    }
+  }
+
+  /** How far every partition is done, and the watermark's basis there. */
+  private get places(): Checkpoint['places'] {
+    const entries = Object.entries(this.state.partitions)
+    return Object.fromEntries(entries.map(([p, { position, basis }]) => [p, [position, basis]]))
   }
 
   private settle(entry: PartitionEntry, done: NonNullable<PartitionFlush['done']>): void {
@@ -176,17 +226,20 @@ export class Ledger {
   }
 
   /**
-   * Takes the windows that may close out of the open ones, and those that may publish, each once.
+   * Takes the windows that may close out of the open ones, and those that may publish, each once. What closes is in the
+   * books from here on, until the window has answered.
    *
+   * @param now epoch ms
    * @param atMost of each kind; the oldest come first
    */
-  takeDue(atMost = Infinity): DueWindows {
+  takeDue(now: number, atMost = Infinity): DueWindows {
     const { frontier } = this
     const open = [...this.open].sort((a, b) => a - b)
     const close = open.filter(start => this.closableFrom(start) <= frontier).slice(0, atMost)
     for (const start of close) {
       this.open.delete(start)
       this.published.delete(start)
+      this.books.close(start, now)
     }
     this.state.closed += close.length
     // One whose turn to close comes next is not published before.
@@ -222,9 +275,51 @@ export class Ledger {
     return partitions.filter(partition => this.frontierOf(partition) < last)
   }
 
-  /** How many windows are open, and how many were told to close. */
-  get windowCounts(): { open: number; closed: number } {
-    return { open: this.open.size, closed: this.state.closed }
+  /** Windows that are closing and have to be told so, now or again, oldest first. */
+  toTell(now: number, atMost = Infinity): ClosingWindow[] {
+    return this.books.due(now, atMost)
+  }
+
+  /** When the next closing window has to be told, epoch ms. */
+  get nextTelling(): number {
+    return this.books.nextDue
+  }
+
+  told(window: ClosingWindow, now: number): void {
+    this.books.told(window, now)
+  }
+
+  /** A closing window has answered. */
+  settled(settlement: Settlement): void {
+    this.books.settle(settlement)
+    const { start } = settlement
+    if (!this.open.has(start) && !this.books.has(start)) this.checkpoints.drop(start)
+  }
+
+  /** What is known of a window that is not settled; undefined where it is, or never was. */
+  sourceOf(start: number): WindowSource | undefined {
+    const places = this.checkpoints.of(start)
+    if (!places) return undefined
+    const partitions = Object.entries(this.state.partitions).map(
+      ([p, { start: first = 0, position, announcedTo }]) => {
+        const partition = Number(p)
+        const [from, basis] = places[partition] ?? [first, null]
+        return { partition, from, basis, to: announcedTo ?? position }
+      },
+    )
+    const { books } = this
+    return { told: books.of(start), books: books.booksOf(start), open: this.open.has(start), partitions }
+  }
+
+  /** Windows that were told to close and have not answered with a balance that is right. */
+  get closing(): ClosingWindow[] {
+    return this.books.windows
+  }
+
+  /** How many windows are open, how many were told to close and have not answered, and how many are closed. */
+  get windowCounts(): { open: number; closing: number; closed: number } {
+    const closing = this.books.size
+    return { open: this.open.size, closing, closed: this.state.closed - closing }
   }
 
   get totals(): RangeTotals {
@@ -253,6 +348,12 @@ export class Ledger {
   }
 
   snapshot(): LedgerState {
-    return { ...this.state, openWindows: this.openWindows, published: [...this.published] }
+    return {
+      ...this.state,
+      openWindows: this.openWindows,
+      published: [...this.published],
+      books: this.books.snapshot(),
+      ...this.checkpoints.snapshot(),
+    }
   }
 }

@@ -19,3 +19,7 @@ export const maintainId = (group: string, run: string) => `${group}/maintain/${r
 
 /** Pollers have a task queue of their own, so that a worker process takes no more of them than it has cores for. */
 export const pollerTaskQueue = (taskQueue: string) => `${taskQueue}/pollers`
+
+/** The command that counts a window again, for people. */
+export const repairCommand = (start: number) => `Run "web-traffic repair ${formatInstant(start)}".`
+export const repairId = (group: string, start: number) => `${group}/repair/${formatInstant(start)}`

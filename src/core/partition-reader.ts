@@ -1,7 +1,8 @@
 import { GroupCounter, type Admits } from './columnar'
 import type { RejectionReason } from './event'
+import { CountedExceptions } from './counted-exceptions'
 import { EventReader, type LocatedEvent, type LocatingRules } from './event-reader'
-import type { Claimed, Delta, RangeExceptions, RangeTotals } from './messages'
+import type { Claimed, Delta, RangeTotals } from './messages'
 import { NamedGroups } from './named-groups'
 import { windowStart } from './tumbling-window'
 import { publishable } from './unknown-country'
@@ -27,17 +28,22 @@ export interface ReaderRules extends LocatingRules {
 export const MAX_DELTA_BYTES = 900_000
 
 /**
- * A range is cut before it has counts of more windows than this, hits and late events each for themselves: all of them
- * are named in one message, and each has a workflow that is to be told.
+ * A range is cut before it has counts of more windows than this, or late events of more: all of them are named in one
+ * message, and each has a workflow that receives them.
  */
 export const MAX_WINDOWS = 1_000
 
 /** At most this many rejected records of a range are named one by one; their counts are always exact. */
 export const MAX_SAMPLES = 1_000
 
+/** Event times beyond this are no time of a window (ECMA-262, "Time Values and Time Range"), epoch ms. */
+const LAST_TIME = 8.64e15
+
+/** What a range brings to one window: hits in it, and exceptions that were read while it was the current one. */
 interface WindowCounts {
   start: number
   counter: GroupCounter
+  exceptions: CountedExceptions | undefined
   first: number
   last: number
 }
@@ -45,12 +51,13 @@ interface WindowCounts {
 /** The counts of the offsets `[from, to)` of one partition. */
 export class Range {
   readonly windows = new Map<number, WindowCounts>()
-  readonly late = new Map<number, GroupCounter>()
-  readonly rejected = new Map<RejectionReason | 'lost_to_retention', number>()
-  readonly samples: [number, string][] = []
   readonly totals: RangeTotals = { records: 0, hits: 0, late: 0, rejected: 0 }
+  /** Late events: the windows they were for, and the bytes of their counts. */
+  readonly lateFor = new Set<number>()
+  lateBytes = 0
   to: number
   toBasis: Basis
+  private samples = 0
   private newest: WindowCounts | undefined
 
   constructor(
@@ -69,7 +76,8 @@ export class Range {
     if (this.newest?.start === start) return this.newest
     let window = this.windows.get(start)
     if (!window) {
-      window = { start, counter: new GroupCounter(admits(start)), first: offset, last: offset }
+      const counter = new GroupCounter(admits(start))
+      window = { start, counter, exceptions: undefined, first: offset, last: offset }
       this.windows.set(start, window)
     }
     return (this.newest = window)
@@ -81,43 +89,53 @@ export class Range {
     this.totals.hits++
   }
 
-  countLate(start: number, event: LocatedEvent, words: Vocabulary): void {
-    let counter = this.late.get(start)
-    if (!counter) this.late.set(start, (counter = new GroupCounter()))
-    counter.count(event, words)
+  /** @param window the current one, not the one that the event is too late for */
+  countLate(
+    window: WindowCounts,
+    offset: number,
+    lateFor: number,
+    event: LocatedEvent,
+    words: Vocabulary,
+  ): void {
+    this.lateFor.add(lateFor)
+    this.lateBytes += (window.exceptions ??= new CountedExceptions()).countLate(lateFor, event, words)
+    window.last = offset
     this.totals.late++
   }
 
-  countRejected(reason: RejectionReason, offset: number): void {
-    this.rejected.set(reason, (this.rejected.get(reason) ?? 0) + 1)
-    if (this.samples.length < MAX_SAMPLES) this.samples.push([offset, reason])
+  countRejected(window: WindowCounts, offset: number, reason: RejectionReason): void {
+    const named = this.samples < MAX_SAMPLES
+    if (named) this.samples++
+    ;(window.exceptions ??= new CountedExceptions()).countRejected(reason, named ? offset : undefined)
+    window.last = offset
     this.totals.rejected++
   }
 
   /** Records that retention removed before they were read; what is left begins at `earliest`. */
-  countLost(earliest: number): void {
+  countLost(window: WindowCounts, earliest: number): void {
     const lost = earliest - this.to
-    this.rejected.set('lost_to_retention', lost)
-    this.samples.push([this.to, 'lost_to_retention'])
+    ;(window.exceptions ??= new CountedExceptions()).countRejected('lost_to_retention', this.to, lost)
+    this.samples++
+    window.last = earliest - 1
     this.totals.rejected += lost
     this.totals.records += lost
     this.to = earliest
   }
 
-  /** Size of the late events, which the next one must not push over the bound of a message. */
-  get lateBytes(): number {
-    let bytes = 0
-    for (const counter of this.late.values()) bytes += counter.encodedBytes
-    return bytes
+  /** What a window's delta takes in a message, at most. Bytes. */
+  encodedBytes(start: number): number {
+    const { counter, exceptions } = this.windows.get(start)!
+    return counter.encodedBytes + (exceptions?.encodedBytes ?? 0)
   }
 
-  /** Size of a window's delta, at the most. */
-  encodedBytes(start: number): number {
-    return this.windows.get(start)!.counter.encodedBytes
+  /** Hits and exceptions for a window. */
+  sumsOf(start: number): { hits: number; exceptions: number } {
+    const { counter, exceptions } = this.windows.get(start)!
+    return { hits: counter.hits, exceptions: exceptions?.records ?? 0 }
   }
 
   delta(start: number): Delta {
-    const { counter, first, last } = this.windows.get(start)!
+    const { counter, exceptions, first, last } = this.windows.get(start)!
     const { partition, from, fromBasis: basis } = this
     const { counts, unlocated } = publishable(counter.columns())
     return {
@@ -128,21 +146,8 @@ export class Range {
       last,
       hits: counter.hits,
       ...(unlocated > 0 && { unlocated }),
+      ...(exceptions && { exceptions: exceptions.toMessage() }),
       ...counts,
-    }
-  }
-
-  exceptions(): RangeExceptions | undefined {
-    if (this.late.size === 0 && this.rejected.size === 0) return undefined
-    return {
-      partition: this.partition,
-      from: this.from,
-      late: [...this.late].map(([start, counter]) => ({
-        windowStart: start,
-        ...publishable(counter.columns()).counts,
-      })),
-      rejected: Object.fromEntries(this.rejected),
-      samples: this.samples,
     }
   }
 }
@@ -234,8 +239,24 @@ export class PartitionReader {
 
   /** A range that was announced before ends where it was said to end, also where retention went beyond it. */
   private countLost(): void {
+    const { range } = this
     const until = Math.min(this.earliest, this.limit ?? Infinity)
-    if (this.position < until) this.range.countLost(until)
+    if (range.to < until) range.countLost(this.windowOf(this.currentWindow(0), range.to), until)
+  }
+
+  /**
+   * Start of the window that exceptions travel to: that of the watermark's basis at their place, which is a function of
+   * the log. It cannot have closed unless the partition was idle.
+   *
+   * @param timestamp stands in before the first event, epoch ms
+   */
+  private currentWindow(timestamp: number): number {
+    const time = this.range.toBasis ?? Math.min(Math.max(timestamp, 0), LAST_TIME)
+    return windowStart(time, this.rules.windowSize)
+  }
+
+  private windowOf(start: number, offset: number): WindowCounts {
+    return this.range.window(start, offset, this.admits)
   }
 
   private isLate(start: number): boolean {
@@ -252,15 +273,17 @@ export class PartitionReader {
   private count(record: LogRecord): boolean {
     const { range, rules, events } = this
     const event = events.read(record.value, record.timestamp)
-    if (typeof event === 'string') range.countRejected(event, record.offset)
-    else {
+    if (typeof event === 'string') {
+      const current = this.currentWindow(record.timestamp)
+      if (this.isFull(range.windows, current)) return false
+      range.countRejected(this.windowOf(current, record.offset), record.offset, event)
+    } else {
       const start = windowStart(event.eventTime, rules.windowSize)
       if (this.isLate(start)) {
-        if (this.isFull(range.late, start) || this.isTooLarge(range.lateBytes)) return false
-        range.countLate(start, event, events.words)
+        if (!this.countLate(start, record, event)) return false
       } else {
         if (this.isFull(range.windows, start)) return false
-        const window = range.window(start, record.offset, this.admits)
+        const window = this.windowOf(start, record.offset)
         if (this.isTooLarge(window.counter.encodedBytes)) return false
         range.countHit(window, record.offset, event, events.words)
         range.toBasis = advance(range.toBasis, event.eventTime, record.timestamp)
@@ -270,12 +293,21 @@ export class PartitionReader {
     return true
   }
 
-  private isFull(windows: ReadonlyMap<number, unknown>, start: number): boolean {
+  private countLate(start: number, record: LogRecord, event: LocatedEvent): boolean {
+    const { range, events } = this
+    const current = this.currentWindow(record.timestamp)
+    if (this.isFull(range.windows, current) || this.isFull(range.lateFor, start)) return false
+    if (this.isTooLarge(range.lateBytes)) return false
+    range.countLate(this.windowOf(current, record.offset), record.offset, start, event, events.words)
+    return true
+  }
+
+  private isFull(windows: { size: number; has: (start: number) => boolean }, start: number): boolean {
     return this.limit === null && windows.size >= MAX_WINDOWS && !windows.has(start)
   }
 
   private isTooLarge(bytes: number): boolean {
-    // While re-reading, the end is given: it was chosen under the same bound.
+    // While re-reading, the end is given. Whatever is larger for it goes to Postgres, and not into a message.
     return this.limit === null && bytes > MAX_DELTA_BYTES
   }
 }

@@ -1,6 +1,6 @@
-import type { FlushAnswer, FlushRequest, Claimed, Delta, PartitionFlush, RangeExceptions } from './messages'
+import type { Announcement, FlushAnswer, FlushRequest, Claimed, Delta, PartitionFlush } from './messages'
 import { EventReader } from './event-reader'
-import { PartitionReader, type Range, type ReaderRules } from './partition-reader'
+import { MAX_WINDOWS, PartitionReader, type Range, type ReaderRules } from './partition-reader'
 
 export interface IdleClaim {
   partition: number
@@ -8,17 +8,25 @@ export interface IdleClaim {
   at: number
 }
 
-/** What an accepted flush allows to be sent. */
-export interface Outgoing {
-  /** By start of the window, with an upper bound of their size as JSON. */
-  deltas: Map<number, { delta: Delta; bytes: number }[]>
-  exceptions: RangeExceptions[]
+/** A delta with an upper bound of its size as JSON. */
+export interface SizedDelta {
+  delta: Delta
+  bytes: number
 }
 
+/** What an accepted flush allows to be sent: deltas by start of the window. */
+export type Outgoing = Map<number, SizedDelta[]>
+
 /** Upper bound of the size of its deltas as JSON. */
-export function bytesOf({ deltas }: Outgoing): number {
-  return [...deltas.values()].flat().reduce((sum, { bytes }) => sum + bytes, 0)
+export function bytesOf(outgoing: Outgoing): number {
+  return [...outgoing.values()].flat().reduce((sum, { bytes }) => sum + bytes, 0)
 }
+
+/**
+ * Windows that one flush announces, over all its partitions: a range names {@link MAX_WINDOWS} at most, and the ranges
+ * of further partitions wait for the next flush.
+ */
+export const MAX_ANNOUNCED = 4_000
 
 /**
  * The state of one poller: its partitions, and the ranges on their way through the one order that carries
@@ -37,6 +45,7 @@ export class PollerState {
   /** Every delta accepted by its window; to be said with the next flush. */
   private done = new Map<number, Range>()
   private planned: Range[] = []
+  private lastAnnounced: number | undefined
   /** What it remembers of hosts, referrers and addresses serves all partitions. */
   private readonly events: EventReader
 
@@ -90,15 +99,19 @@ export class PollerState {
   plan(partitionCount: number, idle: IdleClaim[] = []): FlushRequest | undefined {
     const partitions: PartitionFlush[] = []
     this.planned = []
-    for (const reader of this.readers.values()) {
+    let announced = 0
+    for (const reader of this.readersInTurn()) {
       const { partition, epoch } = reader
       const flush: PartitionFlush = { partition, epoch }
       const done = this.done.get(partition)
       if (done) flush.done = { to: done.to, basis: done.toBasis, totals: done.totals }
-      const range = this.announced.has(partition) ? undefined : reader.cut()
+      const hasRoom = announced + MAX_WINDOWS <= MAX_ANNOUNCED
+      const range = this.announced.has(partition) || !hasRoom ? undefined : reader.cut()
       if (range) {
-        flush.announce = { from: range.from, to: range.to, windows: [...range.windows.keys()] }
+        flush.announce = announcementOf(range)
+        announced += range.windows.size
         this.planned.push(range)
+        this.lastAnnounced = partition
       }
       const claim = idle.find(claim => claim.partition === partition)
       if (claim && !range) flush.idle = { position: claim.position, at: claim.at }
@@ -108,22 +121,27 @@ export class PollerState {
     return { poller: this.poller, partitionCount, partitions }
   }
 
+  /** Beginning after the partition that came last to be announced, so that each has its turn. */
+  private readersInTurn(): PartitionReader[] {
+    const readers = this.partitions
+    const next = readers.findIndex(({ partition }) => partition === this.lastAnnounced) + 1
+    return [...readers.slice(next), ...readers.slice(0, next)]
+  }
+
   /** The ledger's answer to the plan; what it refused is dropped. */
   accepted(answer: FlushAnswer): Outgoing {
     for (const partition of answer.refused) this.readers.delete(partition)
     this.done.clear()
-    const outgoing: Outgoing = { deltas: new Map(), exceptions: [] }
+    const outgoing: Outgoing = new Map()
     for (const range of this.planned) {
       if (answer.refused.includes(range.partition)) continue
       this.announced.set(range.partition, range)
       for (const start of range.windows.keys()) {
         const sized = { delta: range.delta(start), bytes: range.encodedBytes(start) }
-        const deltas = outgoing.deltas.get(start)
+        const deltas = outgoing.get(start)
         if (deltas) deltas.push(sized)
-        else outgoing.deltas.set(start, [sized])
+        else outgoing.set(start, [sized])
       }
-      const exceptions = range.exceptions()
-      if (exceptions) outgoing.exceptions.push(exceptions)
     }
     this.planned = []
     return outgoing
@@ -138,5 +156,18 @@ export class PollerState {
   signalled(): void {
     for (const [partition, range] of this.announced) this.done.set(partition, range)
     this.announced.clear()
+  }
+}
+
+function announcementOf(range: Range): Announcement {
+  const { from, to } = range
+  const windows = [...range.windows.keys()]
+  const sums = windows.map(start => range.sumsOf(start))
+  return {
+    from,
+    to,
+    windows,
+    hits: sums.map(({ hits }) => hits),
+    exceptions: sums.map(({ exceptions }) => exceptions),
   }
 }

@@ -37,6 +37,8 @@ export interface WindowReport {
   lateHits: number
   overlaps: Overlap[]
   pieces: number
+  /** Deltas whose counts the pollers put into Postgres. */
+  staged: number
   /** What is held: not what was sent ahead in pieces, or waits for Postgres to be asked. */
   counts: ColumnarCounts
   applied: AppliedPartition[]
@@ -46,13 +48,14 @@ const TOP = 10
 
 /** A window in Markdown, for the Temporal Web UI. */
 export function describeWindow(report: WindowReport): string {
-  const { name, state, stuck, outcome, counts, pieces, applied } = report
+  const { name, state, stuck, outcome, counts, applied } = report
+  const parts = report.pieces + report.staged
   const top = topReferrers(counts)
   const lines = [`### ${name} is ${stuck ? 'stuck' : state}`, outcome ?? progress(report, top.groups)]
   const next = stuck ? explainStuck(stuck) : waiting(report)
   if (next !== '') lines.push('', next)
   if (top.rows.length > 0) {
-    lines.push('', `#### Top referrers${pieces > 0 ? ' of what is held' : ''}`, '')
+    lines.push('', `#### Top referrers${parts > 0 ? ' of what is held here' : ''}`, '')
     lines.push(...markdownTable(['referrer', 'hits'], top.rows))
   }
   if (applied.length > 0) {
@@ -64,8 +67,9 @@ export function describeWindow(report: WindowReport): string {
 }
 
 function progress(report: WindowReport, groups: number): string {
-  const { state, hits, deltas, pieces } = report
-  const held = pieces > 0 ? `, since ${grouped(pieces)} pieces of it were sent ahead` : ''
+  const { state, hits, deltas, pieces, staged } = report
+  const parts = pieces + staged
+  const held = parts > 0 ? ` here, and more in ${grouped(parts)} parts that are in Postgres` : ''
   const inGroups = state === 'opening' ? '' : ` in **${grouped(groups)}** groups${held}`
   return `**${grouped(hits)}** hits${inGroups}, from ${grouped(deltas)} deltas. ${asides(report)}`
 }
@@ -73,6 +77,7 @@ function progress(report: WindowReport, groups: number): string {
 function explainStuck({ step, since, reason, nextTry }: Stuck): string {
   if (reason !== undefined && nextTry !== undefined)
     return `**Stuck**: since ${formatInstant(since)} it has tried to ${step}. ${explainRefusal(reason, nextTry)}`
+  if (reason !== undefined) return `**Stuck** since ${formatInstant(since)}: ${reason}`
   return (
     `**Stuck**: since ${formatInstant(since)} it has tried to ${step}. Its pending activity says why, and when it is ` +
     'tried again. Mend the cause; the window then goes on by itself.'

@@ -1,6 +1,7 @@
 import type { MetricMeter } from '@temporalio/common'
 import { hitsOfCountry } from '../core/columnar'
 import type { RejectionReason } from '../core/event'
+import type { DeltaExceptions } from '../core/messages'
 import type { Range } from '../core/partition-reader'
 import { bytesOf, type Outgoing } from '../core/poller-state'
 import { sumOf } from '../core/totals'
@@ -152,22 +153,26 @@ export class PollerMetrics {
     for (const [phase, milliseconds] of Object.entries(took))
       this.flushDuration.record(milliseconds / 1_000, { phase })
     if (ranges.length === 0) return
-    for (const { totals, rejected, samples } of ranges) {
-      for (const [reason, count] of rejected) this.rejected.add(count, { reason })
-      this.rejectedUnnamed.add(
-        unnamed(totals.rejected, rejected.get('lost_to_retention') ?? 0, samples.length),
-      )
-    }
+    const deltas = [...outgoing.values()].flat().map(({ delta }) => delta)
+    for (const { exceptions } of deltas) if (exceptions) this.tookExceptions(exceptions)
     const { records, hits, late } = sumOf(ranges)
     this.records.add(records)
     this.hits.add(hits)
     this.late.add(late, { cause: 'watermark' })
     this.flushRecords.record(records)
-    this.flushWindows.record(outgoing.deltas.size)
+    this.flushWindows.record(outgoing.size)
     this.flushSize.record(bytesOf(outgoing))
-    const counted = [...outgoing.deltas.values()].flat().map(({ delta }) => delta)
-    const columns = [...counted, ...outgoing.exceptions.flatMap(exceptions => exceptions.late)]
+    const columns = [...deltas, ...deltas.flatMap(({ exceptions }) => exceptions?.late ?? [])]
     this.unknownCountry.add(columns.reduce((sum, counts) => sum + hitsOfCountry(counts, UNKNOWN_COUNTRY), 0))
+  }
+
+  private tookExceptions({ rejected, samples }: DeltaExceptions): void {
+    let records = 0
+    for (const [reason, count] of Object.entries(rejected)) {
+      this.rejected.add(count, { reason })
+      records += count
+    }
+    this.rejectedUnnamed.add(unnamed(records, rejected.lost_to_retention ?? 0, samples.length))
   }
 }
 

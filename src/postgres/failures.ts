@@ -3,6 +3,7 @@ import type { PostgresConfig } from '../config'
 import { tlsTrouble } from '../tls/trouble'
 import { isAway } from './database'
 import { WrongOwnerError } from './owner'
+import { StagedDeltasMissingError } from './staged-deltas'
 
 /** Why Postgres did not do what it was asked, for a person. */
 export interface PostgresFailure {
@@ -24,7 +25,8 @@ export function postgresFailure(
 ): PostgresFailure | undefined {
   const where = `${host}:${port}`
   if (isAway(error)) return { message: `No Postgres answers at ${where}.`, lasting: false }
-  if (error instanceof WrongOwnerError) return { message: error.message, lasting: true }
+  if (error instanceof WrongOwnerError || error instanceof StagedDeltasMissingError)
+    return { message: error.message, lasting: true }
   const state = sqlState(error)
   if (state === undefined) return unencrypted(error, where)
   const reason = (error as Error).message

@@ -3,6 +3,7 @@ import type { Db } from './database'
 import { createPartitions } from './partitions'
 import { dropPastRetention, type Dropped } from './retention'
 import { sealPeriod, unsealedPeriods } from './seal'
+import { dropStagedRepeats } from './staged-deltas'
 
 export interface Maintained extends Dropped {
   /** How many periods were added up. */
@@ -24,6 +25,7 @@ export async function maintain(
   const month = monthOf(now)
   for (const start of [month, periodEnd('month', month)]) await createPartitions(db, start)
   const sealed = await sealAll(db, report)
+  await dropStagedRepeats(db)
   const before = retention === undefined ? undefined : monthOf(now - retention)
   const dropped = before === undefined ? { months: [], lateHits: 0 } : await dropPastRetention(db, before)
   return { sealed, ...dropped }

@@ -11,7 +11,9 @@ import {
 import type { Published, WindowTotals } from '../core/messages'
 import { NamedGroups } from '../core/named-groups'
 import type { Db, Transaction } from './database'
+import { balanceOf, enterBooks } from './books'
 import { createPartitions } from './partitions'
+import { stagedCounts, dropStagedDeltas } from './staged-deltas'
 import { dropPieces, stagedPieces } from './staged-pieces'
 
 export interface WindowResult extends WindowTotals {
@@ -28,18 +30,40 @@ export interface WindowResult extends WindowTotals {
  * committed, finds its revision taken and changes nothing. A revision that is there already can still be closed.
  *
  * @throws PiecesMissing where a piece has not arrived yet
+ * @throws StagedDeltasMissingError where Postgres has lost a staged delta
  */
 export async function publishWindow(db: Db, result: WindowResult): Promise<Published> {
   return db.transaction().execute(async transaction => {
-    await createPartitions(transaction, result.start)
-    const known = await lockWindow(transaction, result)
-    const written = known.revision < result.revision
-    if (written && known.revision > 0) await deleteCounts(transaction, result.start)
-    if (written) await writeCounts(transaction, result)
-    const current = written || (known.revision === result.revision && known.status === 'published')
-    if (current && result.status === 'closed') await closeRevision(transaction, result.start)
-    return { written, ...(await published(transaction, result)) }
+    const published = await publish(transaction, result)
+    if (!result.books) return published
+    await enterBooks(transaction, result.start, result.books)
+    const balance = await balanceOf(transaction, result.start)
+    return { ...published, ...(balance && { balance }) }
   })
+}
+
+async function publish(transaction: Transaction, result: WindowResult): Promise<Published> {
+  // A window that had nothing but late and rejected records to carry has no result.
+  if (result.hits === 0 && !(await hasResult(transaction, result.start)))
+    return { written: false, groups: 0, otherHits: 0 }
+  await createPartitions(transaction, result.start)
+  const known = await lockWindow(transaction, result)
+  // A closed one was repaired, or closed by a later run: whoever comes after that is an attempt that wakes late.
+  const written = known.status !== 'closed' && known.revision < result.revision
+  if (written && known.revision > 0) await deleteCounts(transaction, result.start)
+  if (written) await writeCounts(transaction, result)
+  const current = written || (known.revision === result.revision && known.status === 'published')
+  if (current && result.status === 'closed') await closeRevision(transaction, result)
+  return { written, ...(await published(transaction, result)) }
+}
+
+async function hasResult(transaction: Transaction, start: number): Promise<boolean> {
+  const known = await transaction
+    .selectFrom('window_results')
+    .select('revision')
+    .where('window_start', '=', new Date(start))
+    .executeTakeFirst()
+  return known !== undefined
 }
 
 export async function deleteCounts(transaction: Transaction, start: number): Promise<void> {
@@ -67,28 +91,31 @@ async function writeCounts(transaction: Transaction, result: WindowResult): Prom
 
 /** The counts of all pieces and of what was not sent ahead, with no more than `maxGroups` names. */
 async function wholeCounts(transaction: Transaction, result: WindowResult): Promise<ColumnarCounts> {
-  const { pieces, counts, hits, maxGroups } = result
+  const { pieces, staged, counts, hits, maxGroups } = result
   // Merged already by the window's workflow.
-  if (!pieces?.count && groupsOf(counts) <= maxGroups) return checked(counts, hitsOf(counts), hits)
+  const isWhole = !pieces?.count && !staged
+  if (isWhole && groupsOf(counts) <= maxGroups) return checked(counts, hitsOf(counts), hits)
   const counter = new GroupCounter(new NamedGroups(maxGroups).admits)
   for await (const piece of stagedPieces(transaction, result.start, pieces))
     for (const columns of piece) counter.addAll(columns)
+  for await (const columns of stagedCounts(transaction, result.start, staged)) counter.addAll(columns)
   counter.addAll(counts)
   return checked(counter.columns(), counter.hits, hits)
 }
 
 function checked(counts: ColumnarCounts, held: number, hits: number): ColumnarCounts {
-  if (held !== hits) throw new Error(`The window's pieces hold ${held} hits instead of ${hits}.`)
+  if (held !== hits) throw new Error(`The window's parts hold ${held} hits instead of ${hits}.`)
   return counts
 }
 
-async function closeRevision(transaction: Transaction, start: number): Promise<void> {
+async function closeRevision(transaction: Transaction, { start, applied }: WindowResult): Promise<void> {
   await transaction
     .updateTable('window_results')
     .set({ status: 'closed', closed_at: sql`clock_timestamp()` })
     .where('window_start', '=', new Date(start))
     .execute()
   await dropPieces(transaction, start)
+  await dropStagedDeltas(transaction, start, applied)
 }
 
 async function published(
@@ -111,9 +138,9 @@ async function published(
 }
 
 /** Locks the window's row, made now where there is none; its revision is 0 before the first result. */
-async function lockWindow(
+export async function lockWindow(
   transaction: Transaction,
-  { start, end }: WindowResult,
+  { start, end }: Pick<WindowResult, 'start' | 'end'>,
 ): Promise<{ revision: number; status: 'published' | 'closed' }> {
   await transaction
     .insertInto('window_results')

@@ -1,18 +1,20 @@
 import { sql } from 'kysely'
-import type { ColumnarCounts } from '../core/columnar'
+import { hitsOf, type ColumnarCounts } from '../core/columnar'
 import type { AppliedPartition, ClosedDeltas, ClosedOutcome, Delta, RangeExceptions } from '../core/messages'
 import { lastCounted } from '../core/recount'
 import { judge } from '../core/window-state'
+import { balanceOf, enterBooks } from './books'
 import type { Db, Transaction } from './database'
-import { toColumns } from './publish-window'
+import { lockWindow, toColumns } from './publish-window'
+import { countsOf, dropStagedDeltas } from './staged-deltas'
 import { emptyPieces, stagedPieces } from './staged-pieces'
 
 /** Of rejected records the newest so many are named for each partition and reason; the counts are exact. */
 export const MAX_REJECTED_EVENTS = 10_000
 
 /**
- * Records the late and rejected records of one range; false where that was done before. The range's start is
- * taken in the same transaction as the rows, so a repeat finds it and adds nothing.
+ * Records the late and rejected records that a range brought to one window; false where that was done before. Range and
+ * window are taken in the same transaction as the rows, so a repeat finds them and adds nothing.
  */
 export async function recordExceptions(
   db: Db,
@@ -20,21 +22,41 @@ export async function recordExceptions(
   windowSize: number,
   range: RangeExceptions,
 ): Promise<boolean> {
-  return db.transaction().execute(async transaction => {
-    const { numInsertedOrUpdatedRows } = await transaction
-      .insertInto('exception_ranges')
-      .values({ kafka_partition: range.partition, range_from: range.from })
-      .onConflict(conflict => conflict.doNothing())
-      .executeTakeFirstOrThrow()
-    if (numInsertedOrUpdatedRows === 0n) return false
-    for (const { windowStart, ...counts } of range.late)
-      await insertLate(transaction, { ...range, windowStart, windowSize, counts, cause: 'watermark' })
-    // In one order, or two ranges of a partition that are recorded at once could wait for each other.
-    for (const [reason, records] of Object.entries(range.rejected).sort(([a], [b]) => (a < b ? -1 : 1)))
-      await countRejected(transaction, topic, range.partition, reason, records)
-    await nameRejected(transaction, topic, range)
-    return true
-  })
+  return db.transaction().execute(transaction => recordIn(transaction, topic, windowSize, range))
+}
+
+async function recordIn(
+  transaction: Transaction,
+  topic: string,
+  windowSize: number,
+  range: RangeExceptions,
+): Promise<boolean> {
+  if (!(await isNew(transaction, range))) return false
+  const readIn = range.window
+  for (const { windowStart, ...counts } of range.late)
+    await insertLate(transaction, { ...range, windowStart, windowSize, counts, cause: 'watermark', readIn })
+  // In one order, or two ranges of a partition that are recorded at once could wait for each other.
+  for (const [reason, records] of Object.entries(range.rejected).sort(([a], [b]) => (a < b ? -1 : 1)))
+    await countRejected(transaction, topic, range.partition, reason, records)
+  await nameRejected(transaction, topic, range)
+  return true
+}
+
+/** Takes the range; false where it is taken, also by an older release, which knew no windows. */
+async function isNew(
+  transaction: Transaction,
+  { partition, from, window, late, rejected }: RangeExceptions,
+): Promise<boolean> {
+  const lateHits = late.reduce((sum, counts) => sum + hitsOf(counts), 0)
+  const records = Object.values(rejected).reduce((sum, records) => sum + records, lateHits)
+  const readIn = window === undefined ? sql`'-infinity'::timestamptz` : sql`${new Date(window)}`
+  const { numAffectedRows } = await sql`
+    insert into exception_ranges (kafka_partition, range_from, window_start, records, rejected)
+    select ${partition}::int, ${from}::bigint, ${readIn}, ${records}::bigint, ${JSON.stringify(rejected)}::jsonb
+    where not exists (select from exception_ranges
+      where kafka_partition = ${partition} and range_from = ${from} and window_start = '-infinity')
+    on conflict do nothing`.execute(transaction)
+  return numAffectedRows === 1n
 }
 
 /**
@@ -42,20 +64,16 @@ export async function recordExceptions(
  * rises in the same transaction, under the window's lock, so that a repeat is known as one.
  *
  * @throws PiecesMissing where a piece has not arrived yet
+ * @throws StagedDeltasMissingError where Postgres has lost a staged delta
  */
 export async function recordClosed(
   db: Db,
-  closed: ClosedDeltas & { windowSize: number },
+  closed: ClosedDeltas & { topic: string; windowSize: number },
 ): Promise<ClosedOutcome> {
-  const { start, windowSize, pieces } = closed
+  const { start, topic, windowSize, pieces, books } = closed
   const outcome: ClosedOutcome = { lateHits: 0, repeats: 0, overlaps: [] }
   return db.transaction().execute(async transaction => {
-    const { partitions } = await transaction
-      .selectFrom('window_results')
-      .select('partitions')
-      .where('window_start', '=', new Date(start))
-      .forUpdate()
-      .executeTakeFirstOrThrow()
+    const partitions = await lockClosed(transaction, closed)
     const applied = new Map(partitions.map(partition => [partition.partition, partition]))
     const record = async (delta: Delta) => {
       const { partition, from, first, last } = delta
@@ -63,6 +81,9 @@ export async function recordClosed(
       if (verdict === 'repeat') outcome.repeats++
       if (verdict === 'overlap') outcome.overlaps.push({ partition, first, last })
       if (verdict !== 'applied') return
+      const { exceptions } = delta
+      if (exceptions && !exceptions.recorded)
+        await recordIn(transaction, topic, windowSize, { partition, from, window: start, ...exceptions })
       outcome.lateHits += delta.hits
       applied.set(partition, advanced(delta, applied.get(partition)))
       const late = {
@@ -70,7 +91,7 @@ export async function recordClosed(
         from,
         windowStart: start,
         windowSize,
-        counts: delta,
+        counts: delta.staged ? await countsOf(transaction, start, partition, last) : delta,
         cause: 'closed' as const,
       }
       await insertLate(transaction, late)
@@ -84,8 +105,30 @@ export async function recordClosed(
       .where('window_start', '=', new Date(start))
       .execute()
     if (pieces) await emptyPieces(transaction, start, pieces)
-    return outcome
+    await dropStagedDeltas(transaction, start, [...applied.values()])
+    if (!books) return outcome
+    await enterBooks(transaction, start, books)
+    const balance = await balanceOf(transaction, start)
+    return { ...outcome, ...(balance && { balance }) }
   })
+}
+
+/**
+ * Locks the row of a closed window; what was applied of each partition. One that had no hits has no row: it is made once
+ * there are late ones.
+ */
+async function lockClosed(
+  transaction: Transaction,
+  { start, windowSize, deltas }: ClosedDeltas & { windowSize: number },
+): Promise<AppliedPartition[]> {
+  if (deltas.some(({ hits }) => hits > 0)) await lockWindow(transaction, { start, end: start + windowSize })
+  const row = await transaction
+    .selectFrom('window_results')
+    .select('partitions')
+    .where('window_start', '=', new Date(start))
+    .forUpdate()
+    .executeTakeFirst()
+  return row?.partitions ?? []
 }
 
 /** Known as applied from here on, and not as counted: a replay must not take it for a hit. */
@@ -101,15 +144,19 @@ interface LateCounts {
   windowSize: number
   counts: ColumnarCounts
   cause: 'watermark' | 'closed'
+  /** The window that was the partition's current one, epoch ms. */
+  readIn?: number | undefined
 }
 
 async function insertLate(transaction: Transaction, late: LateCounts): Promise<void> {
   const columns = toColumns(late.counts)
+  const readIn = late.readIn === undefined ? null : new Date(late.readIn)
   await sql`
     insert into late_deltas (kafka_partition, range_from, window_start, window_end, host, referrer, country,
-      num_hits, cause)
+      num_hits, cause, read_in)
     select ${late.partition}, ${late.from}, ${new Date(late.windowStart)},
-      ${new Date(late.windowStart + late.windowSize)}, host, referrer, country, num_hits, ${late.cause}
+      ${new Date(late.windowStart + late.windowSize)}, host, referrer, country, num_hits, ${late.cause},
+      ${readIn}::timestamptz
     from unnest(${columns.hosts}::text[], ${columns.referrers}::text[], ${columns.countries}::text[],
       ${columns.hits}::bigint[]) as delta (host, referrer, country, num_hits)`.execute(transaction)
 }

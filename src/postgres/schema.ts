@@ -67,16 +67,38 @@ export interface StagedPiecesTable {
   counts: ColumnType<ColumnarCounts[], string, string>
 }
 
+export interface StagedDeltasTable {
+  window_start: Date
+  kafka_partition: number
+  last_offset: number
+  first_offset: number
+  num_hits: number
+  unlocated: number
+  counts: ColumnType<ColumnarCounts, string, string>
+}
+
+export interface WindowBooksTable {
+  window_start: Date
+  book: number
+  num_hits: number
+  exceptions: number
+}
+
 export interface LateDeltasTable extends AggregatedWebTrafficByCountryTable {
   kafka_partition: number
   range_from: number
   cause: 'watermark' | 'closed'
   brought_in: Generated<number | null>
+  /** The window that was the partition's current one; null in what an older release recorded. */
+  read_in: Generated<Date | null>
 }
 
 export interface ExceptionRangesTable {
   kafka_partition: number
   range_from: number
+  window_start: Generated<Date>
+  records: Generated<number>
+  rejected: ColumnType<Record<string, number>, string | undefined, string>
 }
 
 export interface RejectedCountsTable {
@@ -121,6 +143,8 @@ export interface Database {
   past_retention: PastRetentionTable
   window_results: WindowResultsTable
   staged_pieces: StagedPiecesTable
+  staged_deltas: StagedDeltasTable
+  window_books: WindowBooksTable
   late_deltas: LateDeltasTable
   exception_ranges: ExceptionRangesTable
   rejected_counts: RejectedCountsTable

@@ -2,20 +2,25 @@ import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
 import {
   type SignalDefinition,
   allHandlersFinished,
+  CancellationScope,
   condition,
   continueAsNew,
   getExternalWorkflowHandle,
   log,
   ParentClosePolicy,
+  patched,
   setHandler,
   sleep,
   startChild,
   workflowInfo,
 } from '@temporalio/workflow'
+import { bookOf, type ClosingWindow } from '../core/books'
 import { Ledger, type LedgerState } from '../core/ledger'
 import { describeLedger } from '../core/ledger-report'
 import { pollerId, windowId } from '../core/names'
+import type { ToldBook } from '../core/messages'
 import type { PipelineSettings } from '../core/settings'
+import { formatWindow } from '../core/tumbling-window'
 import { signalUnheard } from './counters'
 import { describeWhenAsked } from './details'
 import {
@@ -30,10 +35,13 @@ import {
   publishWindow,
   resume,
   scale,
+  settled,
   wake,
+  windowSource,
 } from './messages'
 import type { poller } from './poller'
-import { pipelineAttributes } from './search-attributes'
+import { pipelineAttributes, windowAttributes, windowMemo } from './search-attributes'
+import type { window } from './window'
 
 export interface IngestInput {
   settings: PipelineSettings
@@ -54,9 +62,20 @@ const MESSAGES_PER_RUN = 500
 const WINDOWS_AT_ONCE = 200
 /** Windows that are told before the length of the history is looked at: each is two events of 51,200 that a run may have. */
 const DUE_AT_ONCE = 1_000
+/** The ledger looks after pollers and closing windows so often, also where no message comes. ms */
+const LOOK_EVERY = 30_000
 
-/** The ledger of a pipeline, for its whole life: see {@link Ledger}. It starts the pollers, and closes windows. */
-export async function ingest(input: IngestInput): Promise<void> {
+/**
+ * The ledger of a pipeline, for its whole life: see {@link Ledger}. It starts the pollers, and closes windows. A request
+ * to cancel changes nothing: what is done would be forgotten.
+ */
+export function ingest(input: IngestInput): Promise<void> {
+  return CancellationScope.nonCancellable(() => keepLedger(input))
+}
+
+async function keepLedger(input: IngestInput): Promise<void> {
+  // A run that an older release began closes windows without waiting for their answers, until it continues as new.
+  const looksAfter = patched('the ledger looks after its workflows')
   const { settings, taskQueue } = input
   const ledger = new Ledger(settings, input.carried?.ledger, input.startPositions)
   const running = new Set(input.carried?.running)
@@ -66,14 +85,18 @@ export async function ingest(input: IngestInput): Promise<void> {
   // Asked again with every run, and with every change: a poller may have been terminated by hand.
   let reconcile = true
   let messages = 0
+  /** When each poller last sent something, or was found running; epoch ms. */
+  const heard = new Map<number, number>()
 
   describeWhenAsked(() => describeLedger(ledger, settings))
   setHandler(claim, request => {
     messages++
+    heard.set(request.poller, Date.now())
     return ledger.claim(request)
   })
   setHandler(flush, request => {
     messages++
+    heard.set(request.poller, Date.now())
     return ledger.flush(request)
   })
   const setPollers = (wanted: number, resumeWith = 0) => {
@@ -94,6 +117,11 @@ export async function ingest(input: IngestInput): Promise<void> {
     ending.add(n)
     reconcile = true
   })
+  setHandler(settled, settlement => {
+    messages++
+    ledger.settled(settlement)
+  })
+  setHandler(windowSource, start => ledger.sourceOf(start) ?? null)
   setHandler(wake, () => {
     messages++
   })
@@ -110,8 +138,10 @@ export async function ingest(input: IngestInput): Promise<void> {
     }
   })
 
+  const isSilent = (n: number) => (heard.get(n) ?? -Infinity) <= Date.now() - LOOK_EVERY
   const reconcilePollers = async () => {
     for (let n = 1; n <= pollers; n++) {
+      if (looksAfter && running.has(n) && !isSilent(n)) continue
       try {
         await startChild<typeof poller>('poller', {
           workflowId: pollerId(settings.group, n),
@@ -131,27 +161,63 @@ export async function ingest(input: IngestInput): Promise<void> {
       }
       ending.delete(n)
       running.add(n)
+      heard.set(n, Date.now())
     }
     for (const n of running)
       if (n > pollers && !(await tell(pollerId(settings.group, n), drain))) running.delete(n)
   }
-  const tellWindows = async (starts: number[], signal: SignalDefinition) => {
-    for (let i = 0; i < starts.length; i += WINDOWS_AT_ONCE) {
-      const windows = starts.slice(i, i + WINDOWS_AT_ONCE)
-      await Promise.all(windows.map(start => tell(windowId(settings.group, start), signal)))
+  const eachWindow = async <T>(windows: T[], each: (window: T) => Promise<unknown>) => {
+    for (let i = 0; i < windows.length; i += WINDOWS_AT_ONCE)
+      await Promise.all(windows.slice(i, i + WINDOWS_AT_ONCE).map(each))
+  }
+  const tellToClose = async (closing: ClosingWindow) => {
+    const { start } = closing
+    const book = bookOf(closing)
+    const heardIt = await tell(windowId(settings.group, start), closeWindow, book)
+    if (!looksAfter) return ledger.settled({ start, books: [closing.book] })
+    ledger.told(closing, Date.now())
+    if (!heardIt) await startForBook(start, book)
+  }
+  /** No run of the window is there: it has ended and may have answered, or was ended by hand. A new one finds out. */
+  const startForBook = async (start: number, book: ToldBook) => {
+    try {
+      await startChild<typeof window>('window', {
+        workflowId: windowId(settings.group, start),
+        args: [{ settings, start, books: [book] }],
+        parentClosePolicy: ParentClosePolicy.ABANDON,
+        staticSummary: formatWindow(start, settings.windowSize),
+        typedSearchAttributes: windowAttributes(settings, start),
+        memo: windowMemo(settings),
+      })
+    } catch (error) {
+      // A late delta has started one meanwhile: it is told the next time.
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
     }
   }
+  let look = false
+  const lookNowAndThen = async () => {
+    for (;;) {
+      await condition(() => pollers > 0 || ledger.closing.length > 0)
+      await sleep(LOOK_EVERY, { summary: 'pollers and closing windows are looked after' })
+      look = true
+    }
+  }
+  if (looksAfter) void lookNowAndThen()
 
   const full = () => messages >= MESSAGES_PER_RUN || workflowInfo().continueAsNewSuggested
   for (;;) {
-    await condition(() => reconcile || ledger.hasDue() || full())
+    await condition(() => reconcile || look || ledger.hasDue() || full())
+    if (look) {
+      look = false
+      for (let n = 1; n <= pollers; n++) if (isSilent(n)) reconcile = true
+    }
     if (reconcile) {
       reconcile = false
       await reconcilePollers()
     }
-    const { publish, close } = ledger.takeDue(DUE_AT_ONCE)
-    await tellWindows(publish, publishWindow)
-    await tellWindows(close, closeWindow)
+    const { publish } = ledger.takeDue(Date.now(), DUE_AT_ONCE)
+    await eachWindow(publish, start => tell(windowId(settings.group, start), publishWindow))
+    await eachWindow(ledger.toTell(Date.now(), DUE_AT_ONCE), tellToClose)
     // What is due is told first, unless it is more than a history has room for: the next run goes on with it.
     if (full() && !reconcile && (!ledger.hasDue() || workflowInfo().continueAsNewSuggested)) {
       await condition(allHandlersFinished)
@@ -162,9 +228,13 @@ export async function ingest(input: IngestInput): Promise<void> {
 }
 
 /** Signals another workflow; false where it is not there: a window that closed, or a poller that was ended. */
-async function tell(workflowId: string, signal: SignalDefinition): Promise<boolean> {
+async function tell<Args extends unknown[]>(
+  workflowId: string,
+  signal: SignalDefinition<Args>,
+  ...args: Args
+): Promise<boolean> {
   try {
-    await getExternalWorkflowHandle(workflowId).signal(signal)
+    await getExternalWorkflowHandle(workflowId).signal(signal, ...args)
     return true
   } catch (error) {
     signalUnheard(signal.name)

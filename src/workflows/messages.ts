@@ -1,13 +1,22 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow'
-import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../core/messages'
-import type { LedgerState } from '../core/ledger'
+import type {
+  ClaimAnswer,
+  ClaimRequest,
+  Delta,
+  FlushAnswer,
+  FlushRequest,
+  Settlement,
+  ToldBook,
+} from '../core/messages'
+import type { LedgerState, WindowSource } from '../core/ledger'
 import type { PipelineSettings } from '../core/settings'
 import type { Stuck } from '../core/window-report'
 
 /** To a window. */
 export const addDeltas = defineSignal<[Delta[]]>('addDeltas')
 export const publishWindow = defineSignal('publish')
-export const closeWindow = defineSignal('close')
+/** Without a book from a ledger of an older release. */
+export const closeWindow = defineSignal<[ToldBook?]>('close')
 export const windowProgress = defineQuery<WindowProgress>('progress')
 
 export interface WindowProgress {
@@ -20,6 +29,8 @@ export interface WindowProgress {
   deltas: number
   repeats: number
   pieces: number
+  /** Deltas whose counts the pollers put into Postgres. */
+  staged: number
   /** Of the result in Postgres; 0 before the first. */
   revision: number
   lateHits: number
@@ -35,6 +46,10 @@ export const scale = defineUpdate<void, [number]>('scale')
 export const pause = defineUpdate<void>('pause')
 /** Brings back the pollers of before the pause; how many there are now. */
 export const resume = defineUpdate<number>('resume')
+/** A closing window's answer: which books Postgres has, and whether they balance. */
+export const settled = defineSignal<[Settlement]>('settled')
+/** What it takes to count a window again that is not settled; null where the ledger does not know it. */
+export const windowSource = defineQuery<WindowSource | null, [start: number]>('windowSource')
 export const awaited = defineQuery<number[], [partitions: number[], now: number]>('awaited')
 export const ingestStatus = defineQuery<IngestStatus>('status')
 /** Does nothing but wake the workflow, for an update that waits to be taken in. */

@@ -24,6 +24,12 @@ export class Retries {
     })
   }
 
+  /** Waits for the signal `retry`, and for so long at most. */
+  async untilAsked(wait: '1h', summary: string): Promise<void> {
+    this.asked = false
+    await condition(() => this.asked, wait, { summary })
+  }
+
   /** @param step for people, as in `write revision 1` */
   async untilDone<T>(step: string, run: () => Promise<T>, onRefused: (refusal: Refusal) => void): Promise<T> {
     for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {

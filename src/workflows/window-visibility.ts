@@ -40,6 +40,22 @@ export class WindowVisibility {
   }
 
   /**
+   * Shows the window as stuck, for a reason that only a person can end, until `ask` finds that it has ended. It looks on
+   * the signal `retry`, and every hour.
+   */
+  async untilRepaired<T>(reason: string, ask: () => Promise<T | null>): Promise<T> {
+    this.stuck = { step: 'close', since: Date.now(), reason }
+    this.show('stuck')
+    for (;;) {
+      await this.retries.untilAsked('1h', 'incomplete: waits to be repaired')
+      const found = await this.retries.untilDone('ask Postgres', ask, () => undefined)
+      if (!found) continue
+      this.stuck = undefined
+      return found
+    }
+  }
+
+  /**
    * Runs a step until it succeeds. A workflow does not see the failures that its activities repeat, but it can see that
    * one takes longer than it should: then the window is found as stuck until the step succeeds, and at once where it was
    * refused for good.

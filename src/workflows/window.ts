@@ -1,8 +1,11 @@
 import {
+  CancellationScope,
   condition,
   continueAsNew,
+  getExternalWorkflowHandle,
   log,
   ParentClosePolicy,
+  patched,
   proxyActivities,
   setHandler,
   setWorkflowOptions,
@@ -11,22 +14,34 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import type { Activities, WindowInput } from '../activities/types'
-import { encodedBytes } from '../core/columnar'
 import { grouped } from '../core/markdown'
-import type { Delta, Overlap } from '../core/messages'
-import { pieceId } from '../core/names'
+import type { Balance, Delta, Overlap, ToldBook } from '../core/messages'
+import { ingestId, pieceId, repairCommand } from '../core/names'
 import { formatWindow } from '../core/tumbling-window'
 import { describeWindow, type Told } from '../core/window-report'
-import { MAX_PIECE_BYTES, WindowState, type Piece, type WindowSnapshot } from '../core/window-state'
+import {
+  deltaBytes,
+  MAX_PIECE_BYTES,
+  WindowState,
+  type Piece,
+  type WindowSnapshot,
+} from '../core/window-state'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
 import { drop } from './counters'
-import { addDeltas, closeWindow, publishWindow, windowProgress, type WindowProgress } from './messages'
+import {
+  addDeltas,
+  closeWindow,
+  publishWindow,
+  settled,
+  windowProgress,
+  type WindowProgress,
+} from './messages'
 import type { piece } from './piece'
 import { pipelineAttributes } from './search-attributes'
 import { WindowVisibility, type Moment } from './window-visibility'
 
-const { openWindow, writeWindow, recordClosed } = proxyActivities<Activities>({
+const { openWindow, writeWindow, recordClosed, recordExceptions, stagePiece } = proxyActivities<Activities>({
   startToCloseTimeout: '2m',
   heartbeatTimeout: '10s',
   retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '10s' },
@@ -36,12 +51,17 @@ const { openWindow, writeWindow, recordClosed } = proxyActivities<Activities>({
 const SIGNALS_PER_RUN = 2_000
 /** Late events that correct a published result are gathered for so long. */
 const CORRECTION_INTERVAL = '5s'
+/** Late and rejected records are gathered for so long. */
+const EXCEPTIONS_INTERVAL = '2s'
 
 export interface WindowRunInput extends WindowInput {
+  /** Where the ledger starts it, since no run is there to be told to close. */
+  books?: ToldBook[]
   /** From the run before, where this one continues it. */
   carried?: {
     opened: boolean
     told: Told
+    books?: ToldBook[]
     revision: number
     changed: boolean
     window: WindowSnapshot
@@ -65,11 +85,18 @@ export interface WindowSummary {
 
 /**
  * One tumbling window: asks Postgres whether it is closed already, accumulates deltas, sleeps until its end plus
- * the watermark delay, waits to be told, and writes its totals. With an allowed lateness it publishes them first,
- * and again when late events have changed them, until it is told to close.
+ * the watermark delay, waits for the ledger's word, and writes its totals. With an allowed lateness it publishes them
+ * first, and again when late events have changed them, until the ledger closes it.
+ *
+ * Its states, each entered in one place: `opening` until Postgres has answered; `open`; `published` while corrections
+ * may come; `closing` from the ledger's word on, when nothing is merged any more; `closed`. A window that holds less than
+ * the ledger's books say stays in `closing`, stuck, until it is repaired.
+ *
+ * A request to cancel changes nothing: counts that were accepted would be lost.
  */
 export async function window(input: WindowRunInput): Promise<WindowSummary> {
-  return new WindowRun(input).run()
+  const run = new WindowRun(input)
+  return CancellationScope.nonCancellable(() => run.run())
 }
 setWorkflowOptions(finishedByItsBuild, window)
 
@@ -80,6 +107,8 @@ class WindowRun {
   private readonly window: WindowState
   private state: WindowProgress['state'] = 'opening'
   private told: Told
+  /** What the ledger said that the window should hold. */
+  private books: ToldBook[]
   /** Of the result in Postgres; 0 before the first. */
   revision: number
   /** Whether deltas were applied that the result does not have. */
@@ -87,7 +116,9 @@ class WindowRun {
   private inbox: Delta[] = []
   private signals = 0
   private readonly piecesUnderWay = new Set<Promise<unknown>>()
-  private written = { groups: 0, otherHits: 0 }
+  private exceptionsAreDue = false
+  private gathering = false
+  private written: { groups: number; otherHits: number; balance?: Balance } = { groups: 0, otherHits: 0 }
   lateHits = 0
   private readonly visibility = new WindowVisibility(() => this)
   /** Once it has ended. */
@@ -97,16 +128,15 @@ class WindowRun {
     const { settings, start, carried } = input
     this.name = formatWindow(start, settings.windowSize)
     this.window = new WindowState(carried?.window)
-    this.told = carried?.told ?? 'wait'
+    this.books = carried?.books ?? input.books ?? []
+    this.told = carried?.told ?? (input.books ? 'close' : 'wait')
     this.revision = carried?.revision ?? 0
     this.changed = carried?.changed ?? false
     setHandler(addDeltas, deltas => this.receive(deltas))
     setHandler(publishWindow, () => {
       if (this.told === 'wait') this.told = 'publish'
     })
-    setHandler(closeWindow, () => {
-      this.told = 'close'
-    })
+    setHandler(closeWindow, book => this.toldToClose(book))
     setHandler(windowProgress, () => this.progress())
     describeWhenAsked(() => this.describe())
   }
@@ -121,33 +151,47 @@ class WindowRun {
     }
     this.window.open()
     this.enter(this.revision > 0 ? 'published' : 'open')
+    this.absorb()
 
     const done =
       settings.allowedLateness === 0
         ? over
         : this.passing(publishable + settings.allowedLateness, `until ${this.name} takes no more corrections`)
+    await this.untilClosable(over, done)
+    await this.emptyHands()
+    this.enter('closing')
+    const repaired = await this.untilComplete()
+    if (repaired) return this.endAsClosed(repaired.revision)
+    await this.write('closed')
+    // A delta that arrives while the run completes makes the server repeat the task: look again until the end.
+    await this.recordLate()
+    return this.end(this.summary())
+  }
+
+  /** Publishes and corrects, and continues as new, until the ledger and the clock let the window close. */
+  private async untilClosable(over: Moment, done: Moment): Promise<void> {
     const mayClose = () => this.told === 'close' && done.passed
     const mayPublish = () => this.revision === 0 && this.told !== 'wait' && over.passed
+    const hasWork = () => this.lacksRoom || this.exceptionsAreDue
     for (;;) {
-      await condition(() => mayClose() || mayPublish() || this.mustCorrect || this.full)
-      if (mayClose()) break
-      if (this.full) await this.continue(true)
+      await condition(() => mayClose() || mayPublish() || this.mustCorrect || this.mayContinue || hasWork())
+      if (mayClose()) return
+      if (this.mayContinue) await this.continue(true)
+      if (hasWork()) {
+        if (!(await this.makeRoom())) await this.continue(true)
+        continue
+      }
       if (this.revision > 0)
         await condition(mayClose, CORRECTION_INTERVAL, {
           summary: `corrections of ${this.name} are gathered`,
         })
-      if (mayClose()) break
+      if (mayClose()) return
       // While Postgres is away corrections go on arriving: this run's history stays bounded.
-      const givenUp = () => this.full && this.visibility.stuck !== undefined
+      const givenUp = () => this.mayContinue && this.visibility.stuck !== undefined
       if (!(await this.write('published', { givenUp }))) await this.continue(true)
       this.enter('published')
       this.visibility.show('published')
     }
-    this.enter('closing')
-    await this.write('closed')
-    // Looked at again until the end: a delta that arrives while the run completes makes the server ask once more.
-    await this.recordLate()
-    return this.end(this.summary())
   }
 
   /** Before anything is merged: Temporal may have forgotten a run that closed this window, Postgres has not. */
@@ -159,7 +203,7 @@ class WindowRun {
       // Nothing waits for the answer before the window is over, and the timer of that runs already.
       needed: over,
       // However long Postgres is away, this run's history stays bounded.
-      givenUp: () => this.full,
+      givenUp: () => this.mayContinue,
     })
     if (known === undefined) await this.continue(false)
     return known ?? null
@@ -184,29 +228,105 @@ class WindowRun {
     return moment
   }
 
+  /** Continuing as new must not leave deltas behind: pollers send no more than a history has room for. */
+  private get mayContinue(): boolean {
+    return this.full && this.inbox.length === 0
+  }
+
   private receive(deltas: Delta[]): void {
     this.signals++
     this.inbox.push(...deltas)
-    if (this.state !== 'closing') this.merge()
+    if (this.state !== 'closing') this.absorb()
   }
 
-  private merge(): void {
-    for (const delta of this.inbox.splice(0)) {
-      const verdict = this.window.apply(delta)
-      if (verdict === 'applied') this.changed = true
-      else drop(verdict)
-      if (verdict !== 'overlap') continue
-      const { partition, first, last } = delta
-      log.error('A delta overlaps what was applied; it is not counted. Replay this window.', {
-        partition,
-        first,
-        last,
-      })
+  private toldToClose(book?: ToldBook): void {
+    this.told = 'close'
+    if (book && !this.books.some(known => known.book === book.book)) this.books.push(book)
+  }
+
+  /** Merges what has come, as far as there is room for it. */
+  private absorb(): void {
+    for (let delta = this.inbox[0]; delta; delta = this.inbox[0]) {
+      if (!this.window.hasRoomForExceptionsOf(delta)) break
+      if (!this.window.hasRoomFor(delta) && !this.cutOldPiece()) break
+      this.inbox.shift()
+      this.merge(delta)
     }
-    for (const piece of this.window.takePieces()) this.sendPiece(piece)
+    if (this.window.toRecord.length > 0) this.gatherExceptions()
   }
 
-  /** What does not fit one message waits in a workflow of its own until Postgres has taken it. */
+  private merge(delta: Delta): void {
+    const verdict = this.window.apply(delta)
+    if (verdict === 'applied') this.changed ||= delta.hits > 0
+    else drop(verdict)
+    if (verdict !== 'overlap') return
+    const { partition, first, last } = delta
+    log.error('A delta overlaps what was applied; it is not counted. Repair this window.', {
+      partition,
+      first,
+      last,
+    })
+  }
+
+  private get lacksRoom(): boolean {
+    return this.inbox.length > 0
+  }
+
+  private gatherExceptions(): void {
+    if (this.gathering || this.exceptionsAreDue) return
+    this.gathering = true
+    const gathered = () => {
+      this.gathering = false
+      this.exceptionsAreDue = true
+    }
+    void sleep(EXCEPTIONS_INTERVAL, { summary: 'late and rejected records are gathered' }).then(gathered)
+  }
+
+  /** Hands Postgres what there is no room for here; false where it was given up, since this run is full. */
+  private async makeRoom(): Promise<boolean> {
+    if (this.exceptionsAreDue || (this.inbox[0] && !this.window.hasRoomForExceptionsOf(this.inbox[0])))
+      return this.recordExceptions({ givenUp: () => this.mayContinue })
+    await this.stage(this.window.cutPiece())
+    return true
+  }
+
+  /** Before the window closes: everything that has come is merged, and all exceptions are recorded. */
+  private async emptyHands(): Promise<void> {
+    while (this.inbox.length > 0 || this.window.toRecord.length > 0)
+      if (this.window.toRecord.length > 0) await this.recordExceptions()
+      else await this.stage(this.window.cutPiece())
+  }
+
+  private async recordExceptions(until: { givenUp?: () => boolean } = {}): Promise<boolean> {
+    const { settings, start } = this.input
+    const ranges = this.window.toRecord.map(range => ({ ...range, window: start }))
+    const options = { summary: `late and rejected records of ${ranges.length} ranges` }
+    const record = () => recordExceptions.executeWithOptions(options, [{ settings, ranges }])
+    const done = await this.visibility.watched('record late and rejected records', record, until)
+    if (done === undefined) return false
+    this.window.recorded(ranges.length)
+    this.exceptionsAreDue = false
+    this.absorb()
+    return true
+  }
+
+  private async stage({ number, counts }: Piece): Promise<void> {
+    const { settings, start } = this.input
+    const options = { summary: `piece ${number} of ${this.name}` }
+    const input = { settings, start, chain: this.chain, number, counts }
+    await this.visibility.watched(`stage piece ${number}`, () =>
+      stagePiece.executeWithOptions(options, [input]),
+    )
+    this.absorb()
+  }
+
+  /** In a run that an older release began, a piece has a workflow of its own; false in any other. */
+  private cutOldPiece(): boolean {
+    if (patched('pieces are staged by the window')) return false
+    this.sendPiece(this.window.cutPiece())
+    return true
+  }
+
   private sendPiece({ number, counts }: Piece): void {
     const { settings, start } = this.input
     const sent = startChild<typeof piece>('piece', {
@@ -223,9 +343,55 @@ class WindowRun {
 
   private async continue(opened: boolean): Promise<never> {
     await condition(() => this.piecesUnderWay.size === 0)
-    const { told, revision, changed } = this
-    const carried = { opened, told, revision, changed, window: this.window.snapshot() }
+    const { told, books, revision, changed } = this
+    const carried = { opened, told, books, revision, changed, window: this.window.snapshot() }
     return continueAsNew<typeof window>({ ...this.input, carried })
+  }
+
+  /**
+   * Waits while the window holds less than the ledger's books say: a run before this one was ended by hand, and took its
+   * counts with it. What Postgres has once it is repaired; undefined where the window is complete.
+   */
+  private async untilComplete(): Promise<{ revision: number } | undefined> {
+    const { settings, start } = this.input
+    const { lacking } = this
+    if (lacking === undefined) return undefined
+    await this.settle(this.books, { told: sumsOf(this.books), accounted: this.held })
+    const options = { summary: `has ${this.name} been repaired?` }
+    const ask = () => openWindow.executeWithOptions(options, [{ settings, start }])
+    return this.visibility.untilRepaired(`${lacking} ${repairCommand(start)}`, ask)
+  }
+
+  private get held(): Balance['accounted'] {
+    const { hits, exceptions } = this.window
+    return { hits, exceptions }
+  }
+
+  /** In a sentence; undefined where nothing is lacking. */
+  private get lacking(): string | undefined {
+    const told = sumsOf(this.books)
+    const { hits, exceptions } = this.held
+    if (hits >= told.hits && exceptions >= told.exceptions) return undefined
+    return (
+      `The ledger announced ${grouped(told.hits)} hits and ${grouped(told.exceptions)} late or rejected records for it, ` +
+      `and this run has ${grouped(hits)} and ${grouped(exceptions)}: an earlier run was ended before it had written them.`
+    )
+  }
+
+  /** Answers the ledger, which keeps the window in its books until then. */
+  private async settle(told: ToldBook[], balance: Balance | undefined): Promise<void> {
+    const { settings, start } = this.input
+    if (told.length === 0) return
+    const books = told.map(({ book }) => book)
+    try {
+      const ledger = getExternalWorkflowHandle(ingestId(settings.group))
+      await ledger.signal(settled, { start, books, ...(balance && { balance }) })
+    } catch (error) {
+      log.warn('The ledger could not be told that the window is settled; it will ask again.', {
+        start,
+        error,
+      })
+    }
   }
 
   /** False where it was given up: that attempt may succeed all the same, so that the next one has a higher revision. */
@@ -239,10 +405,17 @@ class WindowRun {
     const { revision, window } = this
     const { hits, unlocated, applied, groups } = window
     const pieces = { chain: this.chain, count: window.pieces }
-    const size = `${grouped(hits)} hits, ${grouped(groups)} groups${pieces.count > 0 ? ` and ${pieces.count} pieces` : ''}`
+    const { stagedDeltas } = window
+    const books = status === 'closed' ? this.takeBooks() : []
+    const parts = pieces.count + stagedDeltas
+    const size = `${grouped(hits)} hits, ${grouped(groups)} groups${parts > 0 ? ` and ${parts} staged parts` : ''}`
     const summary = `write ${this.name}, ${size}, as revision ${revision}, ${status}`
     const counts = window.columns()
-    const result = { settings, start, revision, status, hits, unlocated, counts, pieces, applied }
+    const result = {
+      ...{ settings, start, revision, status, hits, unlocated, counts, pieces, applied },
+      ...(stagedDeltas > 0 && { staged: window.staged }),
+      ...(books.length > 0 && { books }),
+    }
     const write = () => writeWindow.executeWithOptions({ summary }, [result])
     const written = await this.visibility.watched(`write revision ${revision}`, write, until)
     if (!written) {
@@ -250,6 +423,7 @@ class WindowRun {
       return false
     }
     this.written = written
+    await this.settle(books, written.balance)
     return true
   }
 
@@ -257,23 +431,34 @@ class WindowRun {
   private async recordLate(waited: Delta[] = [], pieces = 0): Promise<void> {
     const { settings, start } = this.input
     this.inbox.unshift(...waited)
-    while (this.inbox.length > 0 || pieces > 0) {
+    while (this.inbox.length > 0 || pieces > 0 || this.books.length > 0) {
       const deltas = this.takeFitting()
-      const options = { summary: `${deltas.length} deltas after ${this.name} had closed` }
-      const late = { settings, start, deltas, pieces: { chain: this.chain, count: pieces } }
-      const record = () => recordClosed.executeWithOptions(options, [late])
+      // The balance is that of everything that has come.
+      const books = this.inbox.length === 0 ? this.takeBooks() : []
+      const what =
+        deltas.length > 0 ? `${deltas.length} deltas after ${this.name} had closed` : `books of ${this.name}`
+      const late = {
+        ...{ settings, start, deltas, pieces: { chain: this.chain, count: pieces } },
+        ...(books.length > 0 && { books }),
+      }
+      const record = () => recordClosed.executeWithOptions({ summary: what }, [late])
       const outcome = await this.visibility.watched('record late events', record)
       pieces = 0
       this.lateHits += outcome.lateHits
       this.window.repeats += outcome.repeats
       this.window.overlaps.push(...outcome.overlaps)
+      await this.settle(books, outcome.balance)
     }
+  }
+
+  private takeBooks(): ToldBook[] {
+    return this.books.splice(0)
   }
 
   /** As many deltas, and at least one, as go into one message. */
   private takeFitting(): Delta[] {
     let bytes = 0
-    const beyond = this.inbox.findIndex(delta => (bytes += encodedBytes(delta)) > MAX_PIECE_BYTES)
+    const beyond = this.inbox.findIndex(delta => (bytes += deltaBytes(delta)) > MAX_PIECE_BYTES)
     return this.inbox.splice(0, beyond < 0 ? this.inbox.length : Math.max(1, beyond))
   }
 
@@ -322,9 +507,10 @@ class WindowRun {
 
   private progress(): WindowProgress {
     const { state, revision, lateHits } = this
-    const { hits, unlocated, groups, deltas, repeats, pieces } = this.window
+    const { hits, unlocated, groups, deltas, repeats, pieces, stagedDeltas: staged } = this.window
     const { stuck } = this.visibility
-    return { state, hits, unlocated, groups, deltas, repeats, pieces, revision, lateHits, stuck }
+    const parts = { pieces, staged }
+    return { state, hits, unlocated, groups, deltas, repeats, ...parts, revision, lateHits, stuck }
   }
 
   private describe(): string {
@@ -344,4 +530,14 @@ class WindowRun {
       ...this.progress(),
     })
   }
+}
+
+function sumsOf(books: ToldBook[]): Balance['told'] {
+  const sums = { hits: 0, exceptions: 0 }
+  for (const book of books)
+    if ('hits' in book) {
+      sums.hits += book.hits
+      sums.exceptions += book.exceptions
+    }
+  return sums
 }

@@ -1,5 +1,6 @@
-import { Ledger, type DueWindows, type LedgerRules, type LedgerState } from '../../src/core/ledger'
-import type { Claimed, Delta, FlushAnswer, FlushRequest } from '../../src/core/messages'
+import { Ledger, type LedgerRules, type LedgerState } from '../../src/core/ledger'
+import { bookOf } from '../../src/core/books'
+import type { Claimed, Delta, FlushAnswer, FlushRequest, Settlement, ToldBook } from '../../src/core/messages'
 import type { Kafka } from './kafka'
 import { Ownership } from './ownership'
 import { DELAY, newestEventTime, WINDOW } from './traffic'
@@ -84,14 +85,27 @@ export class Ingest {
     return this.ledger.awaited(partitions, now)
   }
 
-  /** The windows that may publish or close now. */
-  takeDue(): DueWindows {
-    if (!this.told) return { publish: [], close: [] }
-    this.told = false
-    const due = this.ledger.takeDue()
-    for (const start of due.publish) this.checkComplete(start, start + WINDOW)
-    for (const start of due.close) this.closing(start)
-    return due
+  /** The windows that may publish now, and those that are told to close, with their books. */
+  takeDue(): { publish: number[]; close: { start: number; book: ToldBook }[] } {
+    const { clock } = this.world
+    const publish: number[] = []
+    if (this.told) {
+      this.told = false
+      const due = this.ledger.takeDue(clock)
+      publish.push(...due.publish)
+      for (const start of due.publish) this.checkComplete(start, start + WINDOW)
+      for (const start of due.close) this.closing(start)
+    }
+    const closing = this.ledger.toTell(clock)
+    for (const window of closing) {
+      if (window.told > 0) this.world.met('a window was told again to close')
+      this.ledger.told(window, clock)
+    }
+    return { publish, close: closing.map(window => ({ start: window.start, book: bookOf(window) })) }
+  }
+
+  settled(settlement: Settlement): void {
+    this.ledger.settled(settlement)
   }
 
   /** Only the first time: it is told so again after each late delta. */
@@ -133,7 +147,8 @@ export class Ingest {
 
   /** Whether every record is done and every window was told to close. */
   get finished(): boolean {
-    if (this.ledger.windowCounts.open > 0) return false
+    const { open, closing } = this.ledger.windowCounts
+    if (open > 0 || closing > 0) return false
     const { partitions } = this.ledger
     return this.kafka.log.every((_, p) => (partitions[p]?.position ?? 0) >= this.kafka.end(p))
   }

@@ -120,21 +120,40 @@ export class PollerProcess {
 
   /** Returns how many partitions the ledger refused. */
   private *flush(idle: IdleClaim[] = []): Process<number> {
-    const { world, kafka, ingest, sink } = this.around
+    const { world, kafka, ingest } = this.around
     const { claim } = this
     const request = this.state.plan(kafka.partitions, idle)
     if (!request) return 0
     const answer = yield* world.call('flush', () => ingest.flush(claim, request))
     const outgoing = this.state.accepted(answer)
     if (world.mutant === 'done said before the signals') yield* this.sayDone(claim)
-    for (const range of outgoing.exceptions)
-      yield* world.call('exceptions', () => sink.recordExceptions(range))
-    for (const [start, sized] of outgoing.deltas) {
-      const deltas = sized.map(({ delta }) => delta)
+    for (const [start, sized] of outgoing) {
+      const deltas: Delta[] = []
+      for (const { delta } of sized) deltas.push(yield* this.fitted(start, delta))
       yield* world.call('signal', () => this.signal(claim, start, deltas))
     }
     this.state.signalled()
     return answer.refused.length
+  }
+
+  /** A delta as it fits a message: what is too large goes to Postgres. */
+  private *fitted(start: number, delta: Delta): Process<Delta> {
+    const { world, sink } = this.around
+    let fitted = delta
+    const { partition, from, exceptions } = delta
+    if (exceptions && world.random.chance(0.3)) {
+      yield* world.call('exceptions', () =>
+        sink.recordExceptions({ partition, from, window: start, ...exceptions }),
+      )
+      fitted = {
+        ...fitted,
+        exceptions: { ...exceptions, recorded: true, late: [], rejected: {}, samples: [] },
+      }
+    }
+    if (!world.random.chance(0.3)) return fitted
+    world.met('a delta was staged')
+    const large = fitted
+    return yield* world.call('stageDelta', () => sink.stageDelta(start, large))
   }
 
   /** Too early: nobody would read the ranges again whose deltas are still on their way. */

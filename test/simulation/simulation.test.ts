@@ -19,6 +19,9 @@ const CALLS: Step[] = [
   'stagePiece',
   'writeWindow',
   'recordClosed',
+  'recordExceptions',
+  'stageDelta',
+  'settled',
 ]
 const POLLER_FAULTS: Fault[] = ['crash', 'zombie', 'rebalance']
 const CALL_FAULTS: Fault[] = ['failed', 'timed out', 'repeated']

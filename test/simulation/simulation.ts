@@ -38,7 +38,7 @@ export class Simulation {
     this.world.clock = this.arrivals[0]!.at
     this.kafka = new Kafka(this.world, partitions)
     this.sink = new Sink(this.world)
-    this.windows = new WindowRuns(this.world, this.sink)
+    this.windows = new WindowRuns(this.world, this.sink, settlement => this.ingest.settled(settlement))
     this.ingest = new Ingest(this.world, this.kafka)
   }
 
@@ -60,8 +60,8 @@ export class Simulation {
     this.receive()
     if (world.echo()) return
     const { publish, close } = this.ingest.takeDue()
-    for (const start of publish) this.windows.tell(start, 'publish')
-    for (const start of close) this.windows.tell(start, 'close')
+    for (const start of publish) this.windows.publish(start)
+    for (const { start, book } of close) this.windows.close(start, book)
     if (random.chance(0.01)) this.ingest.continueAsNew()
     const awake = this.awake()
     if (awake.length === 0 || random.chance(0.3)) this.windows.advance()

@@ -1,5 +1,5 @@
-import type { AppliedPartition, Delta } from '../../src/core/messages'
-import { WindowState, type Piece, type WindowSnapshot } from '../../src/core/window-state'
+import type { AppliedPartition, Balance, Delta, Settlement, ToldBook } from '../../src/core/messages'
+import { WindowState, type WindowSnapshot } from '../../src/core/window-state'
 import type { Sink } from './sink'
 import { DELAY, WINDOW } from './traffic'
 import type { Process, World } from './world'
@@ -15,22 +15,32 @@ export class WindowRuns {
   constructor(
     private readonly world: World,
     private readonly sink: Sink,
+    private readonly settled: (settlement: Settlement) => void,
   ) {}
 
   /** Signal-with-start. */
   deliver(start: number, deltas: Delta[]): void {
-    let run = this.runs.get(start)
-    if (!run) {
-      if (this.sink.find(start)) this.world.met('a run started for a closed window')
-      run = new WindowRun(this.world, this.sink, start, ++this.chains)
-      this.runs.set(start, run)
-    }
-    run.inbox.push(...deltas)
+    this.run(start).inbox.push(...deltas)
   }
 
-  tell(start: number, what: 'publish' | 'close'): void {
+  private run(start: number): WindowRun {
+    const known = this.runs.get(start)
+    if (known) return known
+    if (this.sink.find(start)) this.world.met('a run started for a closed window')
+    const run = new WindowRun(this.world, this.sink, start, ++this.chains, this.settled)
+    this.runs.set(start, run)
+    return run
+  }
+
+  publish(start: number): void {
     const run = this.runs.get(start)
-    if (run && run.told !== 'close') run.told = what
+    if (run && run.told !== 'close') run.told = 'publish'
+  }
+
+  /** Where no run is there, one is started for the book. */
+  close(start: number, book: ToldBook): void {
+    if (!this.runs.has(start)) this.world.met('a run was started for its book')
+    this.run(start).close(book)
   }
 
   /** Lets one run, any, take its next step. */
@@ -51,7 +61,7 @@ class WindowRun {
   told: 'wait' | 'publish' | 'close' = 'wait'
   private window: WindowState
   private opened = false
-  private readonly unsent: Piece[] = []
+  private readonly books: ToldBook[] = []
   private revision = 0
   private changed = false
   private readonly process: Process
@@ -61,6 +71,7 @@ class WindowRun {
     private readonly sink: Sink,
     readonly start: number,
     private readonly chain: number,
+    private readonly settled: (settlement: Settlement) => void,
   ) {
     this.window = new WindowState(undefined, world.maxPieceBytes)
     this.process = this.run()
@@ -71,6 +82,11 @@ class WindowRun {
     return this.process.next().done === true
   }
 
+  close(book: ToldBook): void {
+    this.told = 'close'
+    if (!this.books.some(known => known.book === book.book)) this.books.push(book)
+  }
+
   private *run(): Process {
     // Merged, and no longer there to be recorded as late.
     if (this.world.mutant === 'a delta merged before openWindow has answered') this.open()
@@ -79,11 +95,13 @@ class WindowRun {
     const known = yield* this.world.call('openWindow', () => this.sink.find(this.start))
     if (known) {
       yield* this.recordClosed(this.window.takeWaiting(), this.window.pieces)
-    } else {
-      this.open()
-      yield* this.serve()
-      yield* this.write('closed')
+      return
     }
+    this.open()
+    yield* this.serve()
+    yield* this.emptyHands()
+    if (this.lacks) throw new Error(`window ${this.start} lacks what it was told`)
+    yield* this.write('closed')
     yield* this.recordClosed()
   }
 
@@ -96,10 +114,45 @@ class WindowRun {
     for (;;) {
       this.receive()
       if (this.mayClose) return
-      if (this.mayPublish && this.world.random.chance(0.5)) yield* this.write('published')
+      if (this.inbox.length > 0) yield* this.stagePiece()
+      else if (this.window.toRecord.length > 0 && this.world.random.chance(0.3))
+        yield* this.recordExceptions()
+      else if (this.mayPublish && this.world.random.chance(0.5)) yield* this.write('published')
       else if (this.world.random.chance(0.02)) this.continueAsNew()
       yield 'wait'
     }
+  }
+
+  private *emptyHands(): Process {
+    for (;;) {
+      this.receive()
+      if (this.window.toRecord.length > 0) yield* this.recordExceptions()
+      else if (this.inbox.length > 0) yield* this.stagePiece()
+      else return
+    }
+  }
+
+  private *stagePiece(): Process {
+    const { number, counts } = this.window.cutPiece()
+    this.world.met('a piece was sent ahead')
+    yield* this.world.call('stagePiece', () => this.sink.stage(this.chain, number, counts))
+  }
+
+  private *recordExceptions(): Process {
+    const ranges = this.window.toRecord.map(range => ({ ...range, window: this.start }))
+    yield* this.world.call('recordExceptions', () => {
+      for (const range of ranges) this.sink.recordExceptions(range)
+    })
+    this.window.recorded(ranges.length)
+  }
+
+  private get lacks(): boolean {
+    const { hits, exceptions } = this.window
+    let told = { hits: 0, exceptions: 0 }
+    for (const book of this.books)
+      if ('hits' in book)
+        told = { hits: told.hits + book.hits, exceptions: told.exceptions + book.exceptions }
+    return hits < told.hits || exceptions < told.exceptions
   }
 
   private get mayClose(): boolean {
@@ -117,47 +170,65 @@ class WindowRun {
 
   private *write(status: 'published' | 'closed'): Process {
     const { start, window, chain } = this
-    yield* this.sendPieces()
     if (this.changed || this.revision === 0) this.revision++
     if (this.revision > 1 && this.changed) this.world.met('a result was corrected')
     this.changed = false
     const { revision } = this
     const pieces = { chain, count: window.pieces }
-    const result = { revision, status, counts: window.columns(), pieces, applied: copyOf(window.applied) }
-    while (!(yield* this.world.call('writeWindow', () => this.sink.publish(start, result)))) yield 'wait'
+    const books = status === 'closed' ? this.books.splice(0) : []
+    const { hits, staged } = window
+    const result = {
+      ...{ revision, status, hits, pieces, books },
+      counts: window.columns(),
+      staged,
+      applied: copyOf(window.applied),
+    }
+    let written = yield* this.world.call('writeWindow', () => this.sink.publish(start, result))
+    for (; !written; written = yield* this.world.call('writeWindow', () => this.sink.publish(start, result)))
+      yield 'wait'
+    yield* this.settle(books, written.balance)
     if (status === 'closed' && this.inbox.length > 0)
       this.world.met('a delta came while its window was written')
   }
 
+  private *settle(books: ToldBook[], balance: Balance | undefined): Process {
+    if (books.length === 0) return
+    const settlement = {
+      start: this.start,
+      books: books.map(({ book }) => book),
+      ...(balance && { balance }),
+    }
+    yield* this.world.call('settled', () => this.settled(settlement))
+  }
+
   private *recordClosed(waited: Delta[] = [], count = 0): Process {
     this.inbox.unshift(...waited)
-    yield* this.sendPieces()
-    while (this.inbox.length > 0 || count > 0) {
+    while (this.inbox.length > 0 || count > 0 || this.books.length > 0) {
       const deltas = this.inbox.splice(0)
+      const books = this.books.splice(0)
       const pieces = { chain: this.chain, count }
-      const record = () => this.sink.recordClosed(this.start, deltas, pieces)
-      while (!(yield* this.world.call('recordClosed', record))) yield 'wait'
+      const record = () => this.sink.recordClosed(this.start, deltas, pieces, books)
+      let recorded = yield* this.world.call('recordClosed', record)
+      for (; !recorded; recorded = yield* this.world.call('recordClosed', record)) yield 'wait'
       count = 0
+      yield* this.settle(books, recorded.balance)
     }
   }
 
   private receive(): void {
-    for (const delta of this.inbox.splice(0)) {
-      const verdict = this.window.apply(
-        this.world.mutant === 'no deduplication' ? { ...delta, ...this.unseen(delta) } : delta,
-      )
-      if (verdict === 'overlap') throw new Error(`an overlapping delta reached window ${this.start}`)
-      if (verdict === 'applied') this.changed = true
-    }
-    this.unsent.push(...this.window.takePieces())
+    while (this.inbox.length > 0 && this.hasRoomFor(this.inbox[0]!)) this.merge(this.inbox.shift()!)
   }
 
-  private *sendPieces(): Process {
-    for (let piece = this.unsent.shift(); piece; piece = this.unsent.shift()) {
-      const { number, counts } = piece
-      this.world.met('a piece was sent ahead')
-      yield* this.world.call('stagePiece', () => this.sink.stage(this.chain, number, counts))
-    }
+  private hasRoomFor(delta: Delta): boolean {
+    return this.window.hasRoomFor(delta) && this.window.hasRoomForExceptionsOf(delta)
+  }
+
+  private merge(delta: Delta): void {
+    const verdict = this.window.apply(
+      this.world.mutant === 'no deduplication' ? { ...delta, ...this.unseen(delta) } : delta,
+    )
+    if (verdict === 'overlap') throw new Error(`an overlapping delta reached window ${this.start}`)
+    if (verdict === 'applied' && delta.hits > 0) this.changed = true
   }
 
   private continueAsNew(): void {

@@ -12,6 +12,9 @@ export type Step =
   | 'stagePiece'
   | 'writeWindow'
   | 'recordClosed'
+  | 'recordExceptions'
+  | 'stageDelta'
+  | 'settled'
 export type Fault = 'crash' | 'rebalance' | 'zombie' | 'failed' | 'timed out' | 'repeated'
 
 /** What a run may come to by itself, without a fault at that very step. */
@@ -26,8 +29,10 @@ export const SITUATIONS = [
   'a result was corrected',
   'a window was closed as it had been published',
   'a piece was sent ahead',
-  'a piece of unmerged deltas reached a closed window',
   'a window continued as new',
+  'a delta was staged',
+  'a run was started for its book',
+  'a window was told again to close',
 ] as const
 export type Situation = (typeof SITUATIONS)[number]
 

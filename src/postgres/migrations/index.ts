@@ -3,6 +3,7 @@ import * as initial from './0001-initial'
 import * as replay from './0002-replay'
 import * as repairs from './0003-repairs'
 import * as partitions from './0004-partitions'
+import * as books from './0005-books'
 
 /** In order; a migration that has landed is never changed, only followed by another. */
 export const migrations: Record<string, Migration> = {
@@ -10,4 +11,5 @@ export const migrations: Record<string, Migration> = {
   '0002-replay': replay,
   '0003-repairs': repairs,
   '0004-partitions': partitions,
+  '0005-books': books,
 }

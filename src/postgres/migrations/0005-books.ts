@@ -1,0 +1,66 @@
+import { sql, type Kysely } from 'kysely'
+
+const COUNTS = sql`bigint`
+
+/**
+ * What the ledger told each window when it closed, so that Postgres can be held against it for as long as it is kept;
+ * counts that are too large for a message, until their window closes; and exceptions by the window they travelled with.
+ */
+export async function up(db: Kysely<unknown>): Promise<void> {
+  await db.schema
+    .createTable('window_books')
+    .addColumn('window_start', 'timestamptz', column => column.notNull())
+    .addColumn('book', 'bigint', column => column.notNull())
+    .addColumn('num_hits', COUNTS, column => column.notNull())
+    .addColumn('exceptions', COUNTS, column => column.notNull())
+    .addPrimaryKeyConstraint('window_books_pkey', ['window_start', 'book'])
+    .execute()
+  await db.schema
+    .createTable('staged_deltas')
+    .addColumn('window_start', 'timestamptz', column => column.notNull())
+    .addColumn('kafka_partition', 'integer', column => column.notNull())
+    .addColumn('last_offset', 'bigint', column => column.notNull())
+    .addColumn('first_offset', 'bigint', column => column.notNull())
+    .addColumn('num_hits', COUNTS, column => column.notNull())
+    .addColumn('unlocated', COUNTS, column => column.notNull())
+    .addColumn('counts', 'json', column => column.notNull())
+    .addPrimaryKeyConstraint('staged_deltas_pkey', ['window_start', 'kafka_partition', 'last_offset'])
+    .execute()
+  await db.schema
+    .alterTable('exception_ranges')
+    .addColumn('window_start', 'timestamptz', column => column.notNull().defaultTo('-infinity'))
+    .addColumn('records', COUNTS, column => column.notNull().defaultTo(0))
+    .addColumn('rejected', 'jsonb', column => column.notNull().defaultTo(sql`'{}'::jsonb`))
+    .execute()
+  await db.schema.alterTable('exception_ranges').dropConstraint('exception_ranges_pkey').execute()
+  await db.schema
+    .alterTable('exception_ranges')
+    .addPrimaryKeyConstraint('exception_ranges_pkey', ['kafka_partition', 'range_from', 'window_start'])
+    .execute()
+  await db.schema
+    .createIndex('exception_ranges_window')
+    .on('exception_ranges')
+    .column('window_start')
+    .where(sql.ref('window_start'), '>', sql<Date>`'-infinity'`)
+    .execute()
+  await db.schema.alterTable('late_deltas').addColumn('read_in', 'timestamptz').execute()
+}
+
+export async function down(db: Kysely<unknown>): Promise<void> {
+  await db.schema.alterTable('late_deltas').dropColumn('read_in').execute()
+  await db.schema.dropIndex('exception_ranges_window').execute()
+  await db.schema.alterTable('exception_ranges').dropConstraint('exception_ranges_pkey').execute()
+  // By range alone a range is recorded once, as it was.
+  await sql`
+    delete from exception_ranges a using exception_ranges b
+    where a.kafka_partition = b.kafka_partition and a.range_from = b.range_from and a.window_start > b.window_start`.execute(
+    db,
+  )
+  for (const column of ['window_start', 'records', 'rejected'])
+    await db.schema.alterTable('exception_ranges').dropColumn(column).execute()
+  await db.schema
+    .alterTable('exception_ranges')
+    .addPrimaryKeyConstraint('exception_ranges_pkey', ['kafka_partition', 'range_from'])
+    .execute()
+  for (const table of ['staged_deltas', 'window_books']) await db.schema.dropTable(table).execute()
+}
