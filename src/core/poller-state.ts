@@ -2,6 +2,11 @@ import type { FlushAnswer, FlushRequest, Claimed, Delta, PartitionFlush, RangeEx
 import { EventReader } from './event-reader'
 import { PartitionReader, type Range, type ReaderRules } from './partition-reader'
 
+/** The word for the ledger that a range is done. */
+export function doneOf({ to, toBasis, totals, fingerprint }: Range): NonNullable<PartitionFlush['done']> {
+  return { to, basis: toBasis, totals, ...(fingerprint && { fingerprint }) }
+}
+
 export interface IdleClaim {
   partition: number
   position: number
@@ -94,7 +99,7 @@ export class PollerState {
       const { partition, epoch } = reader
       const flush: PartitionFlush = { partition, epoch }
       const done = this.done.get(partition)
-      if (done) flush.done = { to: done.to, basis: done.toBasis, totals: done.totals }
+      if (done) flush.done = doneOf(done)
       const range = this.announced.has(partition) ? undefined : reader.cut()
       if (range) {
         flush.announce = { from: range.from, to: range.to, windows: [...range.windows.keys()] }
