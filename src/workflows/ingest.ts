@@ -19,6 +19,7 @@ import type { PipelineSettings } from '../core/settings'
 import { signalUnheard } from './counters'
 import { describeWhenAsked } from './details'
 import {
+  acceptLog,
   awaited,
   claim,
   closeWindow,
@@ -96,6 +97,10 @@ export async function ingest(input: IngestInput): Promise<void> {
   })
   setHandler(wake, () => {
     messages++
+  })
+  setHandler(acceptLog, request => {
+    messages++
+    return ledger.acceptLog(request)
   })
   setHandler(awaited, (partitions, now) => ledger.awaited(partitions, now))
   setHandler(ingestStatus, () => {

@@ -1,5 +1,13 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow'
-import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../core/messages'
+import type {
+  AcceptedLog,
+  AcceptLogRequest,
+  ClaimAnswer,
+  ClaimRequest,
+  Delta,
+  FlushAnswer,
+  FlushRequest,
+} from '../core/messages'
 import type { LedgerState } from '../core/ledger'
 import type { PipelineSettings } from '../core/settings'
 import type { Stuck } from '../core/window-report'
@@ -35,6 +43,8 @@ export const scale = defineUpdate<void, [number]>('scale')
 export const pause = defineUpdate<void>('pause')
 /** Brings back the pollers of before the pause; how many there are now. */
 export const resume = defineUpdate<number>('resume')
+/** Goes on in a log that is not the one that was read; what was accepted. */
+export const acceptLog = defineUpdate<AcceptedLog[], [AcceptLogRequest]>('acceptLog')
 export const awaited = defineQuery<number[], [partitions: number[], now: number]>('awaited')
 export const ingestStatus = defineQuery<IngestStatus>('status')
 /** Does nothing but wake the workflow, for an update that waits to be taken in. */
