@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { clusterEnvironment } from '../cluster'
 import { completeEnvironment } from '../config'
+import { acceptLogCommand } from './accept-log'
 import { clusterCommand } from './cluster'
 import { dashboardCommand } from './dashboard'
 import { demoCommand } from './demo'
@@ -50,6 +51,7 @@ for (const command of [
   replayCommand(),
   recoverCommand(),
   retryCommand(),
+  acceptLogCommand(),
   maintainCommand(),
   dashboardCommand(),
   produceCommand(),
@@ -69,6 +71,7 @@ const TRACED = new Set([
   'replay',
   'recover',
   'retry',
+  'accept-log',
   'maintain',
 ])
 

@@ -3,6 +3,7 @@ import type { RejectionReason } from './event'
 import { CountedExceptions } from './counted-exceptions'
 import { EventReader, type LocatedEvent, type LocatingRules } from './event-reader'
 import type { Claimed, Delta, RangeTotals } from './messages'
+import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
 import { NamedGroups } from './named-groups'
 import { windowStart } from './tumbling-window'
 import { publishable } from './unknown-country'
@@ -15,6 +16,10 @@ export interface LogRecord {
   timestamp: number
   /** UTF-8 text; null for a tombstone. */
   value: Uint8Array | null
+  /** Bytes; -1, or absent, where the record has none. */
+  keySize?: number
+  /** Of the leader that appended it, where Kafka says so. */
+  leaderEpoch?: number
 }
 
 export interface ReaderRules extends LocatingRules {
@@ -57,6 +62,8 @@ export class Range {
   lateBytes = 0
   to: number
   toBasis: Basis
+  /** Of the last record before `to`, where one is known. */
+  fingerprint?: LogFingerprint
   private samples = 0
   private newest: WindowCounts | undefined
 
@@ -164,6 +171,7 @@ export class PartitionReader {
   private limit: number | null
   /** Of the windows that still take hits. */
   private readonly named = new Map<number, NamedGroups>()
+  private last: LogFingerprint | undefined
 
   /** @param earliest the first offset that Kafka still has: what was to be read before it is counted as lost */
   constructor(
@@ -175,6 +183,7 @@ export class PartitionReader {
     this.partition = claimed.partition
     this.epoch = claimed.epoch
     this.limit = claimed.announcedTo
+    this.last = claimed.fingerprint
     this.range = new Range(claimed.partition, claimed.epoch, claimed.position, claimed.basis)
     this.countLost()
   }
@@ -188,6 +197,11 @@ export class PartitionReader {
     return this.range.toBasis
   }
 
+  /** Of the last record before the position, where one is known. */
+  get fingerprint(): LogFingerprint | undefined {
+    return this.last
+  }
+
   /**
    * Counts records of a fetch, and returns how many of them it could take: the range has to be cut before the next.
    * Records before the position are passed over: they are done.
@@ -196,6 +210,14 @@ export class PartitionReader {
    *   (transaction markers, aborted and compacted records)
    */
   take(records: readonly LogRecord[], next: number): number {
+    const { position } = this
+    const taken = this.takeRecords(records, next)
+    const last = records[taken - 1]
+    if (last && last.offset >= position) this.last = fingerprintOf(last)
+    return taken
+  }
+
+  private takeRecords(records: readonly LogRecord[], next: number): number {
     const end = this.limit === null ? next : Math.min(next, this.limit)
     for (let i = 0; i < records.length; i++) {
       const record = records[i]!
@@ -231,6 +253,7 @@ export class PartitionReader {
     // Whoever claimed before may have sent deltas of exactly this range: a shorter one would overlap them.
     if (this.empty || this.rereading) return undefined
     this.limit = null
+    if (this.last) range.fingerprint = this.last
     this.range = new Range(this.partition, this.epoch, range.to, range.toBasis)
     this.countLost()
     for (const start of this.named.keys()) if (this.isLate(start)) this.named.delete(start)

@@ -270,3 +270,70 @@ describe('with an allowed lateness of ten minutes', () => {
     })
   }
 })
+
+describe('the fingerprint of the last done record', () => {
+  const fingerprint = { offset: 8, timestamp: T0, keySize: -1, valueSize: 90, leaderEpoch: 3 }
+  const fingerprinted = { ...done(10, T0), fingerprint }
+  const only = (ledger: Ledger) => claimed(ledger, 0)[0]!
+  const flushDone = (ledger: Ledger, said: PartitionFlush['done'], epoch = 1) =>
+    ledger.flush(flushOf({ partition: 0, epoch, ...(said && { done: said }) })).refused
+
+  test('comes with the word that a range is done, goes out with each claim, and is carried from run to run', () => {
+    const ledger = announced()
+    expect(only(ledger)).not.toHaveProperty('fingerprint')
+    flushDone(ledger, fingerprinted, 2)
+    expect(only(ledger)).toMatchObject({ position: 10, fingerprint })
+    const carried = JSON.parse(JSON.stringify(ledger.snapshot())) as LedgerState
+    expect(only(new Ledger(rules, carried))).toMatchObject({ position: 10, fingerprint })
+  })
+
+  test('is forgotten where a poller of the release before says that more is done', () => {
+    const ledger = announced()
+    flushDone(ledger, fingerprinted)
+    ledger.flush(flushOf({ partition: 0, epoch: 1, announce: { from: 10, to: 20, windows: [W0] } }))
+    flushDone(ledger, done(20, T0))
+    expect(only(ledger)).not.toHaveProperty('fingerprint')
+  })
+
+  test('is forgotten once another log was accepted, of one partition or of all; the position stays', () => {
+    const ledger = announced()
+    flushDone(ledger, fingerprinted)
+    const accepted = { partition: 0, position: 10, announcedTo: null }
+    expect(ledger.acceptLog({ partition: 0 })).toEqual([accepted])
+    expect(only(ledger)).toEqual({
+      partition: 0,
+      epoch: 3,
+      position: 10,
+      basis: T0,
+      announcedTo: null,
+      accepted: true,
+    })
+    expect(ledger.acceptLog({})).toEqual([accepted, { partition: 1, position: 0, announcedTo: 10 }])
+    expect(ledger.acceptLog({ partition: 7 })).toEqual([])
+  })
+
+  test('accepting twice changes nothing the second time', () => {
+    const ledger = announced()
+    const first = ledger.acceptLog({})
+    const before = structuredClone(ledger.snapshot())
+    expect(ledger.acceptLog({})).toEqual(first)
+    expect(ledger.snapshot()).toEqual(before)
+  })
+
+  test('does not come back by a flush that was on its way when the log was accepted', () => {
+    const ledger = announced()
+    ledger.acceptLog({ partition: 0 })
+    expect(flushDone(ledger, fingerprinted)).toEqual([0])
+    expect(only(ledger)).toMatchObject({ position: 0, announcedTo: 10, accepted: true })
+  })
+
+  test('is that of the accepted log as soon as something of it is done', () => {
+    const ledger = announced()
+    ledger.acceptLog({ partition: 0 })
+    const { epoch } = only(ledger)
+    expect(flushDone(ledger, fingerprinted, epoch)).toEqual([])
+    const claim = only(ledger)
+    expect(claim).toMatchObject({ position: 10, fingerprint })
+    expect(claim).not.toHaveProperty('accepted')
+  })
+})
