@@ -6,6 +6,7 @@ import { LookupFailure, type Lookup } from '../geo/lookup'
 import { logger as root } from '../log'
 import type { PollerMetrics } from '../metrics/poller-metrics'
 import { formatInstant } from '../core/tumbling-window'
+import { hashKey } from './hash-key'
 import { readingInSight } from './in-sight'
 import { Waits } from './patience'
 import { TemporalPort } from './pipeline-port'
@@ -30,7 +31,7 @@ export async function pollKafka(
     logger.warn({ reason }, `Temporal has not answered since ${formatInstant(since)}; it is asked again`),
   )
   const pipeline = new TemporalPort(context.client, input, given.signal, waits)
-  const rules = { ...settings, locate }
+  const rules = { ...settings, locate, hashKey }
   const kafka = kafkaClient(connection, `web-traffic-poller-${input.poller}`)
   const reader: GroupReader = new GroupReader(kafka, settings.group, settings.topic, {
     onAssigned: partitions => poller.onAssigned(partitions),

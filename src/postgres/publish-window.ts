@@ -9,7 +9,7 @@ import {
   type ColumnarCounts,
 } from '../core/columnar'
 import type { Published, WindowTotals } from '../core/messages'
-import { NamedGroups } from '../core/named-groups'
+import { firstGroups } from '../core/named-groups'
 import type { Db, Transaction } from './database'
 import { createPartitions } from './partitions'
 import { dropPieces, stagedPieces } from './staged-pieces'
@@ -70,7 +70,7 @@ async function wholeCounts(transaction: Transaction, result: WindowResult): Prom
   const { pieces, counts, hits, maxGroups } = result
   // Merged already by the window's workflow.
   if (!pieces?.count && groupsOf(counts) <= maxGroups) return checked(counts, hitsOf(counts), hits)
-  const counter = new GroupCounter(new NamedGroups(maxGroups).admits)
+  const counter = new GroupCounter(firstGroups(maxGroups))
   for await (const piece of stagedPieces(transaction, result.start, pieces))
     for (const columns of piece) counter.addAll(columns)
   counter.addAll(counts)
