@@ -1,6 +1,5 @@
-import { ABSENT, Dictionary, jsonBytes, textHash } from './dictionary'
+import { ABSENT, Dictionary, jsonBytes } from './dictionary'
 import { GroupTable } from './group-table'
-import { groupHash } from './named-groups'
 import { countNumbers, NumberReader } from './row-text'
 import type { Vocabulary } from './vocabulary'
 
@@ -32,8 +31,8 @@ export const OTHER = '(other)'
 /** So many hosts keep their name even where their referrers no longer do. */
 const MAX_OTHER_GROUPS = 1_000
 
-/** Whether a group that is new keeps its name, by its {@link groupHash}. */
-export type Admits = (hash: number) => boolean
+/** Whether a group that is new keeps its name. */
+export type Admits = (host: string, referrer: string, country: string) => boolean
 
 /** A group by the numbers that a {@link Vocabulary} has given to its parts. */
 export interface NumberedGroup {
@@ -63,7 +62,7 @@ export class GroupCounter {
     const c = this.countries.find(country)
     const row = this.table.find(a, b, c)
     if (row >= 0) this.table.increase(row, hits)
-    else if (!this.admits || this.admits(groupHash(textHash(host), textHash(referrer), textHash(country))))
+    else if (!this.admits || this.admits(host, referrer, country))
       this.addNamed(host, referrer, country, hits)
     else this.addOther(host, country, hits)
   }
@@ -95,7 +94,7 @@ export class GroupCounter {
     const { hosts, referrers, countries, table } = this
     const row = table.find(a, b, c)
     if (row >= 0) table.increase(row, hits)
-    else if (!this.admits || this.admits(groupHash(hosts.hash(a), referrers.hash(b), countries.hash(c))))
+    else if (!this.admits || this.admits(hosts.text(a), referrers.text(b), countries.text(c)))
       table.append(a, b, c, hits)
     else this.addOther(hosts.text(a), countries.text(c), hits)
   }

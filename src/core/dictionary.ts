@@ -1,4 +1,3 @@
-import { FNV_OFFSET, fnvStep } from './fnv1a'
 import type { Lexicon } from './vocabulary'
 
 /** An index that no text has. */
@@ -11,7 +10,6 @@ const LOW_NUMBERS = 4_096
 export class Dictionary {
   private readonly indexes = new Map<string, number>()
   private readonly texts: string[] = []
-  private readonly hashes: number[] = []
   /** Index plus one of the text that a lexicon knows by this number, 0 where it is not known yet. */
   private numbered = new Int32Array(16)
   /** The same of high numbers, which texts have that came late and are rare: there may be many dictionaries. */
@@ -66,11 +64,6 @@ export class Dictionary {
     return Int32Array.from(texts, text => this.find(text))
   }
 
-  /** {@link textHash} of the text at the index. */
-  hash(index: number): number {
-    return (this.hashes[index] ??= textHash(this.texts[index]!))
-  }
-
   text(index: number): string {
     return this.texts[index]!
   }
@@ -78,13 +71,6 @@ export class Dictionary {
   strings(): string[] {
     return [...this.texts]
   }
-}
-
-/** FNV-1a over the text's code units. */
-export function textHash(text: string): number {
-  let hash = FNV_OFFSET
-  for (let i = 0; i < text.length; i++) hash = fnvStep(hash, text.charCodeAt(i))
-  return hash
 }
 
 /** Upper bound of a string's bytes as a JSON array element in UTF-8 (RFC 8259: quotes, escapes, a comma). */

@@ -287,8 +287,9 @@ export class PartitionReader {
   }
 
   private readonly admits = (start: number): Admits => {
+    const { maxGroups, hashKey } = this.rules
     let named = this.named.get(start)
-    if (!named) this.named.set(start, (named = new NamedGroups(this.rules.maxGroups)))
+    if (!named) this.named.set(start, (named = new NamedGroups(maxGroups, hashKey)))
     return named.admits
   }
 

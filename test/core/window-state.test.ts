@@ -4,7 +4,7 @@ import { groups, GroupCounter, OTHER, type ColumnarCounts } from '../../src/core
 import type { Delta } from '../../src/core/messages'
 import { NamedGroups } from '../../src/core/named-groups'
 import { MAX_PIECE_BYTES, WindowState, type WindowSnapshot } from '../../src/core/window-state'
-import { rowsOf } from './support'
+import { hashKey, rowsOf } from './support'
 
 /** A delta of `size` groups with long referrers, so that a few of them fill a piece. */
 function delta(number: number, size: number, kind: number): Delta {
@@ -73,7 +73,7 @@ test('pieces and what is held make the whole, in messages under the bound, howev
 })
 
 test('in a flood of groups the totals stay exact, in bounded groups, and the host keeps its name', () => {
-  const counter = new GroupCounter(new NamedGroups(100).admits)
+  const counter = new GroupCounter(new NamedGroups(100, hashKey).admits)
   for (let i = 0; i < 50; i++) counter.add('a.example', `https://known/${i}`, 'DE')
   for (let i = 0; i < 10_000; i++) counter.add(`host${i % 3}`, `https://random/${i}`, i % 2 ? 'FR' : 'US')
   for (let i = 0; i < 50; i++) counter.add('a.example', `https://known/${i}`, 'DE')
@@ -89,7 +89,7 @@ test('in a flood of groups the totals stay exact, in bounded groups, and the hos
 })
 
 test('in a flood of hosts, too', () => {
-  const counter = new GroupCounter(new NamedGroups(100).admits)
+  const counter = new GroupCounter(new NamedGroups(100, hashKey).admits)
   for (let i = 0; i < 10_000; i++) counter.add(`host${i}`, '', 'DE')
   const counted = [...groups(counter.columns())]
   expect(counted.reduce((sum, { hits }) => sum + hits, 0)).toBe(10_000)
@@ -103,7 +103,7 @@ test('in a flood of hosts, too', () => {
 })
 
 test('of a window group names are bounded over all ranges of a partition, not by range', () => {
-  const named = new NamedGroups(10)
+  const named = new NamedGroups(10, hashKey)
   const folded = [1, 2, 3].map(() => {
     const counter = new GroupCounter(named.admits)
     for (let i = 0; i < 20; i++) counter.add('a.example', `r${i}`, 'DE')
