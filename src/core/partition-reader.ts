@@ -37,6 +37,9 @@ export const MAX_WINDOWS = 1_000
 /** At most this many rejected records of a range are named one by one; their counts are always exact. */
 export const MAX_SAMPLES = 1_000
 
+/** A delta as JSON without its counts and exceptions, at most. */
+const FRAME_BYTES = 256
+
 /** What a range brings to one window: hits in it, and exceptions that were read while it was the current one. */
 interface WindowCounts {
   start: number
@@ -123,7 +126,7 @@ export class Range {
   /** What a window's delta takes in a message, at most. Bytes. */
   encodedBytes(start: number): number {
     const { counter, exceptions } = this.windows.get(start)!
-    return counter.encodedBytes + (exceptions?.encodedBytes ?? 0)
+    return counter.encodedBytes + FRAME_BYTES + (exceptions?.encodedBytes ?? 0)
   }
 
   /** Hits and exceptions for a window. */
