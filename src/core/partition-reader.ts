@@ -1,6 +1,7 @@
 import { GroupCounter, type Admits } from './columnar'
 import type { RejectionReason } from './event'
 import { CountedExceptions } from './counted-exceptions'
+import { LAST_INSTANT } from './event-time'
 import { EventReader, type LocatedEvent, type LocatingRules } from './event-reader'
 import type { Claimed, Delta, RangeTotals } from './messages'
 import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
@@ -41,8 +42,8 @@ export const MAX_WINDOWS = 1_000
 /** At most this many rejected records of a range are named one by one; their counts are always exact. */
 export const MAX_SAMPLES = 1_000
 
-/** Event times beyond this are no time of a window (ECMA-262, "Time Values and Time Range"), epoch ms. */
-const LAST_TIME = 8.64e15
+/** A delta as JSON without its counts and exceptions, at most. */
+const FRAME_BYTES = 256
 
 /** What a range brings to one window: hits in it, and exceptions that were read while it was the current one. */
 interface WindowCounts {
@@ -132,7 +133,7 @@ export class Range {
   /** What a window's delta takes in a message, at most. Bytes. */
   encodedBytes(start: number): number {
     const { counter, exceptions } = this.windows.get(start)!
-    return counter.encodedBytes + (exceptions?.encodedBytes ?? 0)
+    return counter.encodedBytes + FRAME_BYTES + (exceptions?.encodedBytes ?? 0)
   }
 
   /** Hits and exceptions for a window. */
@@ -271,10 +272,11 @@ export class PartitionReader {
    * Start of the window that exceptions travel to: that of the watermark's basis at their place, which is a function of
    * the log. It cannot have closed unless the partition was idle.
    *
-   * @param timestamp stands in before the first event, epoch ms
+   * @param timestamp stands in before the first event, epoch ms; it may be any number, and a window has a name only
+   *   within the bounds of event times
    */
   private currentWindow(timestamp: number): number {
-    const time = this.range.toBasis ?? Math.min(Math.max(timestamp, 0), LAST_TIME)
+    const time = this.range.toBasis ?? Math.min(Math.max(timestamp, 0), LAST_INSTANT)
     return windowStart(time, this.rules.windowSize)
   }
 

@@ -366,7 +366,7 @@ test('an idle partition claims for the time at which its end was looked up, not 
   const heard = pipeline.of('awaited').length
   await until(() => pipeline.of('awaited').length >= heard + 3)
   expect(pipeline.of('idle')).toHaveLength(1)
-  expect(pipeline.ledger.takeDue().close).toEqual([T0])
+  expect(pipeline.ledger.takeDue(Date.now()).close).toEqual([T0])
 })
 
 test('an idle partition claims nothing while no window waits for it', async () => {
@@ -498,7 +498,7 @@ describe('another log in the place of the one that was read', () => {
     setup.pipeline.ledger.acceptLog({})
     await setup.restart()
     await until(() => setup.pipeline.of('idle').length > 0)
-    expect(setup.pipeline.ledger.takeDue().close).toEqual([T0])
+    expect(setup.pipeline.ledger.takeDue(0).close).toEqual([T0])
     setup.log.append(0, keyed(11))
     await until(() => setup.position(0) === 15)
     expect(setup.pipeline.hits).toBe(15)
@@ -526,7 +526,7 @@ describe('another log in the place of the one that was read', () => {
     const setup = await stopped()
     await setup.restart()
     await until(() => setup.pipeline.of('idle').length > 0)
-    expect(setup.pipeline.ledger.takeDue().close).toEqual([T0])
+    expect(setup.pipeline.ledger.takeDue(0).close).toEqual([T0])
     expect(await setup.drain()).toBe(0)
     expect(setup.pipeline.of('announced')).toHaveLength(1)
   })

@@ -1,4 +1,5 @@
 import type { PipelinePort } from '../../src/activities/pipeline-port'
+import type { Staging } from '../../src/activities/staging'
 import type { LogPort, Poller } from '../../src/activities/poller'
 import { Ledger } from '../../src/core/ledger'
 import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../../src/core/messages'
@@ -10,6 +11,12 @@ import { WindowState } from '../../src/core/window-state'
 /** An error as grpc-js gives it: the client knows it by its details and metadata. */
 export function grpcError(code: number, details: string): Error {
   return Object.assign(new Error(`${code} ${details}`), { code, details, metadata: { get: () => [] } })
+}
+
+/** For what is never too large for a message. A TypeError is not repeated. */
+export const NO_STAGING: Staging = {
+  stage: () => Promise.reject(new TypeError('a delta was staged')),
+  record: () => Promise.reject(new TypeError('exceptions were recorded')),
 }
 
 const MAX_FETCH = 50_000
@@ -190,8 +197,8 @@ export class MemoryPipeline implements PipelinePort {
     return this.ledger.awaited(partitions, now)
   }
 
-  async send({ deltas }: Outgoing): Promise<void> {
-    const all = [...deltas].flatMap(([start, sized]) => sized.map(({ delta }) => ({ start, delta })))
+  async send(outgoing: Outgoing): Promise<void> {
+    const all = [...outgoing].flatMap(([start, sized]) => sized.map(({ delta }) => ({ start, delta })))
     for (const { delta } of all) this.add('sending', delta.partition, delta.from)
     await this.before.send?.()
     for (const { start, delta } of all) {
