@@ -110,7 +110,7 @@ async function compare({ client, config, log, kafkaStruck }: Evidence, found: Re
 
 /** Deltas that reached a window twice and were dropped. */
 export async function repeatsDropped(client: Client, group: string): Promise<number> {
-  const query = `WorkflowId starts_with '${group}/window/' and ExecutionStatus = 'Completed'`
+  const query = `WorkflowId starts_with '${group}/' and WorkflowType = 'window' and ExecutionStatus = 'Completed'`
   let repeats = 0
   for await (const { workflowId, runId } of client.workflow.list({ query }))
     repeats += (await client.workflow.getHandle<typeof window>(workflowId, runId).result()).repeats

@@ -31,12 +31,13 @@ export async function compare(
   const windows = await db.selectFrom('traffic_windows').selectAll().execute()
   const results = new Map(windows.map(window => [window.window_start.toISOString(), window]))
 
+  const none = new Map<string, number>()
   const problems: string[] = []
   const differ = (what: string, found: number | string | undefined, right: number | string) => {
     if (found !== right) problems.push(`${what}: ${found} instead of ${right}`)
   }
   for (const start of new Set([...expected.keys(), ...results.keys()])) {
-    const right = expected.get(start) ?? new Map<string, number>()
+    const right = expected.get(start) ?? none
     const where = ['window_start', '=', new Date(start)] as const
     const rows = byGroup(
       await db
@@ -52,7 +53,7 @@ export async function compare(
         .where(...where)
         .execute(),
     )
-    const found = together ? fold([rows, lateByWindow.get(start) ?? new Map<string, number>()]) : rows
+    const found = together ? fold([rows, lateByWindow.get(start) ?? none]) : rows
     if (right.size <= maxGroups) problems.push(...differences(found, right))
     else {
       differ(`hits of the window ${start}`, totalOf(found), totalOf(right))
@@ -62,16 +63,19 @@ export async function compare(
       ...differences(anyCountry, fold([rows], 3)).map(difference => `without country: ${difference}`),
     )
     const result = results.get(start)
-    // Late records alone, of a window that has closed before, make no result.
-    if (!result && together) continue
-    differ(`traffic_windows.status of ${start}`, result?.status, 'closed')
-    differ(`traffic_windows.num_hits of ${start}`, result?.num_hits, totalOf(rows))
-    differ(`traffic_windows.groups of ${start}`, result?.groups, rows.size)
-    if (!together && result)
+    if (!result) {
+      // A window whose every hit came late has no result.
+      if (!together) problems.push(`traffic_windows does not have the window ${start}`)
+      continue
+    }
+    differ(`traffic_windows.status of ${start}`, result.status, 'closed')
+    differ(`traffic_windows.num_hits of ${start}`, result.num_hits, totalOf(rows))
+    differ(`traffic_windows.groups of ${start}`, result.groups, rows.size)
+    if (!together)
       differ(
         `traffic_windows.late_hits of ${start}`,
         result.late_hits,
-        totalOf(rightLateByWindow.get(start) ?? new Map<string, number>()),
+        totalOf(rightLateByWindow.get(start) ?? none),
       )
   }
   if (!together) problems.push(...differences(late, reference.late).map(difference => `late: ${difference}`))

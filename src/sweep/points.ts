@@ -101,7 +101,7 @@ export function derivePoint(number: number): Point {
     hosts: between(random, 1, 50),
     late: chance(0.35) ? 0.0005 + random.fraction() * 0.05 : 0,
     malformed: chance(0.35) ? 0.0005 + random.fraction() * 0.05 : 0,
-    workers: 1 + random.below(3),
+    workers: random.pick([1, 1, 1, 2, 2, 3]),
     flushInterval: chance(0.75) ? DEFAULT_FLUSH_INTERVAL : random.pick(['100ms', '500ms', '1s', '12s']),
     maxGroups: chance(0.8) ? DEFAULT_MAX_GROUPS : random.pick([100, 1_000, 5_000, 20_000, 50_000]),
     liveFor: chance(0.5) ? 0 : 3_000 + random.below(9_000),

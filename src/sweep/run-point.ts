@@ -7,10 +7,11 @@ import type { Client } from '@temporalio/client'
 import { Pool } from 'pg'
 import { openWorkflows, repeatsDropped } from '../chaos/verdict'
 import { Workers, type WorkerProcess } from '../chaos/workers'
+import { findProblems } from '../cli/health'
 import { scheduleId } from '../cli/maintain'
 import { program } from '../cli/program'
 import { startPipeline } from '../cli/start'
-import type { PipelineStatus } from '../cli/status'
+import { pipelineStatus } from '../cli/status'
 import { loadConfig, type Config } from '../config'
 import { totalsOf } from '../core/ledger'
 import { UserError } from '../errors'
@@ -45,6 +46,8 @@ export interface PointResult {
   /** What is wrong, a line each; none where everything is right. */
   problems: string[]
   seconds: number
+  /** Seconds until the pipeline had started, all was in Postgres, all was compared, and all histories were read. */
+  phases: Record<Phase, number>
   /** When the disturbance struck; null where there was none. */
   struck: string | null
   records: number
@@ -63,6 +66,8 @@ export interface PointResult {
   /** `status --json`, where anything was wrong. */
   status?: unknown
 }
+
+type Phase = 'started' | 'settled' | 'compared' | 'measured'
 
 export interface RunOptions {
   /** Temporal's client for the servers that the environment names. */
@@ -117,6 +122,7 @@ class PointRun {
   private readonly began = Date.now()
   private readonly kafka
   private readonly pipeline: Pipeline
+  private readonly phases = { started: 0, settled: 0, compared: 0, measured: 0 }
   private struck: { at: number; description: string } | undefined
 
   constructor(
@@ -134,6 +140,7 @@ class PointRun {
   async run(): Promise<PointResult> {
     const { point, options, db, config } = this
     const { sending } = await this.start()
+    this.reached('started')
     const disturbing = this.disturb(sending)
     // Each is waited for below; whichever fails first must not end the process meanwhile.
     disturbing.catch(() => undefined)
@@ -142,6 +149,7 @@ class PointRun {
     counting.catch(() => undefined)
     const disturbed = await disturbing
     const unsettled = await this.settle(records)
+    this.reached('settled')
     const { reference, silence, bytes } = await counting
     const right = totalOf(reference.hits) + totalOf(reference.late) + reference.rejected
     const topic = right === records ? [] : [`the topic has ${right} records, but ${records} were sent`]
@@ -150,7 +158,9 @@ class PointRun {
       compare(db, reference, { maxGroups: point.maxGroups, mayCloseEarly: silence >= IDLE_TIMEOUT }),
       this.askProduct(),
     ])
+    this.reached('compared')
     const { sizes, problems } = await readHistories(options.client, config.settings.group, options.signal)
+    this.reached('measured')
     const counts = [...topic, ...unsettled, ...wrong]
     const all = [
       ...counts,
@@ -163,7 +173,8 @@ class PointRun {
     return {
       point,
       problems: all,
-      seconds: Math.round((Date.now() - this.began) / 100) / 10,
+      seconds: this.seconds,
+      phases: this.phases,
       struck: this.struck?.description ?? null,
       records,
       topicBytes: bytes,
@@ -177,6 +188,14 @@ class PointRun {
       sizes,
       ...(all.length > 0 && { status: judged.status }),
     }
+  }
+
+  private get seconds(): number {
+    return Math.round((Date.now() - this.began) / 100) / 10
+  }
+
+  private reached(phase: Phase): void {
+    this.phases[phase] = this.seconds
   }
 
   /** Starts the pipeline. `sending` resolves with the number of records: they are sent before that, or from then on. */
@@ -308,17 +327,28 @@ class PointRun {
   }
 
   private async askProduct(): Promise<Judged> {
-    const [status, verify] = await Promise.all([
-      this.command('status', '--json'),
-      this.command('verify', '--json'),
-    ])
-    const found = parsed<PipelineStatus & { problems: string[] }>(status.stdout)
+    const [status, verify] = await Promise.all([this.status(), this.command('verify', '--json')])
     const summary = parsed<{ summary: string }>(verify.stdout)?.summary
     return {
-      status: found ?? status.stderr.trim(),
-      statusProblems: (found?.problems ?? [status.stderr.trim()]).filter(problem => !this.isPast(problem)),
+      ...status,
       verifyCode: verify.code,
       verifySaid: summary ?? verify.stderr.trim(),
+    }
+  }
+
+  /** What `status --json` prints. */
+  private async status(): Promise<Pick<Judged, 'status' | 'statusProblems'>> {
+    const { client } = this.options
+    try {
+      const status = await pipelineStatus(client, this.config)
+      const problems = await findProblems(client, status)
+      return {
+        status: { ...status, problems },
+        statusProblems: problems.filter(problem => !this.isPast(problem)),
+      }
+    } catch (error) {
+      if (error instanceof UserError) return { status: error.message, statusProblems: [error.message] }
+      throw error
     }
   }
 

@@ -1,5 +1,6 @@
 import type { Client } from '@temporalio/client'
 import { temporal } from '@temporalio/proto'
+import { causes } from '../errors'
 
 const { HistoryEvent } = temporal.api.history.v1
 const { EventType, WorkflowTaskFailedCause } = temporal.api.enums.v1
@@ -31,10 +32,18 @@ export interface Histories {
 }
 
 const RUNS_AT_ONCE = 4
+const MAX_PAGE = 1_000
+/** Inside the server a page travels as one message of at most 4 MB; of a longer history each batch is asked for alone. */
+const MAX_PAGE_BYTES = 2e6
+/** Milliseconds. A page that is too large is refused, and the client repeats the request for minutes. */
+const ANSWERED_WITHIN = 20_000
 /** Every way in which a run may end that is no failure. */
 const FINE = ['RUNNING', 'COMPLETED', 'CONTINUED_AS_NEW']
-/** A signal or update came while a run was ending: the server repeats the task. */
-const REPEATED = ['UNHANDLED_COMMAND', 'UNHANDLED_UPDATE']
+/**
+ * Tasks that the server repeats: a signal or update came while a run was ending, or the signals that came during a task
+ * outgrew what the server buffers.
+ */
+const REPEATED = ['UNHANDLED_COMMAND', 'UNHANDLED_UPDATE', 'FORCE_CLOSE_COMMAND']
 /** `verify` fails where it finds differences, which its own exit code says. */
 const MAY_FAIL = ['verify']
 const SHOWN = 8
@@ -51,8 +60,11 @@ export async function readHistories(client: Client, group: string, signal: Abort
       signal.throwIfAborted()
       const { workflowId, runId, type, status } = next.value
       const workflow = workflowId.replace(`${group}/`, '')
-      const history = await historyOf(client, workflowId, runId)
       sizes.runs++
+      const history = await historyOf(client, workflowId, runId).catch((error: unknown) => {
+        problems.push(`${workflow}: its history cannot be read: ${causes(error).at(-1)?.message}`)
+        return []
+      })
       measure(history, workflow, sizes)
       if (!FINE.includes(status.name) && !MAY_FAIL.includes(type))
         problems.push(`${workflow} ended as ${status.name}${reasonOf(history.at(-1))}`)
@@ -64,14 +76,19 @@ export async function readHistories(client: Client, group: string, signal: Abort
 }
 
 async function historyOf(client: Client, workflowId: string, runId: string): Promise<Event[]> {
+  const { historySize = Infinity } = await client.workflow.getHandle(workflowId, runId).describe()
+  const maximumPageSize = historySize < MAX_PAGE_BYTES ? MAX_PAGE : 1
   const events: Event[] = []
   let nextPageToken: Uint8Array | undefined
   do {
-    const page = await client.workflowService.getWorkflowExecutionHistory({
-      namespace: client.options.namespace,
-      execution: { workflowId, runId },
-      ...(nextPageToken && { nextPageToken }),
-    })
+    const page = await client.withDeadline(Date.now() + ANSWERED_WITHIN, () =>
+      client.workflowService.getWorkflowExecutionHistory({
+        namespace: client.options.namespace,
+        execution: { workflowId, runId },
+        maximumPageSize,
+        ...(nextPageToken && { nextPageToken }),
+      }),
+    )
     events.push(...(page.history?.events ?? []))
     nextPageToken = page.nextPageToken
   } while (nextPageToken?.length)
@@ -134,8 +151,11 @@ export function larger(known: Largest, value: number, workflow: string): Largest
   return value > known.value ? { value, workflow } : known
 }
 
-/** The same problem in many workflows is told by the first few. */
+/** The same problem in many runs is told once. */
 function shortened(problems: string[]): string[] {
-  const more = problems.length - SHOWN
-  return more > 0 ? [...problems.slice(0, SHOWN), `and ${more} more such problems in histories`] : problems
+  const times = new Map<string, number>()
+  for (const problem of problems) times.set(problem, (times.get(problem) ?? 0) + 1)
+  const lines = [...times].map(([problem, n]) => (n > 1 ? `${problem} (${n} times)` : problem))
+  const more = lines.length - SHOWN
+  return more > 0 ? [...lines.slice(0, SHOWN), `and ${more} more problems in histories`] : lines
 }
