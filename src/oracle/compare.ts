@@ -38,6 +38,12 @@ export async function compare(
   }
   for (const start of new Set([...expected.keys(), ...results.keys()])) {
     const right = expected.get(start) ?? none
+    const result = results.get(start)
+    // A window whose every hit came late has no result.
+    if (!result && !together) {
+      problems.push(`the window ${start} is missing, with ${totalOf(right)} hits in ${right.size} groups`)
+      continue
+    }
     const where = ['window_start', '=', new Date(start)] as const
     const rows = byGroup(
       await db
@@ -62,12 +68,7 @@ export async function compare(
     problems.push(
       ...differences(anyCountry, fold([rows], 3)).map(difference => `without country: ${difference}`),
     )
-    const result = results.get(start)
-    if (!result) {
-      // A window whose every hit came late has no result.
-      if (!together) problems.push(`traffic_windows does not have the window ${start}`)
-      continue
-    }
+    if (!result) continue
     differ(`traffic_windows.status of ${start}`, result.status, 'closed')
     differ(`traffic_windows.num_hits of ${start}`, result.num_hits, totalOf(rows))
     differ(`traffic_windows.groups of ${start}`, result.groups, rows.size)

@@ -18,11 +18,15 @@ export function pointLine(result: PointResult): string {
   return [
     `point ${point.number}: ${problems.length === 0 ? 'RIGHT' : 'WRONG'} in ${seconds.toFixed(1)} s  ` +
       `${describePoint(point)}; ${megabytes(topicBytes)}: ${[sums, ...extras].join('; ')}`,
-    ...problems.map(problem => `  ${problem}`),
+    ...problems.map(problem => `  ${shortened(problem)}`),
     ...(problems.length > 0 && result.struck !== null ? [`  struck: ${result.struck}`] : []),
     ...(result.status === undefined ? [] : [`  status --json: ${briefStatus(result.status)}`]),
   ].join('\n')
 }
+
+/** Referrers are long; the results file has them whole. */
+const shortened = (problem: string) =>
+  problem.length > 300 ? `${problem.slice(0, 200)} … ${problem.slice(-80)}` : problem
 
 /** The status without its partitions; the results file has them. */
 function briefStatus(status: unknown): string {
