@@ -1,4 +1,4 @@
-import { GroupCounter, type Admits } from './columnar'
+import { GroupCounter, type Names } from './columnar'
 import type { RejectionReason } from './event'
 import { EventReader, type LocatedEvent, type LocatingRules } from './event-reader'
 import type { Claimed, Delta, RangeExceptions, RangeTotals } from './messages'
@@ -64,12 +64,12 @@ export class Range {
   }
 
   /** The counts of a window, made now where there are none. */
-  window(start: number, offset: number, admits: (start: number) => Admits): WindowCounts {
+  window(start: number, offset: number, names: (start: number) => Names): WindowCounts {
     // Nearly always the window of the event before.
     if (this.newest?.start === start) return this.newest
     let window = this.windows.get(start)
     if (!window) {
-      window = { start, counter: new GroupCounter(admits(start)), first: offset, last: offset }
+      window = { start, counter: new GroupCounter(names(start)), first: offset, last: offset }
       this.windows.set(start, window)
     }
     return (this.newest = window)
@@ -242,11 +242,11 @@ export class PartitionReader {
     return isLate(start + this.rules.windowSize, this.range.toBasis, this.rules)
   }
 
-  private readonly admits = (start: number): Admits => {
+  private readonly names = (start: number): Names => {
     const { maxGroups, hashKey } = this.rules
     let named = this.named.get(start)
     if (!named) this.named.set(start, (named = new NamedGroups(maxGroups, hashKey)))
-    return named.admits
+    return named
   }
 
   /** False where the event would make its range or message too large. */
@@ -261,7 +261,7 @@ export class PartitionReader {
         range.countLate(start, event, events.words)
       } else {
         if (this.isFull(range.windows, start)) return false
-        const window = range.window(start, record.offset, this.admits)
+        const window = range.window(start, record.offset, this.names)
         if (this.isTooLarge(window.counter.encodedBytes)) return false
         range.countHit(window, record.offset, event, events.words)
         range.toBasis = advance(range.toBasis, event.eventTime, record.timestamp)
