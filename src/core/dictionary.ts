@@ -1,3 +1,4 @@
+import type { Names } from './columnar'
 import type { Lexicon } from './vocabulary'
 
 /** An index that no text has. */
@@ -10,6 +11,8 @@ const LOW_NUMBERS = 4_096
 export class Dictionary {
   private readonly indexes = new Map<string, number>()
   private readonly texts: string[] = []
+  /** Of texts whose hash was asked for. */
+  private readonly hashes: number[] = []
   /** Index plus one of the text that a lexicon knows by this number, 0 where it is not known yet. */
   private numbered = new Int32Array(16)
   /** The same of high numbers, which texts have that came late and are rare: there may be many dictionaries. */
@@ -62,6 +65,16 @@ export class Dictionary {
   /** The indexes, {@link ABSENT} among them, of the texts of another dictionary. */
   translate(texts: string[]): Int32Array {
     return Int32Array.from(texts, text => this.find(text))
+  }
+
+  /** What the names know the text by; remembered where it has an index. */
+  hash(text: string, names: Names): number {
+    const index = this.find(text)
+    return index === ABSENT ? names.hash(text) : this.hashAt(index, names)
+  }
+
+  hashAt(index: number, names: Names): number {
+    return (this.hashes[index] ??= names.hash(this.texts[index]!))
   }
 
   text(index: number): string {

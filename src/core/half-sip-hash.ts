@@ -16,15 +16,9 @@ export function halfSipHash(bytes: Uint8Array, from: number, to: number, k0: num
   let v3 = 0x74656462 ^ k1
   const length = to - from
   const words = from + (length & ~3)
-  for (let i = from; ; i += 4) {
-    let word: number
-    if (i < words) word = bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24)
-    else {
-      word = length << 24
-      if (i + 2 < to) word |= bytes[i + 2]! << 16
-      if (i + 1 < to) word |= bytes[i + 1]! << 8
-      if (i < to) word |= bytes[i]!
-    }
+  let at = from
+  for (; at < words; at += 4) {
+    const word = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
     v3 ^= word
     v0 = (v0 + v1) | 0
     v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0
@@ -37,10 +31,11 @@ export function halfSipHash(bytes: Uint8Array, from: number, to: number, k0: num
     v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2
     v2 = (v2 << 16) | (v2 >>> 16)
     v0 ^= word
-    if (i >= words) break
   }
-  v2 ^= 0xff
-  for (let round = 0; round < 3; round++) {
+  let last = length << 24
+  for (let bits = 0; at < to; at++, bits += 8) last |= bytes[at]! << bits
+  v3 ^= last
+  for (let round = 0; round < 4; round++) {
     v0 = (v0 + v1) | 0
     v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0
     v0 = (v0 << 16) | (v0 >>> 16)
@@ -51,6 +46,9 @@ export function halfSipHash(bytes: Uint8Array, from: number, to: number, k0: num
     v2 = (v2 + v1) | 0
     v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2
     v2 = (v2 << 16) | (v2 >>> 16)
+    if (round > 0) continue
+    v0 ^= last
+    v2 ^= 0xff
   }
   return v1 ^ v3
 }

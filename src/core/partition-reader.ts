@@ -1,4 +1,4 @@
-import { GroupCounter, type Admits } from './columnar'
+import { GroupCounter, type Names } from './columnar'
 import type { RejectionReason } from './event'
 import { CountedExceptions } from './counted-exceptions'
 import { LAST_INSTANT } from './event-time'
@@ -79,12 +79,12 @@ export class Range {
   }
 
   /** The counts of a window, made now where there are none. */
-  window(start: number, offset: number, admits: (start: number) => Admits): WindowCounts {
+  window(start: number, offset: number, names: (start: number) => Names): WindowCounts {
     // Nearly always the window of the event before.
     if (this.newest?.start === start) return this.newest
     let window = this.windows.get(start)
     if (!window) {
-      const counter = new GroupCounter(admits(start))
+      const counter = new GroupCounter(names(start))
       window = { start, counter, exceptions: undefined, first: offset, last: offset }
       this.windows.set(start, window)
     }
@@ -281,18 +281,18 @@ export class PartitionReader {
   }
 
   private windowOf(start: number, offset: number): WindowCounts {
-    return this.range.window(start, offset, this.admits)
+    return this.range.window(start, offset, this.names)
   }
 
   private isLate(start: number): boolean {
     return isLate(start + this.rules.windowSize, this.range.toBasis, this.rules)
   }
 
-  private readonly admits = (start: number): Admits => {
+  private readonly names = (start: number): Names => {
     const { maxGroups, hashKey } = this.rules
     let named = this.named.get(start)
     if (!named) this.named.set(start, (named = new NamedGroups(maxGroups, hashKey)))
-    return named.admits
+    return named
   }
 
   /** False where the event would make its range or message too large. */

@@ -82,7 +82,7 @@ test('pieces and what is held make the whole, in messages under the bound, howev
 })
 
 test('in a flood of groups the totals stay exact, in bounded groups, and the host keeps its name', () => {
-  const counter = new GroupCounter(new NamedGroups(100, hashKey).admits)
+  const counter = new GroupCounter(new NamedGroups(100, hashKey))
   for (let i = 0; i < 50; i++) counter.add('a.example', `https://known/${i}`, 'DE')
   for (let i = 0; i < 10_000; i++) counter.add(`host${i % 3}`, `https://random/${i}`, i % 2 ? 'FR' : 'US')
   for (let i = 0; i < 50; i++) counter.add('a.example', `https://known/${i}`, 'DE')
@@ -98,7 +98,7 @@ test('in a flood of groups the totals stay exact, in bounded groups, and the hos
 })
 
 test('in a flood of hosts, too', () => {
-  const counter = new GroupCounter(new NamedGroups(100, hashKey).admits)
+  const counter = new GroupCounter(new NamedGroups(100, hashKey))
   for (let i = 0; i < 10_000; i++) counter.add(`host${i}`, '', 'DE')
   const counted = [...groups(counter.columns())]
   expect(counted.reduce((sum, { hits }) => sum + hits, 0)).toBe(10_000)
@@ -114,7 +114,7 @@ test('in a flood of hosts, too', () => {
 test('of a window group names are bounded over all ranges of a partition, not by range', () => {
   const named = new NamedGroups(10, hashKey)
   const folded = [1, 2, 3].map(() => {
-    const counter = new GroupCounter(named.admits)
+    const counter = new GroupCounter(named)
     for (let i = 0; i < 20; i++) counter.add('a.example', `r${i}`, 'DE')
     return [...groups(counter.columns())]
       .filter(({ referrer }) => referrer !== OTHER)
