@@ -197,7 +197,7 @@ async function repairExceptions(
     .where('window_start', '=', at)
     .where('kafka_partition', '=', partition)
     .where('range_from', '<', to)
-    .returning('rejected')
+    .returning(['rejected', 'range_to'])
     .execute()
   const differences = new Map<string, number>(Object.entries(exceptions.rejected))
   for (const { rejected } of before)
@@ -225,7 +225,7 @@ async function repairExceptions(
     .values({
       kafka_partition: partition,
       range_from: from,
-      range_to: Math.max(last + 1, from),
+      range_to: Math.max(last + 1, from, ...before.map(({ range_to }) => range_to ?? 0)),
       window_start: at,
       records,
       rejected: JSON.stringify(exceptions.rejected),

@@ -47,8 +47,14 @@ const BOOK: ToldBook = { book: 1, hits: 7, exceptions: 3 }
 
 function repair(
   groups = HITS,
-  { books = [BOOK], acceptLoss = false, counted = [stretch()], withLost = counted } = {},
+  options: {
+    books?: ToldBook[]
+    acceptLoss?: boolean
+    counted?: CountedStretch[]
+    withLost?: CountedStretch[]
+  } = {},
 ) {
+  const { books = [BOOK], acceptLoss = false, counted = [stretch()], withLost = counted } = options
   const counter = new GroupCounter()
   for (const group of groups) counter.add(...group)
   return repairWindow(database.db, {
