@@ -75,6 +75,16 @@ export class Pipeline {
     }
   }
 
+  /** Whether a run of the window is under way. */
+  async runs(start: number): Promise<boolean> {
+    try {
+      return (await this.window(start).describe()).status.name === 'RUNNING'
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false
+      throw error
+    }
+  }
+
   /** What the last attempt of a window's step failed with, where it is tried again. */
   async failureOf(start: number): Promise<string | undefined> {
     const { raw } = await this.window(start).describe()
@@ -187,6 +197,19 @@ export async function countWaiting(
     ),
   ])
   return { stuck, waiting }
+}
+
+/** Which of these windows are found as stuck. */
+export async function stuckAmong(client: Client, group: string, starts: number[]): Promise<Set<number>> {
+  const stuck = new Set<number>()
+  if (starts.length === 0) return stuck
+  const wanted = new Set(starts)
+  const query = `Pipeline = '${group}' AND ExecutionStatus = 'Running' AND WindowStatus = 'stuck'`
+  for await (const { typedSearchAttributes } of client.workflow.list({ query })) {
+    const start = typedSearchAttributes.get(windowStart)?.getTime()
+    if (start !== undefined && wanted.has(start)) stuck.add(start)
+  }
+  return stuck
 }
 
 export function stateOf({

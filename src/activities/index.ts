@@ -13,6 +13,7 @@ import { stagePiece } from '../postgres/staged-pieces'
 import { inSight } from './in-sight'
 import { pollKafka } from './poll-kafka'
 import { findMissing, recoverWrites } from './recover'
+import { repairWindow } from './repair'
 import { nextBatch, replayWindows, verifyWindows } from './replay'
 import type { Activities } from './types'
 
@@ -67,6 +68,12 @@ export function createActivities({ config, db, lookups, namespace, metrics }: Co
       asOwner(input.settings, report => verifyWindows(input, { config, db, lookup, report })),
     findMissing: input =>
       asOwner(input.settings, () => findMissing(input, { db, client: Context.current().client })),
+    repairWindow: input => {
+      const { client, cancellationSignal: signal } = Context.current()
+      return asOwner(input.settings, report =>
+        repairWindow(input, { config, db, client, lookup, signal, report }),
+      )
+    },
     recoverWrites: input => {
       const { client, cancellationSignal: signal } = Context.current()
       return asOwner(input.settings, report => recoverWrites(input, { db, client, signal, report }))

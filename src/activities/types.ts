@@ -11,6 +11,7 @@ import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import type { Difference } from '../postgres/compare-window'
 import type { Maintained } from '../postgres/maintain'
+import type { Incomplete, Repaired } from '../postgres/repair-window'
 
 export type { Maintained }
 
@@ -99,6 +100,23 @@ export interface Recovered {
   contradictory: string[]
 }
 
+export interface RepairInput extends WindowInput {
+  /** Whether what Kafka no longer has is given up. */
+  acceptLoss: boolean
+}
+
+/** Offsets `[from, to)` that Kafka no longer has, or never had. */
+export interface GoneOffsets {
+  partition: number
+  from: number
+  to: number
+}
+
+export type RepairOutcome =
+  | ((Repaired | Incomplete) & { gone: GoneOffsets[] })
+  /** Why the window cannot be repaired, or not yet. */
+  | { outcome: 'refused'; reason: string }
+
 export interface MaintainInput {
   settings: PipelineSettings
   /** Milliseconds; null for ever. */
@@ -122,6 +140,8 @@ export interface Activities {
   verifyWindows(input: BatchInput): Promise<VerifiedBatch>
   /** Starts of windows in a selection that were closed, and of which Postgres has no result. */
   findMissing(input: SelectionInput): Promise<number[]>
+  /** Counts a window again from Kafka, whatever has become of its runs, and publishes it. */
+  repairWindow(input: RepairInput): Promise<RepairOutcome>
   recoverWrites(input: RecoverInput): Promise<Recovered>
   /** What the tables need from time to time. */
   maintainTables(input: MaintainInput): Promise<Maintained>

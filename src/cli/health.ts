@@ -4,8 +4,9 @@ import { tsToMs } from '@temporalio/common/lib/time'
 import type { Wait } from '../activities/patience'
 import { pollerId } from '../core/names'
 import { formatInstant } from '../core/tumbling-window'
+import { describeUnsettled, NAMED_UNSETTLED } from '../core/unsettled'
 import type { LookupTrouble } from '../geo/lookup'
-import { countWaiting } from '../pipeline'
+import { countWaiting, stuckAmong } from '../pipeline'
 import type { PipelineStatus } from './status'
 
 type PendingActivity = NonNullable<WorkflowExecutionDescription['raw']['pendingActivities']>[number]
@@ -20,7 +21,15 @@ const RECOVERED_AFTER = 30_000
  */
 export async function findProblems(
   client: Client,
-  { group, state, pollers, lag }: Pick<PipelineStatus, 'group' | 'state' | 'pollers' | 'lag'>,
+  {
+    group,
+    state,
+    pollers,
+    lag,
+    unsettled = [],
+    windowSize = 0,
+  }: Pick<PipelineStatus, 'group' | 'state' | 'pollers' | 'lag'> &
+    Partial<Pick<PipelineStatus, 'unsettled' | 'windowSize'>>,
   maxLag = Infinity,
 ): Promise<string[]> {
   const problems: string[] = []
@@ -31,10 +40,23 @@ export async function findProblems(
     const problem = await pollerProblem(client, group, poller)
     if (problem) problems.push(`Poller ${poller} ${problem}`)
   }
-  const { stuck, waiting } = await countWaiting(client, group)
-  if (stuck > 0)
+  const named = await stuckAmong(
+    client,
+    group,
+    unsettled.map(({ start }) => start),
+  )
+  // One that waits for Postgres says so itself.
+  const shown = unsettled.filter(({ start, balance }) => balance !== null || !named.has(start))
+  for (const window of shown.slice(0, NAMED_UNSETTLED)) problems.push(describeUnsettled(window, windowSize))
+  if (shown.length > NAMED_UNSETTLED)
     problems.push(
-      `${count(stuck, 'window')} stuck: "web-traffic windows" says why; after the mend run "web-traffic retry".`,
+      `${count(shown.length - NAMED_UNSETTLED, 'more window')} incomplete or silent: "web-traffic windows" names them.`,
+    )
+  const { stuck, waiting } = await countWaiting(client, group)
+  const incomplete = unsettled.filter(({ start, balance }) => balance !== null && named.has(start)).length
+  if (stuck > incomplete)
+    problems.push(
+      `${count(stuck - incomplete, 'window')} stuck: "web-traffic windows" says why; after the mend run "web-traffic retry".`,
     )
   if (waiting > 0)
     problems.push(
@@ -46,10 +68,11 @@ export async function findProblems(
 async function pollerProblem(client: Client, group: string, poller: number): Promise<string | undefined> {
   try {
     const { raw, status } = await client.workflow.getHandle(pollerId(group, poller)).describe()
-    if (status.name !== 'RUNNING') return 'has ended, and is started again.'
+    if (status.name !== 'RUNNING')
+      return `has ended (${status.name.toLowerCase().replaceAll('_', ' ')}): the ledger starts it again within a minute.`
     return activityProblem(raw.pendingActivities?.[0])
   } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return 'is not there.'
+    if (error instanceof WorkflowNotFoundError) return 'is not there: the ledger starts it within a minute.'
     throw error
   }
 }

@@ -13,6 +13,7 @@ import { migrateCommand } from './migrate'
 import { produceCommand } from './produce'
 import { recoverCommand } from './recover'
 import { rejectedCommand } from './rejected'
+import { repairCommand } from './repair'
 import { replayCommand } from './replay'
 import { retryCommand } from './retry'
 import { pauseCommand, resumeCommand, scaleCommand, startCommand, stopCommand } from './start'
@@ -49,6 +50,7 @@ for (const command of [
   rejectedCommand(),
   verifyCommand(),
   replayCommand(),
+  repairCommand(),
   recoverCommand(),
   retryCommand(),
   acceptLogCommand(),
@@ -69,6 +71,7 @@ const TRACED = new Set([
   'scale',
   'verify',
   'replay',
+  'repair',
   'recover',
   'retry',
   'accept-log',

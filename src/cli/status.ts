@@ -5,6 +5,7 @@ import { formatDuration } from '../core/duration'
 import { totalsOf } from '../core/ledger'
 import type { RangeTotals } from '../core/messages'
 import { formatInstant } from '../core/tumbling-window'
+import { unsettledWindows, type UnsettledWindow } from '../core/unsettled'
 import { watermark } from '../core/watermark'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { withTemporal } from '../temporal'
@@ -37,7 +38,11 @@ export interface PipelineStatus {
   lag: number
   /** Up to here no event is awaited any more. */
   frontier: string | null
-  windows: { open: number; oldestOpen: string | null; closed: number }
+  /** Those that are closing have been told to, and have not answered that Postgres has all of them. */
+  windows: { open: number; oldestOpen: string | null; closing: number; closed: number }
+  /** Windows that should be closed and are not; times are epoch milliseconds. */
+  unsettled: UnsettledWindow[]
+  windowSize: number
   totals: RangeTotals
   partitions: PartitionStatus[]
   webUi: string | null
@@ -88,6 +93,7 @@ function summarise(
     }
   })
   const [oldest] = ledger.openWindows
+  const closing = ledger.books?.closing ?? []
   return {
     group,
     topic,
@@ -98,8 +104,11 @@ function summarise(
     windows: {
       open: ledger.openWindows.length,
       oldestOpen: oldest === undefined ? null : formatInstant(oldest),
-      closed: ledger.closed,
+      closing: closing.length,
+      closed: ledger.closed - closing.length,
     },
+    unsettled: unsettledWindows(closing, Date.now()),
+    windowSize: settings.windowSize,
     totals: totalsOf(ledger),
     partitions,
     webUi: process.env.TEMPORAL_UI_URL ?? null,
@@ -113,7 +122,7 @@ function describe(status: PipelineStatus, problems: string[], { settings }: Conf
     ...(problems.length > 0 ? ['UNHEALTHY', ...problems.map(problem => `  ${printable(problem)}`), ''] : []),
     `${status.group} on ${status.topic}: ${status.state}, ${pollers.running.length} of ${pollers.wanted} pollers, ` +
       `lag ${status.lag.toLocaleString('en-US')}`,
-    `windows of ${formatDuration(settings.windowSize)}: ${windows.open} open${open}; ${windows.closed} told to close`,
+    `windows of ${formatDuration(settings.windowSize)}: ${windows.open} open${open}; ${windows.closing} closing; ${windows.closed} closed`,
     `records ${totals.records} = hits ${totals.hits} + late ${totals.late} + rejected ${totals.rejected}`,
     ...(status.webUi === null ? [] : [`Temporal Web UI: ${status.webUi}`]),
     '',

@@ -2,6 +2,7 @@ import type { Client } from '@temporalio/client'
 import { Command } from 'commander'
 import { loadConfig, type Config } from '../config'
 import { formatInstant, formatWindow } from '../core/tumbling-window'
+import { describeUnsettled, unsettledWindows, type UnsettledWindow } from '../core/unsettled'
 import type { Stuck } from '../core/window-report'
 import type { Db } from '../postgres/database'
 import { withTemporal } from '../temporal'
@@ -15,7 +16,8 @@ export interface WindowLine {
   windowEnd: string
   /**
    * `opening`, `open` or `closing` while its workflow runs, `published` or `closed` by Postgres; `stuck` where Postgres
-   * does not take a step of it.
+   * does not take a step of it; `incomplete` where Postgres has less than was counted for it, and `lost` where it should
+   * be closed and has neither a run nor a result.
    */
   status: string
   hits: number
@@ -27,6 +29,8 @@ export interface WindowLine {
   closedAt: string | null
   /** Its times are epoch milliseconds. */
   stuck: Stuck | null
+  /** What is wrong with it, and what to do, where it is `incomplete` or `lost`. */
+  trouble: string | null
 }
 
 export function windowsCommand(): Command {
@@ -36,7 +40,7 @@ export function windowsCommand(): Command {
     .option('--json', 'print as JSON')
     .action(async ({ limit, json }: { limit: number; json?: true }) => {
       const config = loadConfig()
-      const running = await withTemporal(client => runningWindows(client, config, limit))
+      const { running, unsettled } = await withTemporal(client => unfinishedWindows(client, config, limit))
       const show = (lines: WindowLine[]) =>
         console.log(json ? JSON.stringify(lines, null, 2) : describe(lines))
       const results = await withDatabase(config, db => newestResults(db, limit)).catch((error: unknown) => {
@@ -44,15 +48,19 @@ export function windowsCommand(): Command {
         if (running.length > 0) show(running)
         throw error
       })
-      show(merge(running, results))
+      show(merge([...running, ...unsettled], results))
     })
 }
 
 /** Windows whose workflow runs: those that were told to close and have not ended, and the newest that are open. */
-async function runningWindows(client: Client, config: Config, limit: number): Promise<WindowLine[]> {
+async function unfinishedWindows(
+  client: Client,
+  config: Config,
+  limit: number,
+): Promise<{ running: WindowLine[]; unsettled: WindowLine[] }> {
   const pipeline = new Pipeline(client, config)
   const status = await pipeline.status()
-  if (!status) return []
+  if (!status) return { running: [], unsettled: [] }
   const closing = await pipeline.closingWindows(status, limit)
   const open = status.ledger.openWindows.slice(-limit)
   const { windowSize } = status.settings
@@ -73,10 +81,45 @@ async function runningWindows(client: Client, config: Config, limit: number): Pr
         revision,
         closedAt: null,
         stuck: stuck ? { ...stuck, reason: stuck.reason ?? (await pipeline.failureOf(start)) } : null,
+        trouble: null,
       }
     }),
   )
-  return lines.filter(line => line !== undefined)
+  const running = lines.filter(line => line !== undefined)
+  const listed = new Set(running.map(({ windowStart }) => windowStart))
+  const unsettled = unsettledWindows(status.ledger.books?.closing ?? [], Date.now())
+    .filter(({ start }) => !listed.has(formatInstant(start)))
+    .slice(-limit)
+  return {
+    running,
+    unsettled: await Promise.all(unsettled.map(window => unsettledLine(pipeline, window, windowSize))),
+  }
+}
+
+/** A window that was told to close, and of which no run is listed. */
+async function unsettledLine(
+  pipeline: Pipeline,
+  window: UnsettledWindow,
+  windowSize: number,
+): Promise<WindowLine> {
+  const { start, balance } = window
+  const isLost = !balance && !(await pipeline.runs(start))
+  const command = isLost
+    ? ` Nothing of it runs: "web-traffic repair ${formatInstant(start)}" counts it again.`
+    : ''
+  return {
+    windowStart: formatInstant(start),
+    windowEnd: formatInstant(start + windowSize),
+    status: balance ? 'incomplete' : isLost ? 'lost' : 'closing',
+    hits: balance?.accounted.hits ?? 0,
+    lateHits: null,
+    groups: 0,
+    unlocated: 0,
+    revision: 0,
+    closedAt: null,
+    stuck: null,
+    trouble: describeUnsettled(window, windowSize) + command,
+  }
 }
 
 /** Of a window that has a result Postgres tells more, except what keeps it from going on. */
@@ -86,6 +129,8 @@ function merge(running: WindowLine[], results: WindowLine[]): WindowLine[] {
     const result = lines.get(line.windowStart)
     if (!result) lines.set(line.windowStart, line)
     else if (line.stuck) lines.set(line.windowStart, { ...result, status: 'stuck', stuck: line.stuck })
+    else if (line.trouble)
+      lines.set(line.windowStart, { ...result, status: line.status, trouble: line.trouble })
   }
   return [...lines.values()].sort((a, b) => Date.parse(a.windowStart) - Date.parse(b.windowStart))
 }
@@ -108,6 +153,7 @@ async function newestResults(db: Db, limit: number): Promise<WindowLine[]> {
     revision: row.revision,
     closedAt: row.closed_at.toISOString(),
     stuck: null,
+    trouble: null,
   }))
 }
 
@@ -127,7 +173,9 @@ function describe(lines: WindowLine[]): string {
     ]),
   )
   const stuck = lines.flatMap(line => (line.stuck ? [`${named(line)} is stuck: ${explain(line.stuck)}`] : []))
-  return [shown, ...(stuck.length > 0 ? ['', ...stuck] : [])].join('\n')
+  const troubles = lines.flatMap(({ trouble }) => (trouble ? [trouble] : []))
+  const notes = [...stuck, ...troubles]
+  return [shown, ...(notes.length > 0 ? ['', ...notes] : [])].join('\n')
 }
 
 function named({ windowStart, windowEnd }: WindowLine): string {

@@ -1,6 +1,7 @@
 import type { Ledger, LedgerRules } from './ledger'
 import { grouped, markdownTable } from './markdown'
 import { formatInstant, formatWindow } from './tumbling-window'
+import { describeUnsettled, unsettledWindows } from './unsettled'
 import { watermark } from './watermark'
 
 /** Windows that are named; the others are counted. */
@@ -8,15 +9,16 @@ const SHOWN_WINDOWS = 20
 
 /** The ledger in Markdown, for the Temporal Web UI: its windows, what holds the oldest back, its partitions. */
 export function describeLedger(ledger: Ledger, rules: LedgerRules): string {
-  const { open, closed } = ledger.windowCounts
+  const { open, closing, closed } = ledger.windowCounts
   const { records, hits, late, rejected } = ledger.totals
   return [
-    `**${grouped(open)}** windows open, **${grouped(closed)}** told to close. **${grouped(records)}** records done: ` +
+    `**${grouped(open)}** windows open, **${grouped(closing)}** closing, **${grouped(closed)}** closed. **${grouped(records)}** records done: ` +
       `${grouped(hits)} hits, ${grouped(late)} late, ${grouped(rejected)} rejected. ` +
       `**${grouped(lagOf(ledger))}** are still to be read.`,
     '',
     heldBack(ledger, rules),
     '',
+    ...closingWindows(ledger, rules),
     ...openWindows(ledger, rules),
     '#### Partitions',
     ...partitions(ledger, rules),
@@ -54,6 +56,21 @@ function openWindows(ledger: Ledger, { windowSize }: LedgerRules): string[] {
   const names = open.slice(0, SHOWN_WINDOWS).map(start => `- ${formatWindow(start, windowSize)}`)
   const more = open.length > SHOWN_WINDOWS ? [`- and ${grouped(open.length - SHOWN_WINDOWS)} newer ones`] : []
   return ['#### Open windows', ...names, ...more, '']
+}
+
+/** Those that need a person come first, with the command. */
+function closingWindows(ledger: Ledger, { windowSize }: LedgerRules): string[] {
+  const { closing } = ledger
+  if (closing.length === 0) return []
+  const incomplete = unsettledWindows(closing, -Infinity)
+  const isIncomplete = new Set(incomplete.map(({ start }) => start))
+  const others = [...new Set(closing.map(({ start }) => start))].filter(start => !isIncomplete.has(start))
+  const lines = [
+    ...incomplete.map(window => `- **Incomplete**: ${describeUnsettled(window, windowSize)}`),
+    ...others.sort((a, b) => a - b).map(start => `- ${formatWindow(start, windowSize)}`),
+  ]
+  const more = lines.length > SHOWN_WINDOWS ? [`- and ${grouped(lines.length - SHOWN_WINDOWS)} more`] : []
+  return ['#### Closing windows', ...lines.slice(0, SHOWN_WINDOWS), ...more, '']
 }
 
 function partitions(ledger: Ledger, { watermarkDelay }: LedgerRules): string[] {

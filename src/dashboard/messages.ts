@@ -119,8 +119,11 @@ export interface PipelineNow {
   pollers: { wanted: number; running: number }
   windowSize: number
   watermarkDelay: number
-  /** Windows that were told to close since the pipeline began. */
+  /** Windows that are closed, since the pipeline began. */
   closed: number
+  /** What is wrong with windows that should be closed, in sentences: the first few. */
+  unsettled: string[]
+  unsettledCount: number
   /** Windows that have not ended; of those that were told to close, the ones shown. */
   openCount: number
   /** Those that were told to close, then the oldest and the newest of the others. */

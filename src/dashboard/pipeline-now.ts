@@ -1,6 +1,7 @@
 import { stateOf } from '../pipeline'
 import { Ledger } from '../core/ledger'
 import { windowId, ingestId } from '../core/names'
+import { describeUnsettled, NAMED_UNSETTLED, unsettledWindows } from '../core/unsettled'
 import { watermark } from '../core/watermark'
 import type { IngestStatus, WindowProgress } from '../workflows/messages'
 import type { OpenWindow, PartitionNow, PipelineNow, Waiting } from './messages'
@@ -41,6 +42,10 @@ export function pipelineNow(
   // Others were told to close, and may have ended since they were listed.
   const shown = [...progress].filter(([start, known]) => open.has(start) || known?.state !== 'closed')
   const { group, topic, windowSize, watermarkDelay } = settings
+  // One that is shown as stuck says why by itself.
+  const unsettled = unsettledWindows(ledger.closing, Date.now()).filter(
+    ({ start, balance }) => balance !== null || !progress.get(start)?.stuck,
+  )
   return {
     group,
     topic,
@@ -48,7 +53,9 @@ export function pipelineNow(
     pollers: { wanted: status.pollers, running: status.running.length },
     windowSize,
     watermarkDelay,
-    closed: state.closed,
+    closed: ledger.windowCounts.closed,
+    unsettled: unsettled.slice(0, NAMED_UNSETTLED).map(window => describeUnsettled(window, windowSize)),
+    unsettledCount: unsettled.length,
     openCount: open.size + shown.filter(([start]) => !open.has(start)).length,
     open: shown.map(([start, known]): OpenWindow => {
       const end = start + windowSize

@@ -32,8 +32,8 @@ export interface RangeReading<R extends LogRange = LogRange> {
   signal: AbortSignal
   /** Called before records are handed over, and waited for. */
   prepare?: (records: LogRecord[]) => Promise<void>
-  /** Records of a range in their order; everything before `next` is covered. */
-  onRecords: (range: R, records: LogRecord[], next: number) => void
+  /** Records of a range in their order; everything before `next` is covered. True where the rest is not needed. */
+  onRecords: (range: R, records: LogRecord[], next: number) => boolean | void
 }
 
 /**
@@ -143,8 +143,8 @@ class RangeQueue<R extends LogRange> {
   }
 
   private hand(range: R, records: LogRecord[], next: number): void {
-    this.reading.onRecords(range, records, next)
-    this.at.set(range.partition, next)
+    const isEnough = this.reading.onRecords(range, records, next)
+    this.at.set(range.partition, isEnough ? Math.max(next, range.to) : next)
   }
 
   private nextRange({ partition }: R, reader: GroupReader): void {

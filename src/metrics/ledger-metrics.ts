@@ -1,6 +1,7 @@
 import type { MetricGauge, MetricMeter, MetricTags } from '@temporalio/common'
 import type { countWaiting } from '../pipeline'
 import { Ledger } from '../core/ledger'
+import { unsettledWindows } from '../core/unsettled'
 import { watermark } from '../core/watermark'
 import type { PartitionOffsets } from '../kafka/client'
 import type { IngestStatus } from '../workflows/messages'
@@ -17,7 +18,10 @@ export class LedgerMetrics {
   private readonly answers
   private readonly pollers
   private readonly openWindows
+  private readonly closingWindows
   private readonly closedWindows
+  private readonly incompleteWindows
+  private readonly silentWindows
   private readonly oldestDue
   private readonly stuckWindows
   private readonly waitingWorkflows
@@ -36,7 +40,10 @@ export class LedgerMetrics {
     this.answers = gauge('ledger_answers', '1 where the ledger answered when it was last asked')
     this.pollers = gauge('pollers_wanted', 'Pollers that there should be')
     this.openWindows = gauge('open_windows', 'Windows that are open')
-    this.closedWindows = gauge('closed_windows', 'Windows that were told to close, since the start')
+    this.closingWindows = gauge('closing_windows', 'Windows that were told to close and have not answered')
+    this.closedWindows = gauge('closed_windows', 'Windows that are closed, since the start')
+    this.incompleteWindows = gauge('incomplete_windows', 'Closing windows that have less than they were told')
+    this.silentWindows = gauge('silent_windows', 'Closing windows that have not answered for two minutes')
     this.oldestDue = gauge('oldest_open_window_due_timestamp_seconds', 'When the oldest open window is due')
     this.stuckWindows = gauge('stuck_windows', 'Windows whose step has not succeeded for a while')
     this.waitingWorkflows = gauge('waiting_workflows', 'Exceptions and pieces that wait for Postgres')
@@ -75,7 +82,13 @@ export class LedgerMetrics {
     const waiting = ledger.oldestWaiting
     add(this.pollers, pollers)
     add(this.openWindows, state.openWindows.length)
-    add(this.closedWindows, state.closed)
+    const { closing, closed } = ledger.windowCounts
+    const unsettled = unsettledWindows(ledger.closing, Date.now())
+    const incomplete = unsettled.filter(({ balance }) => balance !== null).length
+    add(this.closingWindows, closing)
+    add(this.closedWindows, closed)
+    add(this.incompleteWindows, incomplete)
+    add(this.silentWindows, unsettled.length - incomplete)
     add(this.oldestDue, waiting && seconds(waiting.until + settings.watermarkDelay))
     add(this.windowSize, seconds(settings.windowSize))
     add(this.watermarkDelay, seconds(settings.watermarkDelay))

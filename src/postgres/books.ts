@@ -15,6 +15,35 @@ export async function enterBooks(transaction: Transaction, start: number, books:
   }
 }
 
+export interface Sums {
+  hits: number
+  exceptions: number
+}
+
+/**
+ * Enters the difference between what a window was told and what is left of it, where a person has accepted the loss: from
+ * then on it balances. Such entries have negative numbers.
+ */
+export async function correctBooks(
+  transaction: Transaction,
+  start: number,
+  { told, accounted }: Balance,
+): Promise<void> {
+  await sql`
+    insert into window_books (window_start, book, num_hits, exceptions)
+    select ${new Date(start)}, least(coalesce(min(book), 0), 0) - 1, ${accounted.hits - told.hits}::bigint,
+      ${accounted.exceptions - told.exceptions}::bigint
+    from window_books where window_start = ${new Date(start)}`.execute(transaction)
+}
+
+/** What {@link correctBooks} has given up of a window. */
+export async function acceptedLoss(db: Db | Transaction, start: number): Promise<Sums> {
+  const { rows } = await sql<Sums>`
+    select coalesce(-sum(num_hits), 0)::bigint as hits, coalesce(-sum(exceptions), 0)::bigint as exceptions
+    from window_books where window_start = ${new Date(start)} and book < 0`.execute(db)
+  return rows[0]!
+}
+
 /**
  * What the ledger told a window, and what Postgres has of it: its hits, with those that came after it had closed and
  * without those that a replay brought in from late events. Undefined where nothing is in its books, since it was opened

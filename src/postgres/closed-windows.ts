@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import type { CountedWindow, WindowSelection } from '../core/recount'
+import type { AppliedPartition } from '../core/messages'
 import type { Db } from './database'
 
 /**
@@ -59,4 +60,22 @@ export async function windowsWithResult(db: Db, starts: number[]): Promise<Set<n
     select window_start from window_results
     where window_start = any(${starts.map(start => new Date(start))}::timestamptz[])`.execute(db)
   return new Set(rows.map(({ window_start }) => window_start.getTime()))
+}
+
+/** A window's row; undefined where there is none. */
+export async function windowResult(
+  db: Db,
+  start: number,
+): Promise<{ status: 'published' | 'closed'; partitions: AppliedPartition[] } | undefined> {
+  return db
+    .selectFrom('window_results')
+    .select(['status', 'partitions'])
+    .where('window_start', '=', new Date(start))
+    .executeTakeFirst()
+}
+
+export async function isPastRetention(db: Db, start: number): Promise<boolean> {
+  const { rows } = await sql`
+    select from past_retention where dropped_before > ${new Date(start)}`.execute(db)
+  return rows.length > 0
 }

@@ -12,6 +12,8 @@ import { emptyPieces, stagedPieces } from './staged-pieces'
 /** Of rejected records the newest so many are named for each partition and reason; the counts are exact. */
 export const MAX_REJECTED_EVENTS = 10_000
 
+const EXCEPTIONS_LOCK = 779_135
+
 /**
  * Records the late and rejected records that a range brought to one window; false where that was done before. Range and
  * window are taken in the same transaction as the rows, so a repeat finds them and adds nothing.
@@ -31,6 +33,7 @@ async function recordIn(
   windowSize: number,
   range: RangeExceptions,
 ): Promise<boolean> {
+  if (range.window !== undefined) await lockExceptions(transaction, range.window, 'shared')
   if (!(await isNew(transaction, range))) return false
   const readIn = range.window
   for (const { windowStart, ...counts } of range.late)
@@ -42,7 +45,19 @@ async function recordIn(
   return true
 }
 
-/** Takes the range; false where it is taken, also by an older release, which knew no windows. */
+/** Held shared by those who record exceptions of a window, and alone by who records all of them again. */
+export async function lockExceptions(
+  transaction: Transaction,
+  window: number,
+  mode: 'shared' | 'alone' = 'alone',
+): Promise<void> {
+  const lock = sql.ref(mode === 'shared' ? 'pg_advisory_xact_lock_shared' : 'pg_advisory_xact_lock')
+  await sql`select ${lock}(${EXCEPTIONS_LOCK}, (${Math.floor(window / 1_000)}::bigint % 2147483647)::int)`.execute(
+    transaction,
+  )
+}
+
+/** Takes the range; false where it is taken, also by an older release, which knew no windows, or by a repair. */
 async function isNew(
   transaction: Transaction,
   { partition, from, window, late, rejected }: RangeExceptions,
@@ -55,6 +70,8 @@ async function isNew(
     select ${partition}::int, ${from}::bigint, ${readIn}, ${records}::bigint, ${JSON.stringify(rejected)}::jsonb
     where not exists (select from exception_ranges
       where kafka_partition = ${partition} and range_from = ${from} and window_start = '-infinity')
+      and not exists (select from exception_ranges
+        where kafka_partition = ${partition} and window_start = ${readIn} and range_to > ${from})
     on conflict do nothing`.execute(transaction)
   return numAffectedRows === 1n
 }
@@ -137,7 +154,7 @@ function advanced({ partition, from, basis, last }: Delta, known?: AppliedPartit
   return { ...known, last, counted: lastCounted(known) }
 }
 
-interface LateCounts {
+export interface LateCounts {
   partition: number
   from: number
   windowStart: number
@@ -148,7 +165,7 @@ interface LateCounts {
   readIn?: number | undefined
 }
 
-async function insertLate(transaction: Transaction, late: LateCounts): Promise<void> {
+export async function insertLate(transaction: Transaction, late: LateCounts): Promise<void> {
   const columns = toColumns(late.counts)
   const readIn = late.readIn === undefined ? null : new Date(late.readIn)
   await sql`
@@ -179,10 +196,21 @@ async function countRejected(
     .execute()
 }
 
-async function nameRejected(
+/** Adds differences to the counts of a partition, by reason. */
+export async function adjustRejected(
   transaction: Transaction,
   topic: string,
-  { partition, samples }: RangeExceptions,
+  partition: number,
+  differences: Map<string, number>,
+): Promise<void> {
+  for (const [reason, records] of [...differences].sort(([a], [b]) => (a < b ? -1 : 1)))
+    if (records !== 0) await countRejected(transaction, topic, partition, reason, records)
+}
+
+export async function nameRejected(
+  transaction: Transaction,
+  topic: string,
+  { partition, samples }: Pick<RangeExceptions, 'partition' | 'samples'>,
 ): Promise<void> {
   if (samples.length === 0) return
   const offsets = samples.map(([offset]) => offset)

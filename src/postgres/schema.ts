@@ -99,6 +99,8 @@ export interface ExceptionRangesTable {
   window_start: Generated<Date>
   records: Generated<number>
   rejected: ColumnType<Record<string, number>, string | undefined, string>
+  /** Of a stretch that a repair has recorded, in place of all ranges that begin in it. */
+  range_to: Generated<number | null>
 }
 
 export interface RejectedCountsTable {

@@ -84,3 +84,6 @@ export const recountProgress = defineQuery<string>('progress')
 
 /** The type of the failure with which a verification ends that found something; its detail says what. */
 export const DIFFERENCES = 'Differences'
+
+/** The type of the failure with which a repair ends that has changed nothing; its detail says why. */
+export const NOT_REPAIRED = 'NotRepaired'

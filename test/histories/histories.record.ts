@@ -55,6 +55,7 @@ const tableActivities: Omit<
       gone: [],
     }),
   verifyWindows: () => Promise.resolve({ right: 2, wrong: [], gone: [] }),
+  repairWindow: () => Promise.resolve({ outcome: 'refused', reason: 'It is open.' }),
   findMissing: () => Promise.resolve([]),
   recoverWrites: () => Promise.resolve({ windows: 1, there: 1, ranges: 0, lateHits: 0, contradictory: [] }),
   maintainTables: () => Promise.resolve({ sealed: { hour: 1, day: 0, month: 0 }, months: [], lateHits: 0 }),

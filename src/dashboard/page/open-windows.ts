@@ -45,7 +45,11 @@ export class OpenWindows {
       shown.openCount === 0 ? 'None is open.' : null,
       hidden > 0 ? `The oldest and the newest of ${count(shown.openCount)}.` : null,
       shown.waiting && heldBy(shown.waiting),
-      `${count(shown.closed)} told to close so far.`,
+      `${count(shown.closed)} closed so far.`,
+      ...shown.unsettled,
+      shown.unsettledCount > shown.unsettled.length
+        ? `${count(shown.unsettledCount - shown.unsettled.length)} more are incomplete or silent.`
+        : null,
     ]
     setText(this.note, sentences.filter(sentence => sentence !== null).join(' '))
   }

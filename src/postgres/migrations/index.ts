@@ -4,6 +4,7 @@ import * as replay from './0002-replay'
 import * as repairs from './0003-repairs'
 import * as partitions from './0004-partitions'
 import * as books from './0005-books'
+import * as repair from './0006-repair'
 
 /** In order; a migration that has landed is never changed, only followed by another. */
 export const migrations: Record<string, Migration> = {
@@ -12,4 +13,5 @@ export const migrations: Record<string, Migration> = {
   '0003-repairs': repairs,
   '0004-partitions': partitions,
   '0005-books': books,
+  '0006-repair': repair,
 }
