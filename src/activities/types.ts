@@ -123,10 +123,17 @@ export interface MaintainInput {
   retention: number | null
 }
 
+/** A window's result; an older release did not say its status, and took each for closed. */
+export interface KnownWindow {
+  revision: number
+  applied: AppliedPartition[]
+  status?: 'published' | 'closed'
+}
+
 /** The steps that can fail: each is retried by Temporal, in sight, until it succeeds. */
 export interface Activities {
   /** What Postgres knows of a window; null where it was never published. */
-  openWindow(input: WindowInput): Promise<{ revision: number; applied: AppliedPartition[] } | null>
+  openWindow(input: WindowInput): Promise<KnownWindow | null>
   writeWindow(input: WriteWindowInput): Promise<Published>
   stagePiece(input: StagePieceInput): Promise<void>
   /** Records deltas that came after the window closed. */

@@ -116,7 +116,7 @@ export class Books {
   }
 
   booksOf(start: number): ToldBook[] {
-    return [...this.closing.values()].filter(window => window.start === start).map(bookOf)
+    return [...this.closing.values()].filter(window => window.start === start).map(toldOf)
   }
 
   get windows(): ClosingWindow[] {
@@ -137,6 +137,6 @@ export class Books {
 }
 
 /** A book as the window hears of it. */
-export function bookOf({ book, sums }: ClosingWindow): ToldBook {
+function toldOf({ book, sums }: ClosingWindow): ToldBook {
   return sums ? { book, ...sums } : { book }
 }

@@ -315,6 +315,11 @@ export class Ledger {
     return this.books.due(now, atMost)
   }
 
+  /** What a window is told when it closes: all of its books that are not settled, since Postgres may have none of them. */
+  booksOf(start: number): ToldBook[] {
+    return this.books.booksOf(start)
+  }
+
   /** When the next closing window has to be told, epoch ms. */
   get nextTelling(): number {
     return this.books.nextDue
@@ -329,6 +334,11 @@ export class Ledger {
     this.books.settle(settlement)
     const { start } = settlement
     if (!this.open.has(start) && !this.books.has(start)) this.checkpoints.drop(start)
+  }
+
+  /** Everything that was announced for a window and is not settled; undefined where the ledger does not know it. */
+  announcedFor(start: number): { hits: number; exceptions: number } | undefined {
+    return this.books.of(start)
   }
 
   /** What is known of a window that is not settled; undefined where it is, or never was. */

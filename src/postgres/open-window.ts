@@ -5,13 +5,14 @@ import type { Db } from './database'
 export interface KnownWindow {
   revision: number
   applied: AppliedPartition[]
+  status: 'published' | 'closed'
 }
 
 export async function findWindow(db: Db, start: number): Promise<KnownWindow | undefined> {
   const row = await db
     .selectFrom('window_results')
-    .select(['revision', 'partitions'])
+    .select(['revision', 'partitions', 'status'])
     .where('window_start', '=', new Date(start))
     .executeTakeFirst()
-  return row && { revision: row.revision, applied: row.partitions }
+  return row && { revision: row.revision, applied: row.partitions, status: row.status }
 }

@@ -14,7 +14,7 @@ import {
   startChild,
   workflowInfo,
 } from '@temporalio/workflow'
-import { bookOf, type ClosingWindow } from '../core/books'
+import type { ClosingWindow } from '../core/books'
 import { Ledger, type LedgerState } from '../core/ledger'
 import { describeLedger } from '../core/ledger-report'
 import { pollerId, windowId } from '../core/names'
@@ -177,18 +177,18 @@ async function keepLedger(input: IngestInput): Promise<void> {
   }
   const tellToClose = async (closing: ClosingWindow) => {
     const { start } = closing
-    const book = bookOf(closing)
-    const heardIt = await tell(windowId(settings.group, start), closeWindow, book)
+    const books = ledger.booksOf(start)
+    const heardIt = await tell(windowId(settings.group, start), closeWindow, books)
     if (!looksAfter) return ledger.settled({ start, books: [closing.book] })
     ledger.told(closing, Date.now())
-    if (!heardIt) await startForBook(start, book)
+    if (!heardIt) await startForBooks(start, books)
   }
   /** No run of the window is there: it has ended and may have answered, or was ended by hand. A new one finds out. */
-  const startForBook = async (start: number, book: ToldBook) => {
+  const startForBooks = async (start: number, books: ToldBook[]) => {
     try {
       await startChild<typeof window>('window', {
         workflowId: windowId(settings.group, start),
-        args: [{ settings, start, books: [book] }],
+        args: [{ settings, start, books }],
         parentClosePolicy: ParentClosePolicy.ABANDON,
         staticSummary: formatWindow(start, settings.windowSize),
         typedSearchAttributes: windowAttributes(settings, start),
@@ -221,7 +221,9 @@ async function keepLedger(input: IngestInput): Promise<void> {
       await reconcilePollers()
     }
     const { publish } = ledger.takeDue(Date.now(), DUE_AT_ONCE)
-    await eachWindow(publish, start => tell(windowId(settings.group, start), publishWindow))
+    await eachWindow(publish, start =>
+      tell(windowId(settings.group, start), publishWindow, ledger.announcedFor(start)),
+    )
     await eachWindow(ledger.toTell(Date.now(), DUE_AT_ONCE), tellToClose)
     // What is due is told first, unless it is more than a history has room for: the next run goes on with it.
     if (full() && !reconcile && (!ledger.hasDue() || workflowInfo().continueAsNewSuggested)) {

@@ -2,6 +2,7 @@ import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow'
 import type {
   AcceptedLog,
   AcceptLogRequest,
+  Balance,
   ClaimAnswer,
   ClaimRequest,
   Delta,
@@ -16,9 +17,10 @@ import type { Stuck } from '../core/window-report'
 
 /** To a window. */
 export const addDeltas = defineSignal<[Delta[]]>('addDeltas')
-export const publishWindow = defineSignal('publish')
-/** Without a book from a ledger of an older release. */
-export const closeWindow = defineSignal<[ToldBook?]>('close')
+/** With everything that was announced so far; an older release did not say it. */
+export const publishWindow = defineSignal<[Balance['told']?]>('publish')
+/** Without books from a ledger of an older release. */
+export const closeWindow = defineSignal<[ToldBook[]?]>('close')
 export const windowProgress = defineQuery<WindowProgress>('progress')
 
 export interface WindowProgress {

@@ -13,7 +13,7 @@ import {
   startChild,
   workflowInfo,
 } from '@temporalio/workflow'
-import type { Activities, WindowInput } from '../activities/types'
+import type { Activities, KnownWindow, WindowInput } from '../activities/types'
 import { grouped } from '../core/markdown'
 import type { Balance, Delta, Overlap, ToldBook } from '../core/messages'
 import { ingestId, pieceId, repairCommand } from '../core/names'
@@ -61,6 +61,7 @@ export interface WindowRunInput extends WindowInput {
   carried?: {
     opened: boolean
     told: Told
+    announced?: Balance['told'] | undefined
     books?: ToldBook[]
     revision: number
     changed: boolean
@@ -109,6 +110,8 @@ class WindowRun {
   private told: Told
   /** What the ledger said that the window should hold. */
   private books: ToldBook[]
+  /** What the first result has to have. */
+  private announced: Balance['told'] | undefined
   /** Of the result in Postgres; 0 before the first. */
   revision: number
   /** Whether deltas were applied that the result does not have. */
@@ -130,13 +133,15 @@ class WindowRun {
     this.window = new WindowState(carried?.window)
     this.books = carried?.books ?? input.books ?? []
     this.told = carried?.told ?? (input.books ? 'close' : 'wait')
+    this.announced = carried?.announced
     this.revision = carried?.revision ?? 0
     this.changed = carried?.changed ?? false
     setHandler(addDeltas, deltas => this.receive(deltas))
-    setHandler(publishWindow, () => {
+    setHandler(publishWindow, announced => {
       if (this.told === 'wait') this.told = 'publish'
+      this.announced = announced
     })
-    setHandler(closeWindow, book => this.toldToClose(book))
+    setHandler(closeWindow, books => this.toldToClose(books))
     setHandler(windowProgress, () => this.progress())
     describeWhenAsked(() => this.describe())
   }
@@ -147,7 +152,7 @@ class WindowRun {
     const over = this.passing(publishable, `until ${this.name} is over and its watermark delay has passed`)
     if (!this.input.carried?.opened) {
       const known = await this.whatPostgresKnows(over)
-      if (known) return this.endAsClosed(known.revision)
+      if (known) return this.endAsClosed(await this.closedRevision(known))
     }
     this.window.open()
     this.enter(this.revision > 0 ? 'published' : 'open')
@@ -171,7 +176,8 @@ class WindowRun {
   /** Publishes and corrects, and continues as new, until the ledger and the clock let the window close. */
   private async untilClosable(over: Moment, done: Moment): Promise<void> {
     const mayClose = () => this.told === 'close' && done.passed
-    const mayPublish = () => this.revision === 0 && this.told !== 'wait' && over.passed
+    const mayPublish = () =>
+      this.revision === 0 && this.told !== 'wait' && over.passed && this.holds(this.announced)
     const hasWork = () => this.lacksRoom || this.exceptionsAreDue
     for (;;) {
       await condition(() => mayClose() || mayPublish() || this.mustCorrect || this.mayContinue || hasWork())
@@ -194,8 +200,17 @@ class WindowRun {
     }
   }
 
+  /** A result that was published and not closed is of a run that was ended by hand: the window waits to be repaired. */
+  private async closedRevision({ revision, status }: KnownWindow): Promise<number> {
+    if (status !== 'published') return revision
+    this.enter('closing')
+    await condition(() => this.told === 'close')
+    const what = 'An earlier run had published a first result, and was ended before it closed the window.'
+    return (await this.untilRepaired(what)).revision
+  }
+
   /** Before anything is merged: Temporal may have forgotten a run that closed this window, Postgres has not. */
-  private async whatPostgresKnows(over: Moment): Promise<{ revision: number } | null> {
+  private async whatPostgresKnows(over: Moment): Promise<KnownWindow | null> {
     const { settings, start } = this.input
     const options = { summary: `is ${this.name} closed already?` }
     const ask = () => openWindow.executeWithOptions(options, [{ settings, start }])
@@ -239,9 +254,9 @@ class WindowRun {
     if (this.state !== 'closing') this.absorb()
   }
 
-  private toldToClose(book?: ToldBook): void {
+  private toldToClose(books: ToldBook[] = []): void {
     this.told = 'close'
-    if (book && !this.books.some(known => known.book === book.book)) this.books.push(book)
+    for (const book of books) if (!this.books.some(known => known.book === book.book)) this.books.push(book)
   }
 
   /** Merges what has come, as far as there is room for it. */
@@ -343,8 +358,8 @@ class WindowRun {
 
   private async continue(opened: boolean): Promise<never> {
     await condition(() => this.piecesUnderWay.size === 0)
-    const { told, books, revision, changed } = this
-    const carried = { opened, told, books, revision, changed, window: this.window.snapshot() }
+    const { told, announced, books, revision, changed } = this
+    const carried = { opened, told, announced, books, revision, changed, window: this.window.snapshot() }
     return continueAsNew<typeof window>({ ...this.input, carried })
   }
 
@@ -352,14 +367,25 @@ class WindowRun {
    * Waits while the window holds less than the ledger's books say: a run before this one was ended by hand, and took its
    * counts with it. What Postgres has once it is repaired; undefined where the window is complete.
    */
-  private async untilComplete(): Promise<{ revision: number } | undefined> {
-    const { settings, start } = this.input
+  private async untilComplete(): Promise<KnownWindow | undefined> {
     const { lacking } = this
-    if (lacking === undefined) return undefined
+    return lacking === undefined ? undefined : this.untilRepaired(lacking)
+  }
+
+  private async untilRepaired(what: string): Promise<KnownWindow> {
+    const { settings, start } = this.input
     await this.settle(this.books, { told: sumsOf(this.books), accounted: this.held })
     const options = { summary: `has ${this.name} been repaired?` }
-    const ask = () => openWindow.executeWithOptions(options, [{ settings, start }])
-    return this.visibility.untilRepaired(`${lacking} ${repairCommand(start)}`, ask)
+    const ask = async () => {
+      const known = await openWindow.executeWithOptions(options, [{ settings, start }])
+      return known?.status === 'published' ? null : known
+    }
+    return this.visibility.untilRepaired(`${what} ${repairCommand(start)}`, ask)
+  }
+
+  private holds(announced: Balance['told'] | undefined): boolean {
+    const { hits, exceptions } = this.held
+    return !announced || (hits >= announced.hits && exceptions >= announced.exceptions)
   }
 
   private get held(): Balance['accounted'] {
@@ -370,8 +396,8 @@ class WindowRun {
   /** In a sentence; undefined where nothing is lacking. */
   private get lacking(): string | undefined {
     const told = sumsOf(this.books)
+    if (this.holds(told)) return undefined
     const { hits, exceptions } = this.held
-    if (hits >= told.hits && exceptions >= told.exceptions) return undefined
     return (
       `The ledger announced ${grouped(told.hits)} hits and ${grouped(told.exceptions)} late or rejected records for it, ` +
       `and this run has ${grouped(hits)} and ${grouped(exceptions)}: an earlier run was ended before it had written them.`

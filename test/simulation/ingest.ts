@@ -1,6 +1,14 @@
-import { Ledger, type LedgerRules, type LedgerState } from '../../src/core/ledger'
-import { bookOf } from '../../src/core/books'
-import type { Claimed, Delta, FlushAnswer, FlushRequest, Settlement, ToldBook } from '../../src/core/messages'
+import type { ClosingWindow } from '../../src/core/books'
+import { Ledger, type LedgerRules, type LedgerState, type WindowSource } from '../../src/core/ledger'
+import type {
+  Balance,
+  Claimed,
+  Delta,
+  FlushAnswer,
+  FlushRequest,
+  Settlement,
+  ToldBook,
+} from '../../src/core/messages'
 import type { Kafka } from './kafka'
 import { Ownership } from './ownership'
 import { DELAY, newestEventTime, WINDOW } from './traffic'
@@ -20,6 +28,8 @@ export class Ingest {
   private told = false
   /** For each window that was told to close: up to which offset of each partition ranges had been announced. */
   private readonly announcedAtClosing = new Map<number, number[]>()
+  private readonly announcedHits = new Map<number, number>()
+  private readonly announcedRanges = new Set<string>()
 
   constructor(
     private readonly world: World,
@@ -59,6 +69,7 @@ export class Ingest {
   flush(claim: number, request: FlushRequest): FlushAnswer {
     this.told = true
     const answer = this.ledger.flush(this.heard(request))
+    this.note(request, answer)
     for (const { partition } of request.partitions) {
       if (this.ownership.holds(claim, partition)) continue
       this.world.met('a zombie was refused')
@@ -66,6 +77,17 @@ export class Ingest {
         throw new Error(`the ledger believed claim ${claim}, which has lost partition ${partition}`)
     }
     return answer
+  }
+
+  private note({ partitions }: FlushRequest, { refused }: FlushAnswer): void {
+    for (const { partition, announce } of partitions) {
+      if (!announce || refused.includes(partition)) continue
+      const range = `${partition}:${announce.from}`
+      if (this.announcedRanges.has(range)) continue
+      this.announcedRanges.add(range)
+      for (const [i, start] of announce.windows.entries())
+        this.announcedHits.set(start, this.announcedFor(start) + announce.hits![i]!)
+    }
   }
 
   /** What a ledger would hear that lacks one of its checks. */
@@ -86,26 +108,58 @@ export class Ingest {
   }
 
   /** The windows that may publish now, and those that are told to close, with their books. */
-  takeDue(): { publish: number[]; close: { start: number; book: ToldBook }[] } {
+  takeDue(): {
+    publish: { start: number; announced: Balance['told'] | undefined }[]
+    close: { start: number; books: ToldBook[] }[]
+  } {
     const { clock } = this.world
-    const publish: number[] = []
+    let publish: number[] = []
     if (this.told) {
       this.told = false
       const due = this.ledger.takeDue(clock)
-      publish.push(...due.publish)
+      publish = due.publish
       for (const start of due.publish) this.checkComplete(start, start + WINDOW)
       for (const start of due.close) this.closing(start)
     }
     const closing = this.ledger.toTell(clock)
+    const close = closing.map(({ start }) => ({ start, books: this.ledger.booksOf(start) }))
     for (const window of closing) {
       if (window.told > 0) this.world.met('a window was told again to close')
       this.ledger.told(window, clock)
+      if (this.world.mutant === 'no answer awaited')
+        this.ledger.settled({ start: window.start, books: [window.book] })
     }
-    return { publish, close: closing.map(window => ({ start: window.start, book: bookOf(window) })) }
+    return {
+      publish: publish.map(start => ({ start, announced: this.ledger.announcedFor(start) })),
+      close,
+    }
   }
 
   settled(settlement: Settlement): void {
     this.ledger.settled(settlement)
+  }
+
+  sourceOf(start: number): WindowSource | undefined {
+    const source = this.ledger.sourceOf(start)
+    if (source && this.world.mutant === 'no checkpoint')
+      for (const partition of source.partitions) partition.from = partition.to
+    return source
+  }
+
+  /** Windows whose answer was not right. */
+  get unbalanced(): number[] {
+    return this.ledger.closing.filter(({ balance }) => balance !== undefined).map(({ start }) => start)
+  }
+
+  /** Windows that have less than they were told. */
+  get lacking(): number[] {
+    const lacks = ({ balance }: ClosingWindow) => balance && balance.accounted.hits < balance.told.hits
+    return this.ledger.closing.filter(lacks).map(({ start }) => start)
+  }
+
+  /** Hits that were announced for a window, by the simulation's own count. */
+  announcedFor(start: number): number {
+    return this.announcedHits.get(start) ?? 0
   }
 
   /** Only the first time: it is told so again after each late delta. */

@@ -9,6 +9,9 @@ export const MUTANTS = [
   "the future judged by the reader's clock",
   'no revision guard',
   'a delta merged before openWindow has answered',
+  'an incomplete window is written',
+  'no answer awaited',
+  'no checkpoint',
 ] as const
 
 export type Mutant = (typeof MUTANTS)[number]

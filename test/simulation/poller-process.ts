@@ -8,7 +8,7 @@ import { DELAY, MAX_FUTURE, WINDOW } from './traffic'
 import type { WindowRuns } from './window-runs'
 import type { Process, Step, World } from './world'
 
-const RULES: Omit<ReaderRules, 'allowedLateness'> = {
+export const RULES: Omit<ReaderRules, 'allowedLateness'> = {
   windowSize: WINDOW,
   watermarkDelay: DELAY,
   maxGroups: 1_000,

@@ -22,6 +22,8 @@ const CALLS: Step[] = [
   'recordExceptions',
   'stageDelta',
   'settled',
+  'windowSource',
+  'repairWindow',
 ]
 const POLLER_FAULTS: Fault[] = ['crash', 'zombie', 'rebalance']
 const CALL_FAULTS: Fault[] = ['failed', 'timed out', 'repeated']

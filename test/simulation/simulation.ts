@@ -2,6 +2,7 @@ import { expectEqual, sumOf, totalOf } from './counts'
 import { Ingest } from './ingest'
 import { Kafka } from './kafka'
 import type { Mutant } from './mutants'
+import { Operator } from './operator'
 import { PollerProcess } from './poller-process'
 import { Sink } from './sink'
 import { countLog, inventTraffic, type Arrival } from './traffic'
@@ -25,6 +26,7 @@ export class Simulation {
   private readonly sink: Sink
   private readonly windows: WindowRuns
   private readonly ingest: Ingest
+  private readonly operator: Operator
   private readonly arrivals: Arrival[]
   private arrived = 0
   private pollers: PollerProcess[] = []
@@ -37,9 +39,10 @@ export class Simulation {
     this.arrivals = inventTraffic(random, partitions, 120 + random.below(60))
     this.world.clock = this.arrivals[0]!.at
     this.kafka = new Kafka(this.world, partitions)
-    this.sink = new Sink(this.world)
+    this.sink = new Sink(this.world, start => this.ingest.announcedFor(start))
     this.windows = new WindowRuns(this.world, this.sink, settlement => this.ingest.settled(settlement))
     this.ingest = new Ingest(this.world, this.kafka)
+    this.operator = new Operator(this.world, this.kafka, this.ingest, this.sink)
   }
 
   /** Runs to the end; throws where anything differs from the reference. */
@@ -60,9 +63,11 @@ export class Simulation {
     this.receive()
     if (world.echo()) return
     const { publish, close } = this.ingest.takeDue()
-    for (const start of publish) this.windows.publish(start)
-    for (const { start, book } of close) this.windows.close(start, book)
+    for (const { start, announced } of publish) this.windows.publish(start, announced)
+    for (const { start, books } of close) this.windows.close(start, books)
     if (random.chance(0.01)) this.ingest.continueAsNew()
+    if (world.faults && world.terminates && random.chance(0.02)) this.windows.terminate()
+    if (random.chance(0.1)) this.operator.advance()
     const awake = this.awake()
     if (awake.length === 0 || random.chance(0.3)) this.windows.advance()
     else this.advancePoller(random.pick(awake))

@@ -7,6 +7,8 @@ import type {
   StagedDeltas,
   ToldBook,
 } from '../../src/core/messages'
+import { isBalanced } from '../../src/core/messages'
+import type { CountedStretch } from '../../src/core/window-recount'
 import { judge } from '../../src/core/window-state'
 import { addColumns, totalOf, type Counts } from './counts'
 import type { World } from './world'
@@ -29,18 +31,19 @@ interface PublishedWindow extends Pick<WindowResult, 'revision' | 'status' | 'ap
 
 /** Postgres as the product uses it: every method is one transaction. */
 export class Sink {
-  readonly lateByWatermark: Counts = new Map()
-  readonly lateByClosing: Counts = new Map()
-  readonly lateDeltas: { start: number; delta: Delta }[] = []
-  rejected = 0
+  /** With the counts of those that were staged. */
+  lateDeltas: { start: number; delta: Delta }[] = []
   private readonly windows = new Map<number, PublishedWindow>()
   private readonly pieces = new Map<string, ColumnarCounts[]>()
-  private readonly ranges = new Set<string>()
-  private readonly exceptions = new Map<number, number>()
+  /** Exceptions as they were recorded, each range and window once. */
+  private ranges = new Map<string, RangeExceptions>()
   private readonly books = new Map<number, Map<number, { hits: number; exceptions: number }>>()
   private readonly staged = new Map<number, Map<string, Delta>>()
 
-  constructor(private readonly world: World) {}
+  constructor(
+    private readonly world: World,
+    private readonly announcedFor: (start: number) => number,
+  ) {}
 
   find(start: number): PublishedWindow | undefined {
     return this.windows.get(start)
@@ -62,7 +65,16 @@ export class Sink {
       known.status = 'closed'
     }
     if (this.windows.get(start)?.status === 'closed') this.dropStaged(start)
+    if (isNew && status === 'closed') this.checkWhole(start, books)
     return { balance: this.settle(start, books) }
+  }
+
+  /** By what the simulation itself knows of the announcements that the books are of. */
+  private checkWhole(start: number, books: ToldBook[]): void {
+    const told = books.reduce((sum, book) => sum + ('hits' in book ? book.hits : 0), 0)
+    const { hits } = this.accounted(start)
+    if (told > this.announcedFor(start)) throw new Error(`window ${start} was told more than was announced`)
+    if (hits < told) throw new Error(`window ${start} was closed with ${hits} hits of ${told}`)
   }
 
   /** What is there already stands. */
@@ -114,7 +126,11 @@ export class Sink {
     for (const columns of this.windows.get(start)?.counts ?? []) addColumns(hits, start, columns)
     const late = this.lateDeltas.filter(late => late.start === start)
     const lateHits = late.reduce((sum, { delta }) => sum + delta.hits, 0)
-    return { hits: totalOf(hits) + lateHits, exceptions: this.exceptions.get(start) ?? 0 }
+    const ranges = [...this.ranges.values()].filter(({ window }) => window === start)
+    return {
+      hits: totalOf(hits) + lateHits,
+      exceptions: ranges.reduce((sum, range) => sum + recordsOf(range), 0),
+    }
   }
 
   stage(chain: number, number: number, counts: ColumnarCounts[]): void {
@@ -165,23 +181,88 @@ export class Sink {
       this.recordExceptions({ partition, from, window: start, ...exceptions })
     const counted = delta.staged ? this.staged.get(start)?.get(`${partition}:${last}`) : delta
     if (!counted) throw new Error(`a staged delta of window ${start} is gone`)
-    addColumns(this.lateByClosing, start, counted)
-    if (delta.hits > 0) this.lateDeltas.push({ start, delta })
+    const { hosts, referrers, countries, rows } = counted
+    if (delta.hits > 0)
+      this.lateDeltas.push({ start, delta: { ...delta, hosts, referrers, countries, rows } })
   }
 
   recordExceptions(range: RangeExceptions): void {
-    const window = range.window!
-    const key = `${range.partition}:${range.from}:${window}`
-    if (this.ranges.has(key)) return
-    this.ranges.add(key)
-    let records = 0
-    for (const { windowStart, ...columns } of range.late) {
-      addColumns(this.lateByWatermark, windowStart, columns)
-      records += hitsOf(columns)
+    const key = `${range.partition}:${range.from}:${range.window}`
+    if (this.isCovered(range)) return
+    if (!this.ranges.has(key)) this.ranges.set(key, range)
+  }
+
+  /** A repair has recorded what its stretch had, whatever ranges it was in. */
+  private isCovered({ partition, from, window }: RangeExceptions): boolean {
+    return from < (this.repairedTo.get(`${partition}:${window}`) ?? -1)
+  }
+
+  private readonly repairedTo = new Map<string, number>()
+
+  /** Undefined where the log has something else than was announced: nothing is changed. */
+  repair(
+    start: number,
+    stretches: CountedStretch[],
+    columns: ColumnarCounts,
+    told: ToldBook[],
+  ): Balance | undefined {
+    const [ranges, late] = [this.ranges, this.lateDeltas]
+    const stretchOf = (partition: number) => stretches.find(stretch => stretch.partition === partition)
+    const isCounted = (partition: number, from: number) => from < (stretchOf(partition)?.to ?? -1)
+    const known = this.windows.get(start)
+    const beyond = {
+      hits: this.lateDeltas
+        .filter(({ start: of, delta }) => of === start && !isCounted(delta.partition, delta.from))
+        .reduce((sum, { delta }) => sum + delta.hits, 0),
+      exceptions: [...ranges.values()]
+        .filter(range => range.window === start && !isCounted(range.partition, range.from))
+        .reduce((sum, range) => sum + recordsOf(range), 0),
     }
-    for (const rejected of Object.values(range.rejected)) records += rejected
-    for (const rejected of Object.values(range.rejected)) this.rejected += rejected
-    this.exceptions.set(window, (this.exceptions.get(window) ?? 0) + records)
+    this.ranges = new Map(
+      [...ranges].filter(([, r]) => r.window !== start || !isCounted(r.partition, r.from)),
+    )
+    for (const { partition, from, exceptions, records } of stretches)
+      if (records > 0) this.ranges.set(`${partition}:${from}:${start}`, exceptions)
+    this.lateDeltas = late.filter(
+      ({ start: of, delta }) => of !== start || !isCounted(delta.partition, delta.from),
+    )
+    const applied = (known?.applied ?? []).filter(({ partition }) => !stretchOf(partition))
+    for (const { partition, from, basis, last } of stretches)
+      if (last >= from) applied.push({ partition, from, basis, last })
+    const revision = (known?.revision ?? 0) + 1
+    this.windows.set(start, { revision, status: 'closed', counts: [columns], applied })
+    const balance = this.settle(start, told)!
+    balance.accounted.hits -= beyond.hits
+    balance.accounted.exceptions -= beyond.exceptions
+    if (isBalanced(balance)) {
+      for (const { partition, to } of stretches) this.repairedTo.set(`${partition}:${start}`, to)
+      this.dropStaged(start)
+      return balance
+    }
+    // Undone, as the transaction is.
+    this.ranges = ranges
+    this.lateDeltas = late
+    if (known) this.windows.set(start, known)
+    else this.windows.delete(start)
+    return undefined
+  }
+
+  get lateByWatermark(): Counts {
+    const late: Counts = new Map()
+    for (const range of this.ranges.values())
+      for (const { windowStart, ...columns } of range.late) addColumns(late, windowStart, columns)
+    return late
+  }
+
+  get lateByClosing(): Counts {
+    const late: Counts = new Map()
+    for (const { start, delta } of this.lateDeltas) addColumns(late, start, delta)
+    return late
+  }
+
+  get rejected(): number {
+    const records = [...this.ranges.values()].flatMap(range => Object.values(range.rejected))
+    return records.reduce((sum, rejected) => sum + rejected, 0)
   }
 
   get hits(): Counts {
@@ -190,4 +271,9 @@ export class Sink {
       for (const columns of counts) addColumns(hits, start, columns)
     return hits
   }
+}
+
+function recordsOf({ late, rejected }: RangeExceptions): number {
+  const lateHits = late.reduce((sum, columns) => sum + hitsOf(columns), 0)
+  return Object.values(rejected).reduce((sum, records) => sum + records, lateHits)
 }

@@ -32,15 +32,17 @@ export class WindowRuns {
     return run
   }
 
-  publish(start: number): void {
+  publish(start: number, announced: Balance['told'] | undefined): void {
     const run = this.runs.get(start)
-    if (run && run.told !== 'close') run.told = 'publish'
+    if (!run) return
+    if (run.told !== 'close') run.told = 'publish'
+    run.announced = announced
   }
 
   /** Where no run is there, one is started for the book. */
-  close(start: number, book: ToldBook): void {
+  close(start: number, books: ToldBook[]): void {
     if (!this.runs.has(start)) this.world.met('a run was started for its book')
-    this.run(start).close(book)
+    this.run(start).close(books)
   }
 
   /** Lets one run, any, take its next step. */
@@ -48,6 +50,13 @@ export class WindowRuns {
     if (this.runs.size === 0) return
     const run = this.world.random.pick([...this.runs.values()])
     if (run.advance()) this.runs.delete(run.start)
+  }
+
+  /** By hand: what the run has, and what it was told, is gone. What it had begun may come to pass all the same. */
+  terminate(): void {
+    if (this.runs.size === 0) return
+    this.world.met('a run was terminated')
+    this.runs.delete(this.world.random.pick([...this.runs.keys()]))
   }
 
   get running(): number {
@@ -59,6 +68,7 @@ export class WindowRuns {
 class WindowRun {
   readonly inbox: Delta[] = []
   told: 'wait' | 'publish' | 'close' = 'wait'
+  announced: Balance['told'] | undefined
   private window: WindowState
   private opened = false
   private readonly books: ToldBook[] = []
@@ -82,9 +92,9 @@ class WindowRun {
     return this.process.next().done === true
   }
 
-  close(book: ToldBook): void {
+  close(books: ToldBook[]): void {
     this.told = 'close'
-    if (!this.books.some(known => known.book === book.book)) this.books.push(book)
+    for (const book of books) if (!this.books.some(known => known.book === book.book)) this.books.push(book)
   }
 
   private *run(): Process {
@@ -94,13 +104,22 @@ class WindowRun {
     if (this.world.random.chance(0.3)) this.continueAsNew()
     const known = yield* this.world.call('openWindow', () => this.sink.find(this.start))
     if (known) {
+      if (known.status === 'published') {
+        this.world.met('a run found what another had published')
+        while (this.told !== 'close') yield 'wait'
+        yield* this.untilRepaired()
+      }
       yield* this.recordClosed(this.window.takeWaiting(), this.window.pieces)
       return
     }
     this.open()
     yield* this.serve()
     yield* this.emptyHands()
-    if (this.lacks) throw new Error(`window ${this.start} lacks what it was told`)
+    if (this.lacks && this.world.mutant !== 'an incomplete window is written') {
+      this.world.met('a window lacked what it was told')
+      yield* this.untilRepaired()
+      return yield* this.recordClosed()
+    }
     yield* this.write('closed')
     yield* this.recordClosed()
   }
@@ -146,13 +165,27 @@ class WindowRun {
     this.window.recorded(ranges.length)
   }
 
-  private get lacks(): boolean {
+  private *untilRepaired(): Process {
     const { hits, exceptions } = this.window
+    yield* this.settle([...this.books], { told: this.sumOfBooks, accounted: { hits, exceptions } })
+    while (this.sink.find(this.start)?.status !== 'closed') yield 'wait'
+  }
+
+  private get sumOfBooks(): Balance['told'] {
     let told = { hits: 0, exceptions: 0 }
     for (const book of this.books)
       if ('hits' in book)
         told = { hits: told.hits + book.hits, exceptions: told.exceptions + book.exceptions }
-    return hits < told.hits || exceptions < told.exceptions
+    return told
+  }
+
+  private get lacks(): boolean {
+    return !this.holds(this.sumOfBooks)
+  }
+
+  private holds(told: Balance['told'] | undefined): boolean {
+    const { hits, exceptions } = this.window
+    return !told || (hits >= told.hits && exceptions >= told.exceptions)
   }
 
   private get mayClose(): boolean {
@@ -161,7 +194,7 @@ class WindowRun {
 
   private get mayPublish(): boolean {
     if (this.revision > 0) return this.changed
-    return this.told !== 'wait' && this.isPast(WINDOW + DELAY)
+    return this.told !== 'wait' && this.isPast(WINDOW + DELAY) && this.holds(this.announced)
   }
 
   private isPast(span: number): boolean {

@@ -15,6 +15,8 @@ export type Step =
   | 'recordExceptions'
   | 'stageDelta'
   | 'settled'
+  | 'windowSource'
+  | 'repairWindow'
 export type Fault = 'crash' | 'rebalance' | 'zombie' | 'failed' | 'timed out' | 'repeated'
 
 /** What a run may come to by itself, without a fault at that very step. */
@@ -33,6 +35,10 @@ export const SITUATIONS = [
   'a delta was staged',
   'a run was started for its book',
   'a window was told again to close',
+  'a run was terminated',
+  'a window lacked what it was told',
+  'a window was repaired',
+  'a run found what another had published',
 ] as const
 export type Situation = (typeof SITUATIONS)[number]
 
@@ -53,6 +59,8 @@ export class World {
   /** Short, and any gap in the traffic is taken for silence; long, and several windows wait for it. Milliseconds. */
   readonly idleTimeout: number
   readonly allowedLateness: number
+  /** Whether somebody terminates runs of windows by hand. */
+  readonly terminates: boolean
   /** Small, and a window has to be put together from several pieces. */
   readonly maxPieceBytes: number
   /** Calls that were answered and arrive once more, later. */
@@ -66,6 +74,7 @@ export class World {
     this.random = new Random(seed)
     this.idleTimeout = this.random.pick([3_000, 20_000, 50_000])
     this.allowedLateness = this.random.pick([0, 0, 20_000, 150_000])
+    this.terminates = this.random.chance(0.4)
     this.maxPieceBytes = this.random.pick([1_000_000, 400, 150])
   }
 

@@ -119,7 +119,7 @@ const rejecting = (delta: Delta, records: number): Delta => ({
 test('a window answers the ledger with the balance of its book', async () => {
   const books = await new Books().open()
   const handle = await books.send(newDelta(0, 0, 9), rejecting(newDelta(1, 0, 4), 3))
-  await handle.signal(closeWindow, { book: 7, hits: 15, exceptions: 3 })
+  await handle.signal(closeWindow, [{ book: 7, hits: 15, exceptions: 3 }])
   expect(await handle.result()).toMatchObject({ hits: 15 })
   expect(books.sink.exceptions.map(({ rejected }) => rejected)).toEqual([{ invalid_json: 3 }])
   expect(await books.settlements()).toEqual([
@@ -135,7 +135,7 @@ test('a window answers the ledger with the balance of its book', async () => {
 test('a window that lacks what it was told writes nothing, says how to repair it, and ends once it is repaired', async () => {
   const books = await new Books().open()
   const handle = await books.send(newDelta(0, 50, 59))
-  await handle.signal(closeWindow, { book: 1, hits: 60, exceptions: 0 })
+  await handle.signal(closeWindow, [{ book: 1, hits: 60, exceptions: 0 }])
   await until(async () => (await handle.query(windowProgress)).stuck !== undefined)
   const { state, stuck } = await handle.query(windowProgress)
   expect(state).toBe('closing')
@@ -189,7 +189,7 @@ test('a request to cancel changes nothing', async () => {
   await until(async () => (await handle.query(windowProgress)).state === 'open')
   await handle.cancel()
   await books.send(newDelta(0, 10, 19))
-  await handle.signal(closeWindow, { book: 1, hits: 20, exceptions: 0 })
+  await handle.signal(closeWindow, [{ book: 1, hits: 20, exceptions: 0 }])
   expect(await handle.result()).toMatchObject({ hits: 20 })
   await books.close()
 })
@@ -210,7 +210,7 @@ test('a window stages what it has no room for by itself, one piece after the oth
   // Three fit; three more are merged while the first piece waits.
   expect(await handle.query(windowProgress)).toMatchObject({ pieces: 1, deltas: 6, hits: 36 })
   away = false
-  await handle.signal(closeWindow, { book: 1, hits: 60, exceptions: 0 })
+  await handle.signal(closeWindow, [{ book: 1, hits: 60, exceptions: 0 }])
   expect(await handle.result()).toMatchObject({ hits: 60 })
   expect(Object.keys(books.sink.totals)).toHaveLength(10)
   await books.close()

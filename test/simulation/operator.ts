@@ -1,0 +1,64 @@
+import { EventReader } from '../../src/core/event-reader'
+import type { WindowSource } from '../../src/core/ledger'
+import { WindowRecount, type CountedStretch } from '../../src/core/window-recount'
+import { RULES } from './poller-process'
+import type { Ingest } from './ingest'
+import type { Kafka } from './kafka'
+import type { Sink } from './sink'
+import type { Process, World } from './world'
+
+/** Repairs what the ledger names, a step at a time, in the order of src/activities/repair.ts. */
+export class Operator {
+  private repair: Process | undefined
+
+  constructor(
+    private readonly world: World,
+    private readonly kafka: Kafka,
+    private readonly ingest: Ingest,
+    private readonly sink: Sink,
+  ) {}
+
+  advance(): void {
+    if (!this.repair) {
+      const start = this.world.random.pick([...this.ingest.unbalanced, undefined])
+      if (start !== undefined) this.repair = this.run(start)
+    }
+    if (this.repair?.next().done) this.repair = undefined
+  }
+
+  private *run(start: number): Process {
+    const { world, ingest, sink } = this
+    const source = yield* world.call('windowSource', () => ingest.sourceOf(start))
+    if (!source || source.open) return
+    if (!world.terminates && ingest.lacking.includes(start))
+      throw new Error(`window ${start} lost hits by itself`)
+    const { counted, columns } = this.count(start, source)
+    const balance = yield* world.call('repairWindow', () =>
+      sink.repair(start, counted, columns, source.books),
+    )
+    if (!balance) return
+    world.met('a window was repaired')
+    const books = source.books.map(({ book }) => book)
+    yield* world.call('settled', () => ingest.settled({ start, books, balance }))
+  }
+
+  private count(start: number, { partitions }: WindowSource) {
+    const { allowedLateness } = this.world
+    const rules = { ...RULES, allowedLateness }
+    const recount = new WindowRecount(start, rules, new EventReader(rules))
+    const applied = this.sink.find(start)?.applied ?? []
+    const counted: CountedStretch[] = []
+    for (const { partition, from, basis, to } of partitions) {
+      const before = applied.find(known => known.partition === partition)
+      const begin = before && before.from < from ? before : { from, basis }
+      const end = Math.max(to, (before?.last ?? -1) + 1)
+      if (begin.from >= end) continue
+      const given = { partition, from: begin.from, basis: begin.basis, to: end, hitsTo: end }
+      const reader = recount.stretch(given, 0)
+      const records = this.kafka.log[partition]!.filter(({ offset }) => offset >= begin.from && offset < end)
+      reader.take(records, end)
+      counted.push(reader.counted())
+    }
+    return { counted, columns: recount.counter.columns() }
+  }
+}
