@@ -24,7 +24,7 @@ export interface PipelinePort {
 
 /** Bytes, as JSON, of a signal to a window at most: deltas that fit go together. */
 const MAX_MESSAGE_BYTES = 128_000
-/** A delta whose counts, or exceptions, take more goes to Postgres. Bytes as JSON. */
+/** A delta that takes more goes to Postgres: its exceptions if they take so much of it, then its counts. Bytes as JSON. */
 const INLINE = { delta: 64_000, exceptions: 32_000 }
 const CALLS_AT_ONCE = 16
 

@@ -46,7 +46,7 @@ export class Books {
     this.nextBook = carried.nextBook ?? 1
   }
 
-  /** @param known false where a part of the window was announced without sums: then it has none */
+  /** @param isNew whether nothing was announced for the window before: one that has no sums then gets none */
   add(start: number, { hits, exceptions }: Sums, isNew: boolean): void {
     const sums = this.sums.get(start)
     if (sums) {

@@ -1,7 +1,6 @@
 import { GroupCounter, type Names } from './columnar'
 import type { RejectionReason } from './event'
 import { CountedExceptions } from './counted-exceptions'
-import { LAST_INSTANT } from './event-time'
 import { EventReader, type LocatedEvent, type LocatingRules } from './event-reader'
 import type { Claimed, Delta, RangeTotals } from './messages'
 import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
@@ -265,19 +264,15 @@ export class PartitionReader {
   private countLost(): void {
     const { range } = this
     const until = Math.min(this.earliest, this.limit ?? Infinity)
-    if (range.to < until) range.countLost(this.windowOf(this.currentWindow(0), range.to), until)
+    if (range.to < until) range.countLost(this.windowOf(this.currentWindow, range.to), until)
   }
 
   /**
    * Start of the window that exceptions travel to: that of the watermark's basis at their place, which is a function of
-   * the log. It cannot have closed unless the partition was idle.
-   *
-   * @param timestamp stands in before the first event, epoch ms; it may be any number, and a window has a name only
-   *   within the bounds of event times
+   * the log. It cannot have closed unless the partition was idle. Before a partition's first event it is that of 1970.
    */
-  private currentWindow(timestamp: number): number {
-    const time = this.range.toBasis ?? Math.min(Math.max(timestamp, 0), LAST_INSTANT)
-    return windowStart(time, this.rules.windowSize)
+  private get currentWindow(): number {
+    return windowStart(this.range.toBasis ?? 0, this.rules.windowSize)
   }
 
   private windowOf(start: number, offset: number): WindowCounts {
@@ -300,7 +295,7 @@ export class PartitionReader {
     const { range, rules, events } = this
     const event = events.read(record.value, record.timestamp)
     if (typeof event === 'string') {
-      const current = this.currentWindow(record.timestamp)
+      const current = this.currentWindow
       if (this.isFull(range.windows, current)) return false
       range.countRejected(this.windowOf(current, record.offset), record.offset, event)
     } else {
@@ -321,7 +316,7 @@ export class PartitionReader {
 
   private countLate(start: number, record: LogRecord, event: LocatedEvent): boolean {
     const { range, events } = this
-    const current = this.currentWindow(record.timestamp)
+    const current = this.currentWindow
     if (this.isFull(range.windows, current) || this.isFull(range.lateFor, start)) return false
     if (this.isTooLarge(range.lateBytes)) return false
     range.countLate(this.windowOf(current, record.offset), record.offset, start, event, events.words)

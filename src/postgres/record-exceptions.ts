@@ -136,9 +136,10 @@ export async function recordClosed(
  */
 async function lockClosed(
   transaction: Transaction,
-  { start, windowSize, deltas }: ClosedDeltas & { windowSize: number },
+  { start, windowSize, deltas, pieces }: ClosedDeltas & { windowSize: number },
 ): Promise<AppliedPartition[]> {
-  if (deltas.some(({ hits }) => hits > 0)) await lockWindow(transaction, { start, end: start + windowSize })
+  if (deltas.some(({ hits }) => hits > 0) || (pieces?.count ?? 0) > 0)
+    await lockWindow(transaction, { start, end: start + windowSize })
   const row = await transaction
     .selectFrom('window_results')
     .select('partitions')

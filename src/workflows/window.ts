@@ -15,7 +15,7 @@ import {
 } from '@temporalio/workflow'
 import type { Activities, KnownWindow, WindowInput } from '../activities/types'
 import { grouped } from '../core/markdown'
-import type { Balance, Delta, Overlap, ToldBook } from '../core/messages'
+import { isBalanced, type Balance, type Delta, type Overlap, type ToldBook } from '../core/messages'
 import { ingestId, pieceId, repairCommand } from '../core/names'
 import { formatWindow } from '../core/tumbling-window'
 import { describeWindow, type Told } from '../core/window-report'
@@ -369,7 +369,20 @@ class WindowRun {
    */
   private async untilComplete(): Promise<KnownWindow | undefined> {
     const { lacking } = this
-    return lacking === undefined ? undefined : this.untilRepaired(lacking)
+    if (lacking === undefined) return undefined
+    // One that had nothing but exceptions has no result: a run before this one may have recorded them and ended.
+    const onlyExceptions = this.revision === 0 && sumsOf(this.books).hits === 0
+    if (onlyExceptions && (await this.isInPostgres())) return { revision: 0, applied: [] }
+    return this.untilRepaired(lacking)
+  }
+
+  private async isInPostgres(): Promise<boolean> {
+    const { settings, start } = this.input
+    const asked = { settings, start, deltas: [], books: this.books }
+    const options = { summary: `do the books of ${this.name} balance?` }
+    const ask = () => recordClosed.executeWithOptions(options, [asked])
+    const { balance } = await this.visibility.watched('ask Postgres for its balance', ask)
+    return balance !== undefined && isBalanced(balance)
   }
 
   private async untilRepaired(what: string): Promise<KnownWindow> {

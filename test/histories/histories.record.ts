@@ -18,6 +18,7 @@ import type { exceptions } from '../../src/workflows/exceptions'
 import type { ingest } from '../../src/workflows/ingest'
 import { addDeltas, closeWindow, ingestStatus, publishWindow, scale } from '../../src/workflows/messages'
 import type { window } from '../../src/workflows/window'
+import { NO_STAGING } from '../activities/support'
 import { until } from '../support/until'
 import {
   bundleWorkflows,
@@ -26,7 +27,6 @@ import {
   MINUTE,
   newDelta,
   newSettings,
-  noStaging,
   quietRuntime,
   sinkActivities,
 } from '../workflows/support'
@@ -215,7 +215,7 @@ test('exceptions', async () => {
 
 test('ingest and poller: started, claimed, flushed, windows closed, continued as new, scaled down', async () => {
   const { settings, send } = newPipeline()
-  const port = new TemporalPort(client, noStaging, { settings, poller: 1, taskQueue }, never)
+  const port = new TemporalPort(client, NO_STAGING, { settings, poller: 1, taskQueue }, never)
   const handle = await client.workflow.start<typeof ingest>('ingest', {
     workflowId: ingestId(settings.group),
     taskQueue,

@@ -5,6 +5,7 @@ import { anyFreePort } from '../../src/cluster/ports'
 import type { Delta } from '../../src/core/messages'
 import { ingestId } from '../../src/core/names'
 import { withTemporal } from '../../src/temporal'
+import { NO_STAGING } from '../activities/support'
 import { columns } from '../postgres/support'
 import { TestPipeline } from '../support/pipeline'
 import { PostgresRelay } from '../support/postgres-relay'
@@ -158,22 +159,29 @@ test('what comes again, contradicts, or comes too late is counted by what it was
     const range = { partition: 0, from: offset, basis: null, first: offset, last }
     return { ...range, hits: 1, ...columns(['a.example', '', 'US', 1]) }
   }
-  const [from] = await pipeline.query<{ value: string }>(
-    'select range_from as value from exception_ranges where kafka_partition = 0',
+  const beyond = offset + 5
+  const range = { partition: 0, from: beyond, basis: null, first: beyond, last: beyond }
+  const exceptions = { records: 1, late: [], rejected: { x: 1 }, samples: [] }
+  const onlyRejected: Delta = { ...range, hits: 0, ...columns(), exceptions }
+  // As by a poller that recorded them itself, and was killed before it sent the delta.
+  await pipeline.query(
+    `insert into exception_ranges (kafka_partition, range_from, window_start)
+     values (0, ${beyond}, '${new Date(open).toISOString()}')`,
   )
   const { settings, taskQueue } = pipeline.config
   await withTemporal(async client => {
-    const port = new TemporalPort(client, { settings, taskQueue, poller: 1 }, new AbortController().signal)
-    await port.send({
-      deltas: new Map([
-        [open, [delta(offset), delta(offset + 1)].map(delta => ({ delta, bytes: 1_000 }))],
+    const input = { settings, taskQueue, poller: 1 }
+    const port = new TemporalPort(client, NO_STAGING, input, new AbortController().signal)
+    const deltas = [delta(offset), delta(offset + 1), onlyRejected]
+    await port.send(
+      new Map([
+        [open, deltas.map(delta => ({ delta, bytes: 1_000 }))],
         // Closed long ago; its last offset is beyond this one's.
         [T0, [{ delta: { ...delta(10), first: 10 }, bytes: 1_000 }]],
       ]),
-      exceptions: [{ partition: 0, from: Number(from!.value), late: [], rejected: { x: 1 }, samples: [] }],
-    })
+    )
   })
-  // One by the open window's workflow, the other by Postgres.
+  // One by the open window's workflow, the other by Postgres; and the exceptions by Postgres.
   await until(async () => (await total('repeats_total', { of: 'delta' })) === 2)
   await until(async () => (await total('repeats_total', { of: 'exceptions' })) === 1)
   expect(await total('overlaps_total')).toBe(1)

@@ -18,7 +18,7 @@ afterEach(() => pipeline.destroy())
 test('a lasting refusal of Temporal is a problem while it lasts, and none afterwards', async () => {
   pipeline = new TestPipeline()
   await pipeline.createTopic(1)
-  const { kafka, settings, taskQueue } = pipeline.config
+  const { settings, taskQueue } = pipeline.config
   const { group: groupId } = settings
   // A broker has no coordinator of groups before somebody has asked for one, and the first answers are errors.
   await until(() =>
@@ -69,9 +69,14 @@ test('a lasting refusal of Temporal is a problem while it lasts, and none afterw
   const polling = environment.run(
     pollKafka,
     { settings, poller: 1, taskQueue },
-    kafka,
-    new PollerMetrics(noopMetricMeter),
-    { locate: () => '??' },
+    {
+      config: pipeline.config,
+      // Nothing is read, so that nothing is staged.
+      db: undefined as never,
+      namespace: 'default',
+      metrics: new PollerMetrics(noopMetricMeter),
+      lookup: { locate: () => '??' },
+    },
   )
   try {
     await until(() => beat !== undefined)

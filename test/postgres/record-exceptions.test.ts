@@ -47,7 +47,7 @@ const MIXED = range(2, 100, {
 })
 
 const counts = () =>
-  database.rows(
+  database.rows<{ topic: string; partition: number; reason: string; records: number }>(
     `select topic, partition, reason, records::int as records from rejected_counts order by partition, reason`,
   )
 

@@ -1,4 +1,11 @@
-import type { AppliedPartition, Balance, Delta, Settlement, ToldBook } from '../../src/core/messages'
+import {
+  isBalanced,
+  type AppliedPartition,
+  type Balance,
+  Delta,
+  Settlement,
+  ToldBook,
+} from '../../src/core/messages'
 import { WindowState, type WindowSnapshot } from '../../src/core/window-state'
 import type { Sink } from './sink'
 import { DELAY, WINDOW } from './traffic'
@@ -116,8 +123,16 @@ class WindowRun {
     yield* this.serve()
     yield* this.emptyHands()
     if (this.lacks && this.world.mutant !== 'an incomplete window is written') {
-      this.world.met('a window lacked what it was told')
-      yield* this.untilRepaired()
+      const books = [...this.books]
+      const none = { chain: this.chain, count: 0 }
+      const asked = yield* this.world.call('recordClosed', () =>
+        this.sink.recordClosed(this.start, [], none, books),
+      )
+      if (asked?.balance && isBalanced(asked.balance)) this.world.met('a window had nothing but exceptions')
+      else {
+        this.world.met('a window lacked what it was told')
+        yield* this.untilRepaired()
+      }
       return yield* this.recordClosed()
     }
     yield* this.write('closed')

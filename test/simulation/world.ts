@@ -38,6 +38,7 @@ export const SITUATIONS = [
   'a run was terminated',
   'a window lacked what it was told',
   'a window was repaired',
+  'a window had nothing but exceptions',
   'a run found what another had published',
 ] as const
 export type Situation = (typeof SITUATIONS)[number]

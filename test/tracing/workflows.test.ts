@@ -13,6 +13,7 @@ import type { ingest } from '../../src/workflows/ingest'
 import { addDeltas, closeWindow, windowProgress } from '../../src/workflows/messages'
 import { TRACE_HEADER, type TracingSinks, type WorkflowSpan } from '../../src/workflows/tracing'
 import type { window } from '../../src/workflows/window'
+import { NO_STAGING } from '../activities/support'
 import { until } from '../support/until'
 import {
   bundleWorkflows,
@@ -204,7 +205,12 @@ test('the ledger is in the trace of its start with its first run only, and each 
   })
   const handle = client.workflow.getHandle(workflowId)
   const { runId } = await handle.describe()
-  const port = new TemporalPort(client, { settings, poller: 1, taskQueue }, new AbortController().signal)
+  const port = new TemporalPort(
+    client,
+    NO_STAGING,
+    { settings, poller: 1, taskQueue },
+    new AbortController().signal,
+  )
   traceparent = newTrace()
   await port.claim({ poller: 1, partitionCount: 1, partitions: [{ partition: 0, earliest: 0 }] })
   const parents: unknown[] = []

@@ -14,7 +14,7 @@ import { windowStart } from '../../src/core/tumbling-window'
 import type { ingest } from '../../src/workflows/ingest'
 import type { poller } from '../../src/workflows/poller'
 import { closeWindow, ingestStatus, scale } from '../../src/workflows/messages'
-import { grpcError } from '../activities/support'
+import { grpcError, NO_STAGING } from '../activities/support'
 import { until } from '../support/until'
 import {
   bundleWorkflows,
@@ -23,7 +23,6 @@ import {
   MINUTE,
   newDelta,
   newSettings,
-  noStaging,
   quietRuntime,
   sinkActivities,
 } from './support'
@@ -82,7 +81,7 @@ class Pipeline {
   }
 
   portTo(client: Client): TemporalPort {
-    return new TemporalPort(client, noStaging, { settings: this.settings, poller: 1, taskQueue }, never)
+    return new TemporalPort(client, NO_STAGING, { settings: this.settings, poller: 1, taskQueue }, never)
   }
 
   status() {

@@ -17,7 +17,6 @@ import type {
 import { packageRoot } from '../../src/cluster/install'
 import { findTemporalProgram } from '../../src/cluster/temporal-program'
 import { groups, type ColumnarCounts } from '../../src/core/columnar'
-import type { Staging } from '../../src/activities/staging'
 import type {
   AppliedPartition,
   Balance,
@@ -115,12 +114,6 @@ export function countsOf(...all: ColumnarCounts[]): Record<string, number> {
       counts[key] = (counts[key] ?? 0) + hits
     }
   return counts
-}
-
-/** For what never has anything that is too large for a message. */
-export const noStaging: Staging = {
-  stage: () => Promise.reject(new TypeError('nothing here is large enough')),
-  record: () => Promise.reject(new TypeError('nothing here is large enough')),
 }
 
 type Step = 'openWindow' | 'writeWindow' | 'stagePiece' | 'recordClosed' | 'recordExceptions'

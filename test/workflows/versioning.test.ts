@@ -8,6 +8,7 @@ import { versioning } from '../../src/workers/worker'
 import type { ingest } from '../../src/workflows/ingest'
 import { addDeltas, closeWindow } from '../../src/workflows/messages'
 import type { window } from '../../src/workflows/window'
+import { NO_STAGING } from '../activities/support'
 import { until } from '../support/until'
 import {
   bundleWorkflows,
@@ -15,7 +16,6 @@ import {
   MINUTE,
   newDelta,
   newSettings,
-  noStaging,
   quietRuntime,
   sinkActivities,
 } from './support'
@@ -95,7 +95,7 @@ test('a window is finished by the build that began it; the ledger goes on with t
     taskQueue,
     args: [{ settings, taskQueue, pollers: 0, startPositions: {} }],
   })
-  const port = new TemporalPort(client, noStaging, { settings, poller: 1, taskQueue }, never)
+  const port = new TemporalPort(client, NO_STAGING, { settings, poller: 1, taskQueue }, never)
   const claim = () =>
     port.claim({ poller: 1, partitionCount: 1, partitions: [{ partition: 0, earliest: 0 }] })
   await claim()
