@@ -4,7 +4,7 @@ import { pieceId, windowId } from '../core/names'
 import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/tumbling-window'
-import { windowsWithResult } from '../postgres/closed-windows'
+import { bookedWithoutResult, windowsWithResult } from '../postgres/closed-windows'
 import type { Db } from '../postgres/database'
 import { findWindow } from '../postgres/open-window'
 import { publishWindow } from '../postgres/publish-window'
@@ -145,7 +145,7 @@ function covers(known: AppliedPartition[], applied: AppliedPartition[]): boolean
 
 /** Starts of windows that were closed by what Temporal remembers, and of which Postgres has no result. */
 export async function findMissing(
-  { settings: { group }, from, to }: { settings: PipelineSettings } & WindowSelection,
+  { settings: { group, windowSize }, from, to }: { settings: PipelineSettings } & WindowSelection,
   { db, client }: Pick<Outside, 'db' | 'client'>,
 ): Promise<number[]> {
   const bounds = [
@@ -157,6 +157,8 @@ export async function findMissing(
   const starts = new Set<number>()
   for await (const { workflowId } of client.workflow.list({ query: query.join(' AND ') }))
     starts.add(Date.parse(workflowId.slice(prefix.length)))
+  for (const start of await bookedWithoutResult(db, { ...(from && { from }), ...(to && { to }) }, windowSize))
+    starts.add(start)
   const known = await windowsWithResult(db, [...starts])
   return [...starts].filter(start => !known.has(start)).sort((a, b) => a - b)
 }
