@@ -77,7 +77,9 @@ export function createActivities({ config, db, lookups, namespace, metrics }: Co
     },
     recoverWrites: input => {
       const { client, cancellationSignal: signal } = Context.current()
-      return asOwner(input.settings, report => recoverWrites(input, { db, client, signal, report }))
+      return asOwner(input.settings, report =>
+        recoverWrites(input, { config, db, client, lookup, signal, report }),
+      )
     },
     maintainTables: ({ settings, retention }) =>
       asOwner(settings, report =>

@@ -1,5 +1,6 @@
 import { Context } from '@temporalio/activity'
 import type { Client } from '@temporalio/client'
+import { WorkflowNotFoundError } from '@temporalio/common'
 import type { Config } from '../config'
 import { isBalanced, type Balance } from '../core/messages'
 import { ingestId } from '../core/names'
@@ -11,7 +12,7 @@ import { closedWindows, selectClosedWindows } from '../postgres/closed-windows'
 import { toldBesides } from '../postgres/books'
 import type { Db } from '../postgres/database'
 import { replayWindow, verifyWindow } from '../postgres/replay-window'
-import { ingestStatus } from '../workflows/messages'
+import { ingestStatus, type IngestStatus } from '../workflows/messages'
 import { recountWindows, type RecountOptions } from './recount'
 import { askLedger } from './repair'
 import type { BatchInput, ReplayedBatch, SelectionInput, VerifiedBatch } from './types'
@@ -117,12 +118,21 @@ async function isUnderWay(
   return isBalanced({ told, accounted })
 }
 
+/** What verifies the windows says that the ledger is gone, where it is. */
+function unlessForgotten(error: unknown): { ledger: Partial<IngestStatus['ledger']> } {
+  if (error instanceof WorkflowNotFoundError) return { ledger: {} }
+  throw error
+}
+
 /** What the ledger says of windows in a selection that it told to close. */
 export async function findUnsettled(
   { settings: { group, windowSize }, from = -Infinity, to = Infinity }: SelectionInput,
   client: Client,
 ): Promise<UnsettledWindow[]> {
-  const { ledger } = await client.workflow.getHandle(ingestId(group)).query(ingestStatus)
+  const { ledger } = await client.workflow
+    .getHandle(ingestId(group))
+    .query(ingestStatus)
+    .catch(unlessForgotten)
   return unsettledWindows(ledger.books?.closing ?? [], Date.now()).filter(
     ({ start }) => start >= from && start + windowSize <= to,
   )

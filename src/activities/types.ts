@@ -119,6 +119,10 @@ export interface Recovered {
   lateHits: number
   /** Windows whose result is of events that came after the loss, and lacks those from before. */
   contradictory: string[]
+  /** Windows that no history has all of, and that were counted again from Kafka. */
+  repaired?: string[]
+  /** Those of them that Kafka no longer has all records of, or that nobody knows the place of, and why. */
+  incomplete?: { window: string; reason: string }[]
 }
 
 export interface RepairInput extends WindowInput {

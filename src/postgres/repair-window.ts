@@ -218,8 +218,9 @@ async function repairExceptions(
     const late = { partition, from, windowStart, windowSize: end - start, counts: rest, readIn: start }
     await insertLate(transaction, { ...late, cause: 'watermark' })
   }
+  // Where the log has none, none can come again.
+  if (records === 0 && before.length === 0 && !acceptLoss) return
   const last = acceptLoss ? to - 1 : stretch.last
-  if (last < from && before.length === 0) return
   await transaction
     .insertInto('exception_ranges')
     .values({

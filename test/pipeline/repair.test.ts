@@ -200,6 +200,7 @@ test('a topic that was re-created loses no hits by a replay, and a repair names 
 
 test('where there is nothing to verify that is said, and fails where there should be something', async () => {
   pipeline.startWorker()
+  await pipeline.untilDone(0)
   const empty = await pipeline.attempt('verify')
   expect(empty).toMatchObject({
     code: 0,
