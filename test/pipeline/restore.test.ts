@@ -35,6 +35,11 @@ function* large(at: number, part: number) {
     yield event(at + (i % 60) * 1_000, `https://${i}.example/${'x'.repeat(1_500)}`)
 }
 
+/** Late events that are larger than a message. */
+function* lateOnes(at: number) {
+  for (let i = 0; i < 200; i++) yield event(at + i * 1_000, `https://${i}.example/${'y'.repeat(1_500)}`)
+}
+
 /** All that readers see, whatever the time at which it was written. */
 async function contents() {
   const all: Record<string, object[]> = {}
@@ -79,7 +84,7 @@ test('Postgres that was restored from a backup is made what it was, and goes on'
   const after = W0 + 4 * WINDOW
   sent += await pipeline.send(traffic(after))
   // So many that the poller records them itself: they are in no history.
-  sent += await pipeline.send(Array.from({ length: 600 }, () => ({ partition: 0, value: 'no JSON' })))
+  sent += await pipeline.send(lateOnes(after))
   await pipeline.untilDone(sent)
   // So large that the poller stages them: their counts are in no history.
   for (let part = 0; part < 4; part++) sent += await pipeline.send(large(after + 5 * WINDOW, part))
