@@ -1,14 +1,15 @@
-# make setup | demo [FOR=60] [LOG=access.log HOST=name] | test | chaos [SEEDS=3] | bench [EVENTS=5000000] | lint | clean
+# make setup | demo [FOR=60] [LOG=access.log HOST=name] | test | chaos [SEEDS=3] | sweep [POINTS=200] | bench [EVENTS=5000000] | lint | clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 CLI := node bin/web-traffic.js
 
-.PHONY: help setup demo test chaos bench bench-live bench-held bench-years lint eslint prettier types format clean
+.PHONY: help setup demo test chaos sweep bench bench-live bench-held bench-years lint eslint prettier types format clean
 
 help:
 	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   the whole pipeline, live or on a log of yours'
 	@echo 'make test                                                  lint, types and all tests, on real servers'
 	@echo 'make chaos [SEEDS=20]                                      faults of every kind on real servers, and an exact count after them'
+	@echo 'make sweep [POINTS=200] [FIRST=1]                          pipelines of many shapes and sizes, each compared exactly; resumes'
 	@echo 'make bench [EVENTS=1000000]                                how fast a topic is loaded, beside what kafkajs alone can do'
 	@echo 'make bench-live [RATES=1000,20000]                         how soon a window is visible, and what it asks of Temporal'
 	@echo 'make bench-held [WINDOWS=10000]                            a long history whose windows are all open at once'
@@ -49,6 +50,10 @@ test: lint
 # FIRST=7 begins with seed 7; SHORT=1 takes a few faults a seed; JSON=1 prints JSON.
 chaos: setup
 	@node dist/chaos/main.js $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(SHORT),--short) $(if $(JSON),--json)
+
+# FIRST=7 begins with point 7; OUT=sweep.jsonl has the results; STALLED=60 seconds without progress fail a point; RETRY=1 runs failed points again.
+sweep: setup
+	@node dist/sweep/main.js $(if $(POINTS),--points $(POINTS)) $(if $(FIRST),--first $(FIRST)) $(if $(OUT),--out '$(OUT)') $(if $(STALLED),--stalled $(STALLED)) $(if $(RETRY),--retry)
 
 # WORKERS=1,2,4 loads once with each, of a topic of PARTITIONS=8, events over WINDOWS=100; JSON=1 prints JSON.
 bench: setup

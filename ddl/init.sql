@@ -105,13 +105,42 @@ create table staged_pieces (
   constraint staged_pieces_pkey primary key (window_start, chain, number)
 );
 
--- Which ranges of which partition have had their late and rejected records recorded: each once, whatever is
--- repeated. Never delete from it while the pipeline lives.
+-- Counts of one range for one window that are too large for a message, from when the range's poller stages them until
+-- the window is closed.
+create table staged_deltas (
+  window_start timestamptz not null,
+  kafka_partition integer not null,
+  last_offset bigint not null,
+  first_offset bigint not null,
+  num_hits bigint not null,
+  unlocated bigint not null,
+  counts json not null,
+  constraint staged_deltas_pkey primary key (window_start, kafka_partition, last_offset)
+);
+
+-- What the ledger announced for each window, as the window heard it when it was told to close. Hits and exceptions in
+-- the other tables are held against it. A window that late events opened again has several books.
+create table window_books (
+  window_start timestamptz not null,
+  book bigint not null,
+  num_hits bigint not null,
+  exceptions bigint not null,
+  constraint window_books_pkey primary key (window_start, book)
+);
+
+-- Which ranges of which partition have had their late and rejected records recorded, by the window that was the
+-- partition's current one: each once, whatever is repeated. The window is -infinity where an older release recorded the
+-- range. Never delete from it while the pipeline lives.
 create table exception_ranges (
   kafka_partition integer not null,
   range_from bigint not null,
-  constraint exception_ranges_pkey primary key (kafka_partition, range_from)
+  window_start timestamptz default '-infinity' not null,
+  records bigint default 0 not null,
+  rejected jsonb default '{}'::jsonb not null,
+  constraint exception_ranges_pkey primary key (kafka_partition, range_from, window_start)
 );
+
+create index exception_ranges_window on exception_ranges (window_start) where window_start > '-infinity';
 
 -- Events that were too late for their window, as they were recorded; read the view late_web_traffic.
 -- Cause: `watermark`, late by the partition's own log; `closed`, woke an idle partition after the window closed.
@@ -126,7 +155,9 @@ create table late_deltas (
   num_hits bigint not null,
   cause text not null check (cause in ('watermark', 'closed')),
   -- The revision by which a replay brought them into their window's result; they count as late no more.
-  brought_in integer
+  brought_in integer,
+  -- The window that was the partition's current one where they were read; null where an older release recorded them.
+  read_in timestamptz
 );
 
 create index late_deltas_window on late_deltas (window_start);
@@ -299,7 +330,8 @@ values
   ('0001-initial', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
   ('0002-replay', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
   ('0003-repairs', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
-  ('0004-partitions', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+  ('0004-partitions', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
+  ('0005-books', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
 
 insert into kysely_migration_lock (id, is_locked) values ('migration_lock', 0);
 

@@ -2,11 +2,13 @@ import { isGrpcServiceError, type Client, type WorkflowHandle } from '@temporali
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/common'
 import type { Config } from './config'
 import { formatDuration } from './core/duration'
+import type { AcceptedLog } from './core/messages'
 import { ingestId, pollerId, windowId } from './core/names'
 import type { PipelineSettings } from './core/settings'
 import { formatInstant } from './core/tumbling-window'
 import type { ingest } from './workflows/ingest'
 import {
+  acceptLog,
   ingestStatus,
   pause,
   resume,
@@ -160,6 +162,11 @@ export class Pipeline {
   /** How many pollers there are from now on. */
   resume(): Promise<number> {
     return this.handle.executeUpdate(resume)
+  }
+
+  /** Goes on in the log that is there now; in all partitions where none is named. */
+  acceptLog(partition?: number): Promise<AcceptedLog[]> {
+    return this.handle.executeUpdate(acceptLog, { args: [partition === undefined ? {} : { partition }] })
   }
 
   private async drained(tell: () => Promise<void>): Promise<void> {

@@ -2,6 +2,7 @@ import { Client, Connection, isGrpcServiceError } from '@temporalio/client'
 import { loadClientConnectConfig, type ClientConnectConfig } from '@temporalio/envconfig'
 import { isNativeError } from 'node:util/types'
 import { causes, UserError } from './errors'
+import { dataConverter } from './message-bounds'
 import { speaksTls, tlsFailure } from './tls/probe'
 import { tlsTrouble } from './tls/trouble'
 import { clientTracing } from './tracing/tracing'
@@ -45,7 +46,9 @@ export async function withTemporal<T>(use: (client: Client) => Promise<T>): Prom
       const refused = refusal(error, config)
       throw refused === undefined ? error : new UserError(refused)
     })
-    return await use(new Client({ connection, namespace, interceptors: { workflow: clientTracing() } }))
+    return await use(
+      new Client({ connection, namespace, dataConverter, interceptors: { workflow: clientTracing() } }),
+    )
   } finally {
     await connection.close()
   }

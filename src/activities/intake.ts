@@ -1,17 +1,17 @@
-import { setImmediate as yieldToOthers } from 'node:timers/promises'
-import type { PartitionReader } from '../core/partition-reader'
+import type { LogRecord, PartitionReader } from '../core/partition-reader'
 import type { PollerState } from '../core/poller-state'
 import type { PipelineSettings } from '../core/settings'
 import { passesWindowEnd } from '../core/watermark'
 import type { AskedFirst } from '../geo/lookup'
 import type { Fetch } from '../kafka/group-reader'
 import { keepingSession } from '../kafka/session'
+import { inSteps, STEP, Turn } from '../kafka/turn'
 import type { PollerMetrics } from '../metrics/poller-metrics'
 import type { LogEnds } from './log-ends'
 
 /** Records held unannounced at most; a fetch waits until they are cut. */
 const MAX_PENDING_RECORDS = 200_000
-/** Records counted in one go before others, such as heartbeats, have their turn. */
+/** Records whose addresses are looked up together, and that are counted in one turn at most. */
 const SLICE = 2_000
 
 /** What a poller is told by its intake. */
@@ -55,32 +55,61 @@ export class Intake {
     if (!reader || fetch.next <= reader.position) return this.passOver(reader, fetch.length)
     if (fetch.fetchedFrom > reader.position) return this.events.leftGap()
     let index = 0
+    let slice: LogRecord[] = []
+    let located = false
+    const turn = new Turn()
+    const untilCut = async () => {
+      await this.untilCut(heartbeat)
+      // Other partitions were read meanwhile, and their addresses may have taken the place of these.
+      located = false
+    }
     while (!this.ended.signal.aborted) {
       // Claimed anew meanwhile: the reader that took what came before is gone with it, and that is read again.
       if (this.state.reader(partition) !== reader) return this.passOver(undefined, fetch.length - index)
       if (!reader.rereading && this.pendingRecords >= MAX_PENDING_RECORDS) {
-        await this.untilCut(heartbeat)
+        await untilCut()
         continue
       }
-      const end = Math.min(index + SLICE, fetch.length)
-      const records = Array.from({ length: end - index }, (_, i) => fetch.record(index + i))
-      const unknown = this.service?.unknownOf(records)
-      if (unknown && unknown.length > 0) {
-        await this.untilLocated(unknown, heartbeat)
+      if (slice.length === 0) {
+        const room = reader.rereading ? SLICE : MAX_PENDING_RECORDS - this.pendingRecords
+        slice = recordsOf(fetch, index, Math.min(SLICE, room))
+        located = false
+      }
+      if (this.service && !located) {
+        const unknown = await unknownOf(this.service, slice, turn, heartbeat)
+        if (unknown.length > 0) await this.untilLocated(unknown, heartbeat)
+        else located = true
         continue
       }
-      const doneBefore = records.findIndex(({ offset }) => offset >= reader.position)
-      if (doneBefore !== 0) this.metrics.passedOver(doneBefore < 0 ? records.length : doneBefore, 'done')
-      const next = end === fetch.length ? fetch.next : records[records.length - 1]!.offset + 1
       const before = reader.basis
-      const taken = reader.take(records, next)
+      const next = index + slice.length === fetch.length ? fetch.next : endOf(slice)
+      const { taken, full } = this.takeTurn(reader, slice, next, turn)
       this.taken += taken
       index += taken
+      slice = slice.slice(taken)
       if (this.completes(before, reader.basis)) this.events.flushSoon()
-      if (taken < records.length) await this.untilCut(heartbeat)
+      if (full) await untilCut()
       else if (index >= fetch.length) return
-      else await Promise.all([yieldToOthers(), heartbeat()])
+      else await turn.pass(heartbeat)
     }
+  }
+
+  /** How many of the records were taken, and whether the range has to be cut before the next: else the turn is over. */
+  private takeTurn(reader: PartitionReader, records: LogRecord[], next: number, turn: Turn) {
+    const { position } = reader
+    let taken = 0
+    let full: boolean
+    do {
+      const step = records.slice(taken, taken + STEP)
+      const isLast = taken + step.length === records.length
+      const stepTaken = reader.take(step, isLast ? next : endOf(step))
+      taken += stepTaken
+      full = stepTaken < step.length
+    } while (!full && taken < records.length && !turn.over)
+    const awaited = records.findIndex(({ offset }) => offset >= position)
+    const done = awaited < 0 ? taken : Math.min(awaited, taken)
+    if (done > 0) this.metrics.passedOver(done, 'done')
+    return { taken, full }
   }
 
   /** To be called whenever ranges were cut, or the readers are others. */
@@ -131,4 +160,28 @@ export class Intake {
   private keepingSession(awaited: Promise<void>, heartbeat: () => Promise<void>): Promise<void> {
     return keepingSession(awaited, heartbeat, () => this.ended.signal.aborted)
   }
+}
+
+/** Addresses that have to be looked up before the records are counted. */
+async function unknownOf(
+  service: AskedFirst,
+  records: LogRecord[],
+  turn: Turn,
+  heartbeat: () => Promise<void>,
+): Promise<string[]> {
+  const unknown = new Set<string>()
+  for (const step of inSteps(records)) {
+    for (const address of service.unknownOf(step)) unknown.add(address)
+    if (turn.over) await turn.pass(heartbeat)
+  }
+  return [...unknown]
+}
+
+function recordsOf(fetch: Fetch, from: number, atMost: number): LogRecord[] {
+  return Array.from({ length: Math.min(atMost, fetch.length - from) }, (_, i) => fetch.record(from + i))
+}
+
+/** Before this offset the records cover everything. */
+function endOf(records: LogRecord[]): number {
+  return records[records.length - 1]!.offset + 1
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ApplicationFailure, WorkflowNotFoundError, type UpdateDefinition } from '@temporalio/common'
 import { WorkflowUpdateFailedError, isGrpcServiceError, type WorkflowHandle } from '@temporalio/client'
+import { MessageTooLargeError } from '../message-bounds'
 import { wake } from '../workflows/messages'
 
 /** gRPC status codes after which the same call cannot succeed (grpc.io, "Status codes"). */
@@ -101,7 +102,12 @@ function causeOf(error: unknown): unknown {
 
 function isHopeless(error: unknown): boolean {
   if (error instanceof WorkflowUpdateFailedError || error instanceof WorkflowNotFoundError) return true
-  if (error instanceof ApplicationFailure || error instanceof TypeError) return true
+  if (
+    error instanceof ApplicationFailure ||
+    error instanceof TypeError ||
+    error instanceof MessageTooLargeError
+  )
+    return true
   const cause = causeOf(error)
   return isGrpcServiceError(cause) && (HOPELESS.has(cause.code) || isTooLarge(cause.details))
 }

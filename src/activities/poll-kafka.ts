@@ -7,6 +7,7 @@ import { logger as root } from '../log'
 import type { PollerMetrics } from '../metrics/poller-metrics'
 import { formatInstant } from '../core/tumbling-window'
 import type { Db } from '../postgres/database'
+import { hashKey } from './hash-key'
 import { inSight, readingInSight } from './in-sight'
 import { Waits } from './patience'
 import { TemporalPort } from './pipeline-port'
@@ -39,7 +40,7 @@ export async function pollKafka(
   )
   const staging = new PostgresStaging(db, settings, namespace, error => inSight(error, config))
   const pipeline = new TemporalPort(context.client, staging, input, given.signal, waits)
-  const rules = { ...settings, locate }
+  const rules = { ...settings, locate, hashKey }
   const kafka = kafkaClient(config.kafka, `web-traffic-poller-${input.poller}`)
   const reader: GroupReader = new GroupReader(kafka, settings.group, settings.topic, {
     onAssigned: partitions => poller.onAssigned(partitions),

@@ -12,6 +12,7 @@ import type { Logger } from '../log'
 import type { PollerMetrics } from '../metrics/poller-metrics'
 import { traced, type Attributes, type Note } from '../tracing/tracing'
 import { Intake, type IntakeEvents } from './intake'
+import { LogCheck } from './log-check'
 import { LogEnds } from './log-ends'
 import type { PipelinePort } from './pipeline-port'
 
@@ -46,6 +47,7 @@ export class Poller {
   private readonly state: PollerState
   private readonly ends = new LogEnds()
   private readonly intake: Intake
+  private readonly check: LogCheck
   private assigned: number[] = []
   private assignments = 0
   private claimedAssignment = 0
@@ -75,6 +77,7 @@ export class Poller {
   ) {
     this.state = new PollerState(poller, rules)
     this.flushInterval = settings.flushInterval
+    this.check = new LogCheck(settings.topic, position => this.log.begin([position]))
     const events: IntakeEvents = {
       flushSoon: () => this.flushSoon(),
       leftGap: () => {
@@ -107,7 +110,14 @@ export class Poller {
   }
 
   onRecords(fetch: Fetch, heartbeat: () => Promise<void>): Promise<void> {
-    return this.intake.take(fetch, heartbeat)
+    try {
+      if (this.check.admits(this.state.reader(fetch.partition), fetch))
+        return this.intake.take(fetch, heartbeat)
+      this.metrics.passedOver(fetch.length, 'not_held')
+    } catch (error) {
+      this.onError(error as Error)
+    }
+    return Promise.resolve()
   }
 
   private reclaimSoon(): void {
@@ -182,7 +192,7 @@ export class Poller {
       partitionCount: this.partitionCount,
       partitions: partitions.map(partition => ({ partition, earliest: earliest.get(partition) ?? 0 })),
     })
-    this.refuseRecreated(claims, offsets)
+    this.check.claimed(claims, offsets)
     for (const { partition, position } of claims) {
       const { low = 0, high = 0 } = offsets[partition] ?? {}
       if (position < low)
@@ -199,24 +209,8 @@ export class Poller {
     this.reclaimAt = Infinity
     this.lastFlush = Date.now()
     if (assignment !== this.assignments) return
-    this.log.begin(this.positions)
+    this.log.begin(this.check.beginnings(this.positions))
     this.logger.info({ claims }, 'claimed partitions')
-  }
-
-  /**
-   * A topic that ends before what is done is another one of the same name. kafkajs would read it from its start and
-   * pass over what has an offset below the position.
-   */
-  private refuseRecreated(positions: Position[], offsets: PartitionOffsets[]): void {
-    for (const { partition, position } of positions) {
-      const high = offsets[partition]?.high ?? 0
-      if (position <= high) continue
-      throw new Error(
-        `Partition ${partition} of "${this.settings.topic}" ends at offset ${high}, but ${position} records of it are ` +
-          'accounted for: the topic was deleted and made anew. Start a new pipeline for it, with a KAFKA_GROUP and ' +
-          'database of its own.',
-      )
-    }
   }
 
   private async flush(idle: IdleClaim[] = []): Promise<void> {
@@ -292,7 +286,7 @@ export class Poller {
     this.brokerAway = false
     this.partitionCount = offsets.length
     this.ends.lookedUp(offsets)
-    this.refuseRecreated(positions, offsets)
+    if (this.check.lookedUp(positions, offsets)) this.reclaimSoon()
     const idle = offsets.filter(({ partition, high }) => this.isIdle(partition, high, now))
     if (idle.length === 0) return
     // The time at which the ends were asked for, not that of reporting: a record may have come since.
@@ -311,11 +305,9 @@ export class Poller {
   private isIdle(partition: number, high: number, now: number): boolean {
     const reader = this.state.reader(partition)
     const quietSince = this.ends.quietSince(partition) ?? now
-    return (
-      reader?.position === high &&
-      this.state.isSettled(partition) &&
-      now - quietSince >= this.settings.idleTimeout
-    )
+    if (!this.state.isSettled(partition) || !this.check.isVerified(partition)) return false
+    if (this.check.isGrowing(partition)) return true
+    return reader?.position === high && now - quietSince >= this.settings.idleTimeout
   }
 
   private reportProgress(seconds: number): void {

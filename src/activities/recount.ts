@@ -5,6 +5,7 @@ import type { LogRecord } from '../core/partition-reader'
 import type { AskedFirst, Lookup } from '../geo/lookup'
 import type { KafkaConnection } from '../kafka/connection'
 import { rangesThatAreGone, readRanges } from '../kafka/range-reader'
+import { hashKey } from './hash-key'
 
 export interface RecountOptions {
   settings: PipelineSettings
@@ -36,7 +37,7 @@ export async function recountWindows(
   const counted = windows.filter(window => !isGone(window))
 
   const { locate, service } = lookup
-  const rules = { ...settings, locate }
+  const rules = { ...settings, locate, hashKey }
   const recount = new Recount(counted, rules, new EventReader(rules))
   const segments = segmentsOf(counted)
   const all = segments.reduce((sum, { from, to }) => sum + to - from, 0)

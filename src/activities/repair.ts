@@ -18,6 +18,7 @@ import type { Db } from '../postgres/database'
 import { isPastRetention, windowResult } from '../postgres/closed-windows'
 import { repairWindow as publish, type Repaired } from '../postgres/repair-window'
 import { retry, settled, windowSource } from '../workflows/messages'
+import { hashKey } from './hash-key'
 import type { GoneOffsets, RepairInput, RepairOutcome } from './types'
 
 export interface RepairSurroundings {
@@ -86,7 +87,7 @@ async function countAgain(
   const { topic, group } = settings
   const offsets = await withAdmin(kafka, admin => topicOffsets(admin, topic))
   const { locate, service } = lookup
-  const rules = { ...settings, locate }
+  const rules = { ...settings, locate, hashKey }
   const recount = new WindowRecount(start, rules, new EventReader(rules))
   const readers: StretchRecount[] = []
   const ranges: (LogRange & { reader: StretchRecount })[] = []

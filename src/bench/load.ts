@@ -5,7 +5,8 @@ import type { ComponentName } from '../cluster'
 import { readState } from '../cluster/state'
 import type { Config } from '../config'
 import { windowId } from '../core/names'
-import { byGroup, differences, totalOf, type Reference } from '../oracle/reference'
+import { compare } from '../oracle/compare'
+import { totalOf, type Reference } from '../oracle/reference'
 import type { Db } from '../postgres/database'
 import { storedTotals } from '../postgres/totals'
 import { withTemporal } from '../temporal'
@@ -152,35 +153,6 @@ async function historyOf(client: Client, config: Config, start: number): Promise
   const { events } = await handle.fetchHistory()
   const messages = events?.filter(event => event.workflowExecutionSignaledEventAttributes).length ?? 0
   return { messages, events: historyLength, bytes: historySize }
-}
-
-/** Window by window: all groups at once would not fit in memory. */
-export async function compare(db: Db, reference: Reference): Promise<string[]> {
-  const expected = new Map<string, Map<string, number>>()
-  for (const [key, hits] of reference.hits) {
-    const start = key.slice(0, key.indexOf('|'))
-    const window = expected.get(start) ?? new Map<string, number>()
-    expected.set(start, window.set(key, hits))
-  }
-  const problems: string[] = []
-  for (const [start, groups] of expected) {
-    const rows = await db
-      .selectFrom('aggregated_web_traffic_by_country')
-      .selectAll()
-      .where('window_start', '=', new Date(start))
-      .execute()
-    problems.push(...differences(byGroup(rows), groups))
-  }
-  const { hits, late, rejected } = await storedTotals(db)
-  const right = {
-    hits: totalOf(reference.hits),
-    late: totalOf(reference.late),
-    rejected: reference.rejected,
-  }
-  for (const [name, found] of Object.entries({ hits, late, rejected }))
-    if (found !== right[name as keyof typeof right])
-      problems.push(`${name}: ${found} instead of ${right[name as keyof typeof right]}`)
-  return problems
 }
 
 function sum(values: number[]): number {

@@ -10,6 +10,7 @@ import { storedTotals } from '../postgres/totals'
 import type { window } from '../workflows/window'
 import { countLog, differences, fold, totalOf } from '../oracle/reference'
 import { readResults, type Results } from '../oracle/results'
+import { longestSilence } from '../oracle/silence'
 
 /** Milliseconds after the last record within which everything must be accounted for and closed. */
 const SETTLED_WITHIN = 120_000
@@ -67,14 +68,15 @@ async function settle({ db, client, config }: Evidence, records: number): Promis
     if (accounted > records) return [`${accounted} records are in Postgres, but the topic has ${records}`]
     if (Date.now() > deadline)
       return [
-        `after ${SETTLED_WITHIN / 1_000} s ${accounted} of ${records} records are in Postgres, ${open} workflows of windows and exceptions are open`,
+        `after ${SETTLED_WITHIN / 1_000} s ${accounted} of ${records} records are in Postgres, ${open} workflows of windows, pieces and exceptions are open`,
       ]
     await sleep(500)
   }
 }
 
-async function openWorkflows(client: Client, group: string): Promise<number> {
-  const query = `WorkflowId starts_with '${group}/' and ExecutionStatus = 'Running' and WorkflowType in ('window', 'exceptions')`
+/** How many workflows still carry counts to Postgres. */
+export async function openWorkflows(client: Client, group: string): Promise<number> {
+  const query = `WorkflowId starts_with '${group}/' and ExecutionStatus = 'Running' and WorkflowType in ('window', 'piece', 'exceptions')`
   return (await client.workflow.count(query)).count
 }
 
@@ -106,17 +108,9 @@ async function compare({ client, config, log, kafkaStruck }: Evidence, found: Re
   return problems
 }
 
-/** The longest time between two records of a partition, by Kafka's timestamps, milliseconds. */
-function longestSilence(log: KafkaMessage[][]): number {
-  let longest = 0
-  for (const messages of log)
-    for (let i = 1; i < messages.length; i++)
-      longest = Math.max(longest, Number(messages[i]!.timestamp) - Number(messages[i - 1]!.timestamp))
-  return longest
-}
-
-async function repeatsDropped(client: Client, group: string): Promise<number> {
-  const query = `WorkflowId starts_with '${group}/window/' and ExecutionStatus = 'Completed'`
+/** Deltas that reached a window twice and were dropped. */
+export async function repeatsDropped(client: Client, group: string): Promise<number> {
+  const query = `WorkflowId starts_with '${group}/' and WorkflowType = 'window' and ExecutionStatus = 'Completed'`
   let repeats = 0
   for await (const { workflowId, runId } of client.workflow.list({ query }))
     repeats += (await client.workflow.getHandle<typeof window>(workflowId, runId).result()).repeats

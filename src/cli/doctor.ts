@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { loadConfig } from '../config'
 import { checkGeo } from '../doctor/geo'
 import { checkKafka } from '../doctor/kafka'
+import { checkLog } from '../doctor/log'
 import { checkPostgres } from '../doctor/postgres'
 import { settle, type Finding } from '../doctor/finding'
 import { checkTemporal } from '../doctor/temporal'
@@ -18,6 +19,7 @@ export function doctorCommand(): Command {
       // Each for itself: what is wrong with one says nothing of the others.
       const groups = await Promise.all([
         settle('Kafka', checkKafka(config)),
+        settle('log', checkLog(config)),
         settle('Postgres', checkPostgres(config)),
         settle('Temporal', checkTemporal(config)),
         settle('countries', checkGeo(config)),

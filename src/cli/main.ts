@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { clusterEnvironment } from '../cluster'
 import { completeEnvironment } from '../config'
+import { acceptLogCommand } from './accept-log'
 import { clusterCommand } from './cluster'
 import { dashboardCommand } from './dashboard'
 import { demoCommand } from './demo'
@@ -52,6 +53,7 @@ for (const command of [
   repairCommand(),
   recoverCommand(),
   retryCommand(),
+  acceptLogCommand(),
   maintainCommand(),
   dashboardCommand(),
   produceCommand(),
@@ -72,6 +74,7 @@ const TRACED = new Set([
   'repair',
   'recover',
   'retry',
+  'accept-log',
   'maintain',
 ])
 

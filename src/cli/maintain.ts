@@ -20,7 +20,7 @@ interface Flags {
 /** A few minutes after the hour: its windows have closed, and it can be added up. */
 const HOURLY_AT = { hour: '*', minute: 5 } as const
 
-const scheduleId = (group: string) => maintainId(group, 'hourly')
+export const scheduleId = (group: string) => maintainId(group, 'hourly')
 
 export function maintainCommand(): Command {
   return new Command('maintain')

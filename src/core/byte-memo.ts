@@ -1,4 +1,4 @@
-import { FNV_OFFSET, fnvStep } from './fnv1a'
+import { halfSipHash, type HashKey } from './half-sip-hash'
 
 /** Entries, and bytes of their keys, from which on it is full. */
 const MAX_ENTRIES = 1 << 16
@@ -7,8 +7,8 @@ const FIRST_ENTRIES = 1 << 8
 
 /**
  * Remembers what a function gives for a text, and finds it by the text's UTF-8 bytes: for texts that come again and
- * again, no string is made. A hash table with linear probing, at most half full; hashes are FNV-1a. What it takes in
- * is bounded by its owner, who makes it {@link forget} once it is {@link full}.
+ * again, no string is made. A hash table with linear probing, at most half full; the hashes are keyed, so that
+ * nobody can choose texts that collide. Its owner bounds it, and makes it {@link forget} once it is {@link full}.
  */
 export class ByteMemo<T> {
   /** Index of an entry plus one, 0 where there is none. */
@@ -19,16 +19,21 @@ export class ByteMemo<T> {
   private keys = new Uint8Array(FIRST_ENTRIES * 16)
   private values: T[] = []
 
+  private readonly k0: number
+  private readonly k1: number
+
   /** @param keeps false for a value that is not remembered: the text is given to the function again the next time */
   constructor(
     private readonly make: (text: string) => T,
+    key: HashKey,
     private readonly keeps: (value: T) => boolean = () => true,
-  ) {}
+  ) {
+    ;[this.k0, this.k1] = key
+  }
 
   /** What the function gives for the text at `[from, to)`; bytes that are no UTF-8 read as U+FFFD. */
   get(bytes: Uint8Array, from: number, to: number): T {
-    let hash = FNV_OFFSET
-    for (let i = from; i < to; i++) hash = fnvStep(hash, bytes[i]!)
+    const hash = halfSipHash(bytes, from, to, this.k0, this.k1)
     const mask = this.slots.length - 1
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const entry = this.slots[slot]! - 1

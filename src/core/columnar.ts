@@ -1,6 +1,5 @@
-import { ABSENT, Dictionary, jsonBytes, textHash } from './dictionary'
+import { ABSENT, Dictionary, jsonBytes } from './dictionary'
 import { GroupTable } from './group-table'
-import { groupHash } from './named-groups'
 import { countNumbers, NumberReader } from './row-text'
 import type { Vocabulary } from './vocabulary'
 
@@ -32,8 +31,13 @@ export const OTHER = '(other)'
 /** So many hosts keep their name even where their referrers no longer do. */
 const MAX_OTHER_GROUPS = 1_000
 
-/** Whether a group that is new keeps its name, by its {@link groupHash}. */
-export type Admits = (hash: number) => boolean
+/** Says which groups keep their name. */
+export interface Names {
+  /** By which it knows a part of a group. */
+  hash: (text: string) => number
+  /** Whether a group that is new keeps its name, by the hashes of its parts. */
+  admits: (host: number, referrer: number, country: number) => boolean
+}
 
 /** A group by the numbers that a {@link Vocabulary} has given to its parts. */
 export interface NumberedGroup {
@@ -53,8 +57,8 @@ export class GroupCounter {
   private generation = 0
   hits = 0
 
-  /** @param admits asked of every group that is new; one that it refuses is counted under {@link OTHER} */
-  constructor(private readonly admits?: Admits) {}
+  /** @param names asked about every group that is new; one that it refuses is counted under {@link OTHER} */
+  constructor(private readonly names?: Names) {}
 
   add(host: string, referrer: string, country: string, hits = 1): void {
     this.hits += hits
@@ -63,9 +67,18 @@ export class GroupCounter {
     const c = this.countries.find(country)
     const row = this.table.find(a, b, c)
     if (row >= 0) this.table.increase(row, hits)
-    else if (!this.admits || this.admits(groupHash(textHash(host), textHash(referrer), textHash(country))))
-      this.addNamed(host, referrer, country, hits)
+    else if (this.keepsName(host, referrer, country)) this.addNamed(host, referrer, country, hits)
     else this.addOther(host, country, hits)
+  }
+
+  private keepsName(host: string, referrer: string, country: string): boolean {
+    const { names, hosts, referrers, countries } = this
+    if (!names) return true
+    return names.admits(
+      hosts.hash(host, names),
+      referrers.hash(referrer, names),
+      countries.hash(country, names),
+    )
   }
 
   /** Adds a hit without a look at the group's texts, where they have come before. */
@@ -92,10 +105,13 @@ export class GroupCounter {
   /** The parts of the group have these indexes; the group may be new. */
   private addIndexed(a: number, b: number, c: number, hits: number): void {
     this.hits += hits
-    const { hosts, referrers, countries, table } = this
+    const { hosts, referrers, countries, table, names } = this
     const row = table.find(a, b, c)
     if (row >= 0) table.increase(row, hits)
-    else if (!this.admits || this.admits(groupHash(hosts.hash(a), referrers.hash(b), countries.hash(c))))
+    else if (
+      !names ||
+      names.admits(hosts.hashAt(a, names), referrers.hashAt(b, names), countries.hashAt(c, names))
+    )
       table.append(a, b, c, hits)
     else this.addOther(hosts.text(a), countries.text(c), hits)
   }

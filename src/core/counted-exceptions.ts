@@ -6,6 +6,8 @@ import type { Vocabulary } from './vocabulary'
 
 /** A sample as JSON at most: an offset below 2⁵³, a reason, and what stands around them. Bytes. */
 const SAMPLE_BYTES = 64
+/** The counts of a window as JSON have its start and braces around them, at most. Bytes. */
+const LATE_FRAME_BYTES = 32
 
 /** Late and rejected records of a range, as they are counted. */
 export class CountedExceptions {
@@ -19,7 +21,7 @@ export class CountedExceptions {
   countLate(start: number, event: LocatedEvent, words: Vocabulary): number {
     let counter = this.late.get(start)
     if (!counter) this.late.set(start, (counter = new GroupCounter()))
-    const before = counter.groups === 0 ? 0 : counter.encodedBytes
+    const before = counter.groups === 0 ? -LATE_FRAME_BYTES : counter.encodedBytes
     counter.count(event, words)
     this.records++
     const grown = counter.encodedBytes - before

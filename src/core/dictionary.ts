@@ -1,4 +1,4 @@
-import { FNV_OFFSET, fnvStep } from './fnv1a'
+import type { Names } from './columnar'
 import type { Lexicon } from './vocabulary'
 
 /** An index that no text has. */
@@ -11,6 +11,7 @@ const LOW_NUMBERS = 4_096
 export class Dictionary {
   private readonly indexes = new Map<string, number>()
   private readonly texts: string[] = []
+  /** Of texts whose hash was asked for. */
   private readonly hashes: number[] = []
   /** Index plus one of the text that a lexicon knows by this number, 0 where it is not known yet. */
   private numbered = new Int32Array(16)
@@ -66,9 +67,14 @@ export class Dictionary {
     return Int32Array.from(texts, text => this.find(text))
   }
 
-  /** {@link textHash} of the text at the index. */
-  hash(index: number): number {
-    return (this.hashes[index] ??= textHash(this.texts[index]!))
+  /** What the names know the text by; remembered where it has an index. */
+  hash(text: string, names: Names): number {
+    const index = this.find(text)
+    return index === ABSENT ? names.hash(text) : this.hashAt(index, names)
+  }
+
+  hashAt(index: number, names: Names): number {
+    return (this.hashes[index] ??= names.hash(this.texts[index]!))
   }
 
   text(index: number): string {
@@ -78,13 +84,6 @@ export class Dictionary {
   strings(): string[] {
     return [...this.texts]
   }
-}
-
-/** FNV-1a over the text's code units. */
-export function textHash(text: string): number {
-  let hash = FNV_OFFSET
-  for (let i = 0; i < text.length; i++) hash = fnvStep(hash, text.charCodeAt(i))
-  return hash
 }
 
 /** Upper bound of a string's bytes as a JSON array element in UTF-8 (RFC 8259: quotes, escapes, a comma). */

@@ -10,6 +10,7 @@ import {
 } from './event'
 import { parseEventTime, PlainTimes, wholeNumber } from './event-time'
 import { EventScanner, type Field } from './event-scanner'
+import type { HashKey } from './half-sip-hash'
 import { UNLOCATED } from './unknown-country'
 import { Lexicon, Vocabulary } from './vocabulary'
 
@@ -22,6 +23,8 @@ export interface LocatedEvent extends NumberedGroup {
 export interface LocatingRules extends EventRules {
   /** ISO 3166-1 alpha-2 code of an address, `??` where unknown, {@link UNLOCATED} where that is not known yet. */
   locate: (ip: string) => string
+  /** Of this process: nothing that is counted depends on it. */
+  hashKey: HashKey
 }
 
 /** Whole numbers of so many digits are exact. */
@@ -45,9 +48,9 @@ export class EventReader {
   constructor(private readonly rules: LocatingRules) {
     ;[this.time, this.host, this.referrer, this.ip] = this.scanner.fields as [Field, Field, Field, Field]
     this.words = new Vocabulary(
-      new Lexicon(normalHost),
-      new Lexicon(referrer => normalReferrer(referrer, rules.referrer)),
-      new Lexicon(ip => rules.locate(ip.trim()), UNLOCATED),
+      new Lexicon(normalHost, rules.hashKey),
+      new Lexicon(referrer => normalReferrer(referrer, rules.referrer), rules.hashKey),
+      new Lexicon(ip => rules.locate(ip.trim()), rules.hashKey, UNLOCATED),
     )
   }
 

@@ -2,24 +2,36 @@ import { NumberWriter } from './row-text'
 
 const FIRST_CAPACITY = 16
 
+/** A key further than this from where its hash points means that the keys were chosen for the hash: by chance none is. */
+const MAX_DISTANCE = 256
+
 // Workflows look up a global through the sandbox, every time anew, which took a third of their time here.
-const { imul } = Math
+const { clz32, imul } = Math
 
 /**
  * Counts by three whole numbers, each below 2³¹. Rows lie one after another in the order in which they came; a hash
  * table with linear probing (Knuth, The Art of Computer Programming 3, 6.4, algorithm L) that is at most half full
  * finds them, so that nothing is allocated for an event.
+ *
+ * Workflows have no secret to hash by, and outsiders who choose hosts and referrers in the right order choose the keys. So
+ * keys that crowd are hashed again, by other constants: those that collide by one set of constants do not by the next.
  */
 export class GroupTable {
   private keys = new Int32Array(FIRST_CAPACITY * 3)
   private counts = new Float64Array(FIRST_CAPACITY)
   /** Index of a row plus one, 0 where there is none. */
   private slots = new Int32Array(FIRST_CAPACITY * 2)
+  /** The hash is the upper bits of a sum: 32 less this many. */
+  private shift = shiftFor(FIRST_CAPACITY * 2)
+  /** Odd, with well spread bits: at first those of xxHash. */
+  private factorA = 0x9e3779b1 | 0
+  private factorB = 0x85ebca77 | 0
+  private factorC = 0xc2b2ae3d | 0
   size = 0
 
   /** Index of the row, -1 where there is none. */
   find(a: number, b: number, c: number): number {
-    return this.slots[this.slotOf(a, b, c)]! - 1
+    return this.slots[this.slotFor(a, b, c)]! - 1
   }
 
   increase(row: number, count: number): void {
@@ -34,7 +46,7 @@ export class GroupTable {
     this.keys[at + 1] = b
     this.keys[at + 2] = c
     this.counts[this.size] = count
-    this.slots[this.slotOf(a, b, c)] = ++this.size
+    this.slots[this.slotFor(a, b, c)] = ++this.size
   }
 
   /** Four numbers a row: its key and its count. */
@@ -48,10 +60,18 @@ export class GroupTable {
   }
 
   /** Where the key's row is named, or would be. */
-  private slotOf(a: number, b: number, c: number): number {
+  private slotFor(a: number, b: number, c: number): number {
+    const home = this.hash(a, b, c)
+    const slot = this.probe(home, a, b, c)
+    if (((slot - home) & (this.slots.length - 1)) <= MAX_DISTANCE) return slot
+    this.spread()
+    return this.probe(this.hash(a, b, c), a, b, c)
+  }
+
+  private probe(home: number, a: number, b: number, c: number): number {
     const { keys, slots } = this
     const mask = slots.length - 1
-    let slot = hash(a, b, c) & mask
+    let slot = home
     for (;;) {
       const row = slots[slot]! - 1
       if (row < 0) return slot
@@ -61,6 +81,11 @@ export class GroupTable {
     }
   }
 
+  /** Multiply-shift (Dietzfelbinger et al., "A reliable randomized algorithm for the closest-pair problem", 1997). */
+  private hash(a: number, b: number, c: number): number {
+    return (imul(a, this.factorA) + imul(b, this.factorB) + imul(c, this.factorC)) >>> this.shift
+  }
+
   private grow(): void {
     const { keys, counts } = this
     this.keys = new Int32Array(keys.length * 2)
@@ -68,15 +93,41 @@ export class GroupTable {
     this.counts = new Float64Array(counts.length * 2)
     this.counts.set(counts)
     this.slots = new Int32Array(this.slots.length * 2)
+    this.shift = shiftFor(this.slots.length)
+    if (!this.placeAll(MAX_DISTANCE)) this.spread()
+  }
+
+  /** Hashes all keys by other constants. Each try allows twice the distance, so that there is a last one. */
+  private spread(): void {
+    for (let distance = MAX_DISTANCE; ; distance *= 2) {
+      this.factorA = next(this.factorA)
+      this.factorB = next(this.factorB)
+      this.factorC = next(this.factorC)
+      this.slots.fill(0)
+      if (this.placeAll(distance)) return
+    }
+  }
+
+  /** Whether no key had to be placed further from where its hash points; where one had to, the rest is left out. */
+  private placeAll(distance: number): boolean {
+    const mask = this.slots.length - 1
     for (let row = 0; row < this.size; row++) {
       const at = row * 3
-      this.slots[this.slotOf(keys[at]!, keys[at + 1]!, keys[at + 2]!)] = row + 1
+      const home = this.hash(this.keys[at]!, this.keys[at + 1]!, this.keys[at + 2]!)
+      let slot = home
+      while (this.slots[slot] !== 0) slot = (slot + 1) & mask
+      if (((slot - home) & mask) > distance) return false
+      this.slots[slot] = row + 1
     }
+    return true
   }
 }
 
-/** Multiplication by odd constants with well spread bits (those of xxHash), the upper half folded into the lower. */
-function hash(a: number, b: number, c: number): number {
-  const mixed = imul(a, 0x9e3779b1) ^ imul(b, 0x85ebca77) ^ imul(c, 0xc2b2ae3d)
-  return mixed ^ (mixed >>> 16)
+function shiftFor(slots: number): number {
+  return clz32(slots - 1)
+}
+
+/** The next of a sequence of odd numbers that bear no simple relation to each other. */
+function next(factor: number): number {
+  return imul(factor ^ (factor >>> 15), 0x2c1b3c6d) | 1
 }

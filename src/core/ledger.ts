@@ -1,6 +1,9 @@
 import { Books, type BooksState, type ClosingWindow } from './books'
 import { Checkpoints, type Checkpoint } from './checkpoints'
+import type { LogFingerprint } from './log-fingerprint'
 import type {
+  AcceptedLog,
+  AcceptLogRequest,
   Announcement,
   ClaimAnswer,
   ClaimRequest,
@@ -30,6 +33,10 @@ interface PartitionEntry {
   totals: RangeTotals
   /** The partition's end in Kafka, as its poller last said. */
   end?: number
+  /** Of the last done record; absent where its poller did not say. */
+  fingerprint?: LogFingerprint
+  /** The log that is there now was accepted, and nothing of it is done yet. */
+  accepted?: true
 }
 
 /** The whole ledger as plain data: what continue-as-new carries over. */
@@ -128,10 +135,34 @@ export class Ledger {
       })
       entry.epoch++
       entry.poller = request.poller
-      const { epoch, position, basis, announcedTo } = entry
-      return { partition, epoch, position, basis, announcedTo }
+      const { epoch, position, basis, announcedTo, fingerprint, accepted } = entry
+      return {
+        partition,
+        epoch,
+        position,
+        basis,
+        announcedTo,
+        ...(fingerprint && { fingerprint }),
+        ...(accepted && { accepted }),
+      }
     })
     return { partitions }
+  }
+
+  /**
+   * Takes the log that is there now for the one that was read: the position stays, and what was known of the last done
+   * record is forgotten. The epoch rises, so that no flush that is still on its way brings that back.
+   */
+  acceptLog({ partition: only }: AcceptLogRequest): AcceptedLog[] {
+    return Object.entries(this.state.partitions)
+      .map(([partition, entry]) => ({ partition: Number(partition), entry }))
+      .filter(({ partition }) => only === undefined || partition === only)
+      .map(({ partition, entry }) => {
+        if (!entry.accepted) entry.epoch++
+        entry.accepted = true
+        delete entry.fingerprint
+        return { partition, position: entry.position, announcedTo: entry.announcedTo }
+      })
   }
 
   /** Takes in what a poller says, partition by partition: all of a partition's part, or none of it. */
@@ -191,6 +222,10 @@ export class Ledger {
     entry.basis = done.basis
     entry.announcedTo = null
     entry.idleAt = null
+    // A record that is not the last one done any more would have everything after it read again.
+    if (done.fingerprint) entry.fingerprint = done.fingerprint
+    else delete entry.fingerprint
+    delete entry.accepted
     for (const key of ['records', 'hits', 'late', 'rejected'] as const) entry.totals[key] += done.totals[key]
   }
 

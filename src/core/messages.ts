@@ -1,4 +1,5 @@
 import type { ColumnarCounts } from './columnar'
+import type { LogFingerprint } from './log-fingerprint'
 import type { Basis } from './watermark'
 
 /** A poller that is given partitions by Kafka claims them from the ledger before it counts anything of them. */
@@ -18,6 +19,10 @@ export interface Claimed {
   basis: Basis
   /** End of a range that was announced and not yet said to be done; it is re-read first, and cut exactly there. */
   announcedTo: number | null
+  /** Of the last done record, where the ledger knows it. */
+  fingerprint?: LogFingerprint
+  /** A person accepted the log that is there now: it may still end before the position. */
+  accepted?: true
 }
 
 export interface ClaimAnswer {
@@ -36,7 +41,13 @@ export interface PartitionFlush {
   partition: number
   epoch: number
   /** The announced range that ends at `to` is done: every delta of it was accepted. */
-  done?: { to: number; basis: Basis; totals: RangeTotals }
+  done?: {
+    to: number
+    basis: Basis
+    totals: RangeTotals
+    /** Of the last record before `to`; a release before sends none. */
+    fingerprint?: LogFingerprint
+  }
   /** The next range, and what its deltas will bring to which windows. */
   announce?: Announcement
   /** The partition's end was `position` when it was asked for at `at` (epoch ms), and it had been silent long enough. */
@@ -61,6 +72,19 @@ export interface FlushRequest {
   poller: number
   partitionCount: number
   partitions: PartitionFlush[]
+}
+
+/** To go on in the log that is there now; in all partitions where none is named. */
+export interface AcceptLogRequest {
+  partition?: number
+}
+
+/** Reading goes on at `position`, of the log that is there now. */
+export interface AcceptedLog {
+  partition: number
+  position: number
+  /** End of a range of the log before whose counts may have been sent. */
+  announcedTo: number | null
 }
 
 export interface FlushAnswer {

@@ -1,24 +1,93 @@
-import { FNV_OFFSET, fnvStep } from './fnv1a'
+import type { Names } from './columnar'
+import { halfSipHash, type HashKey } from './half-sip-hash'
+
+const FIRST_CAPACITY = 64
+const TWO_32 = 2 ** 32
+
+const { imul } = Math
 
 /**
- * Which groups of a window keep their name, in bounded memory: after `max` distinct ones no new one does. Groups are
- * told apart by a 32-bit hash: two that share one are both named, and counted apart.
+ * Remembers which groups of a window have a name, in a few bytes a group: after `max` distinct ones no new group gets
+ * one. Groups are told apart by 64 bits, of which outsiders know nothing since the hashes of texts are keyed: nobody can
+ * choose groups that pass for one another.
  */
-export class NamedGroups {
-  private readonly hashes = new Set<number>()
+export class NamedGroups implements Names {
+  /** Two halves of a hash a slot, the second 0 where there is none: a hash table with linear probing, at most half full. */
+  private slots = new Int32Array(FIRST_CAPACITY * 4)
+  private size = 0
 
-  constructor(private readonly max: number) {}
+  constructor(
+    private readonly max: number,
+    private readonly key: HashKey,
+  ) {}
 
-  /** Whether the group of this {@link groupHash} has a name, or can still be given one. */
-  readonly admits = (hash: number): boolean => {
-    if (this.hashes.has(hash)) return true
-    if (this.hashes.size >= this.max) return false
-    this.hashes.add(hash)
+  /** 53 bits of two hashes by two keys. */
+  hash(text: string): number {
+    const end = write(text)
+    const [a, b, c, d] = this.key
+    return (halfSipHash(bytes, 0, end, c, d) >>> 11) * TWO_32 + (halfSipHash(bytes, 0, end, a, b) >>> 0)
+  }
+
+  /** The factors are odd and differ, so that a text counts as another as a host than as a referrer. */
+  admits(host: number, referrer: number, country: number): boolean {
+    const low = (imul(host | 0, 0x9e3779b1) + imul(referrer | 0, 0x85ebca77) + (country | 0)) | 0
+    const high = (imul(upper(host), 0xc2b2ae3d) + imul(upper(referrer), 0x27d4eb2f) + upper(country)) | 0 || 1
+    const at = this.find(low, high)
+    if (this.slots[at + 1] !== 0) return true
+    if (this.size >= this.max) return false
+    this.slots[at] = low
+    this.slots[at + 1] = high
+    if (++this.size * 4 === this.slots.length) this.grow()
     return true
+  }
+
+  /** Where the hash is, or would be. */
+  private find(low: number, high: number): number {
+    const { slots } = this
+    const mask = slots.length - 2
+    let at = ((low ^ (low >>> 15)) << 1) & mask
+    while (slots[at + 1] !== 0 && (slots[at] !== low || slots[at + 1] !== high)) at = (at + 2) & mask
+    return at
+  }
+
+  private grow(): void {
+    const { slots } = this
+    this.slots = new Int32Array(slots.length * 2)
+    for (let from = 0; from < slots.length; from += 2) {
+      const low = slots[from]!
+      const high = slots[from + 1]!
+      if (high === 0) continue
+      const at = this.find(low, high)
+      this.slots[at] = low
+      this.slots[at + 1] = high
+    }
   }
 }
 
-/** A group's hash, of the hashes of its parts, which sets `ab`, `c` apart from `a`, `bc`. */
-export function groupHash(host: number, referrer: number, country: number): number {
-  return fnvStep(fnvStep(fnvStep(FNV_OFFSET, host), referrer), country)
+function upper(hash: number): number {
+  return (hash / TWO_32) | 0
+}
+
+/**
+ * Names the first `max` groups that it is asked about. For what is counted by one counter, which asks about a group once
+ * where it gets its name.
+ */
+export function firstGroups(max: number): Names {
+  let named = 0
+  return { hash: () => 0, admits: () => named < max && ++named > 0 }
+}
+
+let bytes = new Uint8Array(1_024)
+
+/** Writes the text's code units; returns where they end. */
+function write(text: string): number {
+  const { length } = text
+  if (length * 2 > bytes.length) bytes = new Uint8Array(length * 4)
+  const into = bytes
+  for (let i = 0; i < length; i++) {
+    const unit = text.charCodeAt(i)
+    into[2 * i] = unit
+    into[2 * i + 1] = unit >>> 8
+  }
+  return 2 * length
 }

@@ -1,8 +1,10 @@
-import { GroupCounter, type Admits } from './columnar'
+import { GroupCounter, type Names } from './columnar'
 import type { RejectionReason } from './event'
 import { CountedExceptions } from './counted-exceptions'
+import { LAST_INSTANT } from './event-time'
 import { EventReader, type LocatedEvent, type LocatingRules } from './event-reader'
 import type { Claimed, Delta, RangeTotals } from './messages'
+import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
 import { NamedGroups } from './named-groups'
 import { windowStart } from './tumbling-window'
 import { publishable } from './unknown-country'
@@ -15,6 +17,10 @@ export interface LogRecord {
   timestamp: number
   /** UTF-8 text; null for a tombstone. */
   value: Uint8Array | null
+  /** Bytes; -1, or absent, where the record has none. */
+  keySize?: number
+  /** Of the leader that appended it, where Kafka says so. */
+  leaderEpoch?: number
 }
 
 export interface ReaderRules extends LocatingRules {
@@ -36,8 +42,8 @@ export const MAX_WINDOWS = 1_000
 /** At most this many rejected records of a range are named one by one; their counts are always exact. */
 export const MAX_SAMPLES = 1_000
 
-/** Event times beyond this are no time of a window (ECMA-262, "Time Values and Time Range"), epoch ms. */
-const LAST_TIME = 8.64e15
+/** A delta as JSON without its counts and exceptions, at most. */
+const FRAME_BYTES = 256
 
 /** What a range brings to one window: hits in it, and exceptions that were read while it was the current one. */
 interface WindowCounts {
@@ -57,6 +63,8 @@ export class Range {
   lateBytes = 0
   to: number
   toBasis: Basis
+  /** Of the last record before `to`, where one is known. */
+  fingerprint?: LogFingerprint
   private samples = 0
   private newest: WindowCounts | undefined
 
@@ -71,12 +79,12 @@ export class Range {
   }
 
   /** The counts of a window, made now where there are none. */
-  window(start: number, offset: number, admits: (start: number) => Admits): WindowCounts {
+  window(start: number, offset: number, names: (start: number) => Names): WindowCounts {
     // Nearly always the window of the event before.
     if (this.newest?.start === start) return this.newest
     let window = this.windows.get(start)
     if (!window) {
-      const counter = new GroupCounter(admits(start))
+      const counter = new GroupCounter(names(start))
       window = { start, counter, exceptions: undefined, first: offset, last: offset }
       this.windows.set(start, window)
     }
@@ -125,7 +133,7 @@ export class Range {
   /** What a window's delta takes in a message, at most. Bytes. */
   encodedBytes(start: number): number {
     const { counter, exceptions } = this.windows.get(start)!
-    return counter.encodedBytes + (exceptions?.encodedBytes ?? 0)
+    return counter.encodedBytes + FRAME_BYTES + (exceptions?.encodedBytes ?? 0)
   }
 
   /** Hits and exceptions for a window. */
@@ -164,6 +172,7 @@ export class PartitionReader {
   private limit: number | null
   /** Of the windows that still take hits. */
   private readonly named = new Map<number, NamedGroups>()
+  private last: LogFingerprint | undefined
 
   /** @param earliest the first offset that Kafka still has: what was to be read before it is counted as lost */
   constructor(
@@ -175,6 +184,7 @@ export class PartitionReader {
     this.partition = claimed.partition
     this.epoch = claimed.epoch
     this.limit = claimed.announcedTo
+    this.last = claimed.fingerprint
     this.range = new Range(claimed.partition, claimed.epoch, claimed.position, claimed.basis)
     this.countLost()
   }
@@ -188,6 +198,11 @@ export class PartitionReader {
     return this.range.toBasis
   }
 
+  /** Of the last record before the position, where one is known. */
+  get fingerprint(): LogFingerprint | undefined {
+    return this.last
+  }
+
   /**
    * Counts records of a fetch, and returns how many of them it could take: the range has to be cut before the next.
    * Records before the position are passed over: they are done.
@@ -196,6 +211,14 @@ export class PartitionReader {
    *   (transaction markers, aborted and compacted records)
    */
   take(records: readonly LogRecord[], next: number): number {
+    const { position } = this
+    const taken = this.takeRecords(records, next)
+    const last = records[taken - 1]
+    if (last && last.offset >= position) this.last = fingerprintOf(last)
+    return taken
+  }
+
+  private takeRecords(records: readonly LogRecord[], next: number): number {
     const end = this.limit === null ? next : Math.min(next, this.limit)
     for (let i = 0; i < records.length; i++) {
       const record = records[i]!
@@ -231,6 +254,7 @@ export class PartitionReader {
     // Whoever claimed before may have sent deltas of exactly this range: a shorter one would overlap them.
     if (this.empty || this.rereading) return undefined
     this.limit = null
+    if (this.last) range.fingerprint = this.last
     this.range = new Range(this.partition, this.epoch, range.to, range.toBasis)
     this.countLost()
     for (const start of this.named.keys()) if (this.isLate(start)) this.named.delete(start)
@@ -248,25 +272,27 @@ export class PartitionReader {
    * Start of the window that exceptions travel to: that of the watermark's basis at their place, which is a function of
    * the log. It cannot have closed unless the partition was idle.
    *
-   * @param timestamp stands in before the first event, epoch ms
+   * @param timestamp stands in before the first event, epoch ms; it may be any number, and a window has a name only
+   *   within the bounds of event times
    */
   private currentWindow(timestamp: number): number {
-    const time = this.range.toBasis ?? Math.min(Math.max(timestamp, 0), LAST_TIME)
+    const time = this.range.toBasis ?? Math.min(Math.max(timestamp, 0), LAST_INSTANT)
     return windowStart(time, this.rules.windowSize)
   }
 
   private windowOf(start: number, offset: number): WindowCounts {
-    return this.range.window(start, offset, this.admits)
+    return this.range.window(start, offset, this.names)
   }
 
   private isLate(start: number): boolean {
     return isLate(start + this.rules.windowSize, this.range.toBasis, this.rules)
   }
 
-  private readonly admits = (start: number): Admits => {
+  private readonly names = (start: number): Names => {
+    const { maxGroups, hashKey } = this.rules
     let named = this.named.get(start)
-    if (!named) this.named.set(start, (named = new NamedGroups(this.rules.maxGroups)))
-    return named.admits
+    if (!named) this.named.set(start, (named = new NamedGroups(maxGroups, hashKey)))
+    return named
   }
 
   /** False where the event would make its range or message too large. */

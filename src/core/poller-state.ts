@@ -2,6 +2,11 @@ import type { Announcement, FlushAnswer, FlushRequest, Claimed, Delta, Partition
 import { EventReader } from './event-reader'
 import { MAX_WINDOWS, PartitionReader, type Range, type ReaderRules } from './partition-reader'
 
+/** The word for the ledger that a range is done. */
+export function doneOf({ to, toBasis, totals, fingerprint }: Range): NonNullable<PartitionFlush['done']> {
+  return { to, basis: toBasis, totals, ...(fingerprint && { fingerprint }) }
+}
+
 export interface IdleClaim {
   partition: number
   position: number
@@ -104,7 +109,7 @@ export class PollerState {
       const { partition, epoch } = reader
       const flush: PartitionFlush = { partition, epoch }
       const done = this.done.get(partition)
-      if (done) flush.done = { to: done.to, basis: done.toBasis, totals: done.totals }
+      if (done) flush.done = doneOf(done)
       const hasRoom = announced + MAX_WINDOWS <= MAX_ANNOUNCED
       const range = this.announced.has(partition) || !hasRoom ? undefined : reader.cut()
       if (range) {

@@ -1,7 +1,7 @@
 import { GroupCounter } from './columnar'
 import type { EventReader } from './event-reader'
 import type { AppliedPartition } from './messages'
-import { NamedGroups } from './named-groups'
+import { firstGroups } from './named-groups'
 import { PartitionReader, type LogRecord, type ReaderRules } from './partition-reader'
 import type { Basis } from './watermark'
 
@@ -71,8 +71,7 @@ export class Recount {
     private readonly rules: ReaderRules,
     private readonly events: EventReader,
   ) {
-    for (const { start } of windows)
-      this.counters.set(start, new GroupCounter(new NamedGroups(rules.maxGroups).admits))
+    for (const { start } of windows) this.counters.set(start, new GroupCounter(firstGroups(rules.maxGroups)))
   }
 
   counterOf(start: number): GroupCounter {

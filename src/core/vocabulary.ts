@@ -1,4 +1,5 @@
 import { ByteMemo } from './byte-memo'
+import type { HashKey } from './half-sip-hash'
 
 /** Texts of one kind at most; then all are forgotten. */
 const MAX_TEXTS = 1 << 16
@@ -13,9 +14,9 @@ export class Lexicon {
    * @param normal how a text is counted, from the way it was written
    * @param passing a text that the next time may be another one
    */
-  constructor(normal: (written: string) => string, passing?: string) {
+  constructor(normal: (written: string) => string, key: HashKey, passing?: string) {
     const keeps = (number: number) => this.texts[number] !== passing
-    this.memo = new ByteMemo(written => this.number(normal(written)), keeps)
+    this.memo = new ByteMemo(written => this.number(normal(written)), key, keeps)
   }
 
   /** Number of the text that is written at `[from, to)` in UTF-8. */

@@ -1,7 +1,7 @@
 import { GroupCounter } from './columnar'
 import type { EventReader } from './event-reader'
 import type { DeltaExceptions, RangeExceptions } from './messages'
-import { NamedGroups } from './named-groups'
+import { firstGroups } from './named-groups'
 import { PartitionReader, type LogRecord, type ReaderRules } from './partition-reader'
 import { isLate, type Basis } from './watermark'
 
@@ -42,7 +42,7 @@ export class WindowRecount {
     private readonly rules: ReaderRules,
     private readonly events: EventReader,
   ) {
-    this.counter = new GroupCounter(new NamedGroups(rules.maxGroups).admits)
+    this.counter = new GroupCounter(firstGroups(rules.maxGroups))
   }
 
   /** @param earliest the first offset that Kafka still has */

@@ -108,10 +108,11 @@ export class GroupReader {
   }
 
   private onFilteredBatch({ payload }: InstrumentationEvent<FilteredBatch>): void {
-    if (payload.topic !== this.topic || payload.batchSize > 0 || payload.firstOffset === null) return
+    if (payload.topic !== this.topic || payload.batchSize > 0) return
     const fetch: Fetch = {
       partition: payload.partition,
-      fetchedFrom: Number(payload.firstOffset),
+      // Where compaction has left nothing from the fetched offset on, kafkajs goes on at the next offset.
+      fetchedFrom: Number(payload.firstOffset ?? payload.lastOffset),
       next: Number(payload.lastOffset) + 1,
       high: Number(payload.highWatermark),
       length: 0,
@@ -163,10 +164,16 @@ interface FilteredBatch {
   highWatermark: string
 }
 
-function toRecord({ offset, timestamp, value }: KafkaMessage): LogRecord {
+function toRecord(message: KafkaMessage): LogRecord {
+  const { offset, timestamp, key, value } = message
+  // Not in the types, but part of every record of a batch (kafkajs, src/protocol/recordBatch/record/v0/decoder.js).
+  const { batchContext } = message as { batchContext?: { partitionLeaderEpoch?: number } }
+  const leaderEpoch = batchContext?.partitionLeaderEpoch
   return {
     offset: Number(offset),
     timestamp: Number(timestamp),
     value,
+    keySize: key?.length ?? -1,
+    ...(leaderEpoch !== undefined && { leaderEpoch }),
   }
 }

@@ -5,6 +5,7 @@ import { kafkaClient, topicOffsets, withAdmin } from './client'
 import type { KafkaConnection } from './connection'
 import { GroupReader, type Fetch } from './group-reader'
 import { keepingSession } from './session'
+import { inSteps, Turn } from './turn'
 
 /** A stretch `[from, to)` of a partition's offsets. */
 export interface LogRange {
@@ -118,6 +119,7 @@ class RangeQueue<R extends LogRange> {
     if (!range || next <= position) return
     if (fetchedFrom > position)
       return this.fail(new RangeGone(`Offsets from ${position} on of partition ${partition} are gone.`))
+    const turn = new Turn()
     for (let index = 0; index < fetch.length && this.at.get(partition)! < range.to; index += SLICE) {
       const end = Math.min(index + SLICE, fetch.length)
       const records = Array.from({ length: end - index }, (_, i) => fetch.record(index + i))
@@ -126,8 +128,15 @@ class RangeQueue<R extends LogRange> {
         await keepingSession(prepared, heartbeat, () => this.failed)
         if (this.failed) return
       }
-      this.hand(range, records, end === fetch.length ? next : records.at(-1)!.offset + 1)
-      await heartbeat()
+      const covered = end === fetch.length ? next : records.at(-1)!.offset + 1
+      const last = records.at(-1)
+      for (const step of inSteps(records)) {
+        const isLast = step.at(-1) === last
+        this.hand(range, step, isLast ? covered : step.at(-1)!.offset + 1)
+        if (this.at.get(partition)! >= range.to) break
+        if (turn.over) await turn.pass(heartbeat)
+      }
+      await turn.pass(heartbeat)
     }
     if (fetch.length === 0) this.hand(range, [], next)
     if (this.at.get(partition)! >= range.to) this.nextRange(range, reader)

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import type { Kafka, KafkaMessage } from 'kafkajs'
 
 /** Reads a whole topic with kafkajs alone, each partition in its order. */
@@ -12,7 +13,7 @@ export async function eachMessage(
   const offsets = await admin.fetchTopicOffsets(topic)
   await admin.disconnect()
   let remaining = offsets.reduce((sum, { low, high }) => sum + Number(high) - Number(low), 0)
-  const consumer = kafka.consumer({ groupId: `${topic}-reference-${randomUUID()}`, maxBytes: 32 << 20 })
+  const consumer = kafka.consumer({ groupId: `${topic}-reference-${randomUUID()}`, maxBytes: 4 << 20 })
   await consumer.connect()
   await consumer.subscribe({ topics: [topic], fromBeginning: true })
   await new Promise<void>((resolve, reject) => {
@@ -20,7 +21,8 @@ export async function eachMessage(
       for (const message of batch.messages) use(batch.partition, message)
       remaining -= batch.messages.length
       if (remaining === 0) resolve()
-      return Promise.resolve()
+      // Timers and sockets of this process get their turn between batches.
+      return setImmediate()
     }
     consumer.run({ autoCommit: false, eachBatch }).catch(reject)
   })

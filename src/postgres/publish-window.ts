@@ -9,7 +9,7 @@ import {
   type ColumnarCounts,
 } from '../core/columnar'
 import type { Published, WindowTotals } from '../core/messages'
-import { NamedGroups } from '../core/named-groups'
+import { firstGroups } from '../core/named-groups'
 import type { Db, Transaction } from './database'
 import { balanceOf, enterBooks } from './books'
 import { createPartitions } from './partitions'
@@ -95,7 +95,7 @@ async function wholeCounts(transaction: Transaction, result: WindowResult): Prom
   // Merged already by the window's workflow.
   const isWhole = !pieces?.count && !staged
   if (isWhole && groupsOf(counts) <= maxGroups) return checked(counts, hitsOf(counts), hits)
-  const counter = new GroupCounter(new NamedGroups(maxGroups).admits)
+  const counter = new GroupCounter(firstGroups(maxGroups))
   for await (const piece of stagedPieces(transaction, result.start, pieces))
     for (const columns of piece) counter.addAll(columns)
   for await (const columns of stagedCounts(transaction, result.start, staged)) counter.addAll(columns)

@@ -13,6 +13,7 @@ import type { Config } from '../config'
 import { pollerTaskQueue } from '../core/names'
 import { openLookups } from '../geo/open-lookup'
 import { logger } from '../log'
+import { dataConverter } from '../message-bounds'
 import { metricsExporter, notServed } from '../metrics/exporter'
 import { LedgerMetrics } from '../metrics/ledger-metrics'
 import { watchLedger } from '../metrics/ledger-watch'
@@ -35,7 +36,7 @@ const CACHED_WORKFLOWS = 150
 const STICKY_TIMEOUT = '2s'
 /** A probe is not kept waiting for Temporal for longer. ms */
 const ANSWERS_WITHIN = 2_000
-/** Messages are bounded at 1 MB (see MAX_DELTA_BYTES); the server refuses 2 MB. Bytes. */
+/** Below the bound of a message (see message-bounds.ts). Bytes. */
 const PAYLOAD_WARNING = 1_500_000
 
 /**
@@ -76,6 +77,7 @@ export async function runWorker(
       connection,
       namespace,
       activities,
+      dataConverter,
       maxHeartbeatThrottleInterval: '1s',
       ...workerTracing(),
     } as const
@@ -102,7 +104,13 @@ export async function runWorker(
 
 type Shared = Pick<
   WorkerOptions,
-  'connection' | 'namespace' | 'activities' | 'maxHeartbeatThrottleInterval' | 'interceptors' | 'sinks'
+  | 'connection'
+  | 'namespace'
+  | 'activities'
+  | 'dataConverter'
+  | 'maxHeartbeatThrottleInterval'
+  | 'interceptors'
+  | 'sinks'
 >
 
 /** Of the workflows, and of every activity but reading Kafka. */

@@ -24,6 +24,7 @@ import { formatWindow } from '../core/tumbling-window'
 import { signalUnheard } from './counters'
 import { describeWhenAsked } from './details'
 import {
+  acceptLog,
   awaited,
   claim,
   closeWindow,
@@ -124,6 +125,10 @@ async function keepLedger(input: IngestInput): Promise<void> {
   setHandler(windowSource, start => ledger.sourceOf(start) ?? null)
   setHandler(wake, () => {
     messages++
+  })
+  setHandler(acceptLog, request => {
+    messages++
+    return ledger.acceptLog(request)
   })
   setHandler(awaited, (partitions, now) => ledger.awaited(partitions, now))
   setHandler(ingestStatus, () => {

@@ -1,5 +1,7 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow'
 import type {
+  AcceptedLog,
+  AcceptLogRequest,
   ClaimAnswer,
   ClaimRequest,
   Delta,
@@ -50,6 +52,8 @@ export const resume = defineUpdate<number>('resume')
 export const settled = defineSignal<[Settlement]>('settled')
 /** What it takes to count a window again that is not settled; null where the ledger does not know it. */
 export const windowSource = defineQuery<WindowSource | null, [start: number]>('windowSource')
+/** Goes on in a log that is not the one that was read; what was accepted. */
+export const acceptLog = defineUpdate<AcceptedLog[], [AcceptLogRequest]>('acceptLog')
 export const awaited = defineQuery<number[], [partitions: number[], now: number]>('awaited')
 export const ingestStatus = defineQuery<IngestStatus>('status')
 /** Does nothing but wake the workflow, for an update that waits to be taken in. */

@@ -122,7 +122,11 @@ test('a call that is not answered for long is said once, and known until it is',
   const answer = untilAnswered(failing, never, waits)
   await until(() => waits.long !== undefined)
   expect(Date.now() - begun).toBeGreaterThanOrEqual(300)
-  expect(waits.long).toEqual({ since: expect.any(Number), reason: 'namespace rate limit exceeded' })
+  expect(waits.long).toEqual({
+    on: 'Temporal',
+    since: expect.any(Number),
+    reason: 'namespace rate limit exceeded',
+  })
   expect(await answer).toBeGreaterThanOrEqual(1_000)
   expect(waits.long).toBeUndefined()
   expect(said).toEqual(['namespace rate limit exceeded'])

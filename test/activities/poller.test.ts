@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, expect, test } from '@jest/globals'
+import { afterEach, describe, expect, test } from '@jest/globals'
 import { Poller } from '../../src/activities/poller'
 import type { LogRecord } from '../../src/core/partition-reader'
 import type { PipelineSettings } from '../../src/core/settings'
@@ -24,7 +24,7 @@ class Setup {
   readonly settings: PipelineSettings
   readonly log: MemoryLog
   readonly pipeline: MemoryPipeline
-  readonly poller: Poller
+  poller: Poller
   readonly meter = new MemoryMeter()
   private running: Promise<number> | undefined
 
@@ -47,25 +47,39 @@ class Setup {
     }
     this.log = new MemoryLog(partitionCount)
     this.pipeline = new MemoryPipeline(this.settings)
-    this.poller = new Poller(
-      this.settings,
-      1,
-      rules,
-      this.log,
-      this.pipeline,
-      silent,
+    this.poller = this.newPoller()
+  }
+
+  private newPoller(): Poller {
+    const { settings, log, pipeline } = this
+    const metrics = new PollerMetrics(this.meter)
+    const poller = new Poller(settings, 1, rules, log, pipeline, silent, () => undefined, metrics)
+    log.poller = poller
+    return poller
+  }
+
+  /** What the poller fails with. */
+  failure(): Promise<Error | undefined> {
+    return this.running!.then(
       () => undefined,
-      new PollerMetrics(this.meter),
+      (error: Error) => error,
     )
-    this.log.poller = this.poller
+  }
+
+  /** As the next attempt of the activity, after the poller has ended or failed. */
+  async restart(): Promise<void> {
+    const claims = this.pipeline.claims.length
+    this.poller = this.newPoller()
+    await this.start(claims)
   }
 
   /** Runs the poller until it has claimed all partitions. */
-  async start(): Promise<void> {
+  async start(claims = 0): Promise<void> {
     this.running = this.poller.run()
-    started.push(this)
+    this.running.catch(() => undefined)
+    started.add(this)
     this.poller.onAssigned(Array.from({ length: this.partitionCount }, (_, partition) => partition))
-    await until(() => this.pipeline.claims.length > 0)
+    await until(() => this.pipeline.claims.length > claims)
   }
 
   async drain(): Promise<number> {
@@ -78,10 +92,11 @@ class Setup {
   }
 }
 
-const started: Setup[] = []
+const started = new Set<Setup>()
 
 afterEach(async () => {
-  for (const setup of started.splice(0)) await setup.drain()
+  for (const setup of started) await setup.drain().catch(() => undefined)
+  started.clear()
 })
 
 test('a range is announced before any delta of it is sent, and sent before it is said to be done', async () => {
@@ -351,7 +366,7 @@ test('an idle partition claims for the time at which its end was looked up, not 
   const heard = pipeline.of('awaited').length
   await until(() => pipeline.of('awaited').length >= heard + 3)
   expect(pipeline.of('idle')).toHaveLength(1)
-  expect(pipeline.ledger.takeDue().close).toEqual([T0])
+  expect(pipeline.ledger.takeDue(Date.now()).close).toEqual([T0])
 })
 
 test('an idle partition claims nothing while no window waits for it', async () => {
@@ -381,4 +396,171 @@ test('after the broker was away, quiet time starts anew', async () => {
   log.away = false
   await until(() => pipeline.of('awaited').length > heard)
   expect(pipeline.of('awaited')[heard]!.at).toBeGreaterThanOrEqual(back + IDLE)
+})
+
+describe('another log in the place of the one that was read', () => {
+  /** As {@link events}, each with a key. */
+  const keyed = (count: number): LogRecord[] => events(count).map(event => ({ ...event, keySize: 7 }))
+  const refusal =
+    /^Partition 0 of "web_traffic_topic" is not the log that was read: at offset 9 .* "web-traffic accept-log --partition 0"/
+
+  /** A pipeline that has read ten records, and was stopped. */
+  async function stopped(): Promise<Setup> {
+    const setup = new Setup(1)
+    await setup.start()
+    setup.log.append(0, events(10))
+    await until(() => setup.position(0) === 10)
+    await setup.drain()
+    return setup
+  }
+
+  test('that is longer is refused at the claim before anything of it is counted, however often it is tried', async () => {
+    const setup = await stopped()
+    setup.log.replace(0, keyed(30))
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      await setup.restart()
+      expect((await setup.failure())?.message).toMatch(refusal)
+      setup.log.append(0, keyed(5))
+    }
+    expect(setup.position(0)).toBe(10)
+    expect(setup.pipeline.hits).toBe(10)
+    expect(setup.pipeline.of('announced')).toHaveLength(1)
+  })
+
+  test('that is as long is refused too, and is not idle', async () => {
+    const setup = await stopped()
+    setup.log.replace(0, keyed(10))
+    await setup.restart()
+    expect((await setup.failure())?.message).toMatch(refusal)
+    expect(setup.pipeline.of('idle')).toEqual([])
+  })
+
+  test('that is shorter is refused, also once it has grown', async () => {
+    const setup = new Setup(1)
+    await setup.start()
+    setup.log.append(0, events(10))
+    await until(() => setup.position(0) === 10)
+    setup.log.replace(0, keyed(4))
+    expect((await setup.failure())?.message).toMatch(
+      /ends at offset 4, but it was read to offset 10\. .*accept-log/,
+    )
+    setup.log.append(0, keyed(20))
+    await setup.restart()
+    expect((await setup.failure())?.message).toMatch(refusal)
+    expect(setup.pipeline.hits).toBe(10)
+  })
+
+  test('is noticed while it is read, where the log grew beyond the position before its end was looked up', async () => {
+    const setup = new Setup(1, { idleTimeout: 60_000 })
+    await setup.start()
+    setup.log.append(0, events(10))
+    await until(() => setup.position(0) === 10)
+    // kafkajs was out of range, and began at the earliest offset.
+    setup.log.replace(0, keyed(30), 0)
+    expect((await setup.failure())?.message).toMatch(refusal)
+    expect(setup.position(0)).toBe(10)
+  })
+
+  test('of a new leader is noticed while it is read; the same log of a new leader goes on', async () => {
+    const ledBy = (leaderEpoch: number, records: LogRecord[]) =>
+      records.map(record => ({ ...record, leaderEpoch }))
+    const setup = new Setup(1, { idleTimeout: 60_000 })
+    await setup.start()
+    setup.log.append(0, ledBy(1, events(10)))
+    await until(() => setup.position(0) === 10)
+    setup.log.append(0, ledBy(2, events(10)))
+    await until(() => setup.position(0) === 20)
+    expect(setup.pipeline.hits).toBe(20)
+    // The next leader had 15 records of them.
+    setup.log.replace(0, [...ledBy(1, events(10)), ...ledBy(2, events(5)), ...ledBy(3, events(10))])
+    expect((await setup.failure())?.message).toMatch(
+      /at offset 19 a record .*leader epoch 2\).*leader epoch 3\)/,
+    )
+    expect(setup.position(0)).toBe(20)
+    expect(setup.pipeline.hits).toBe(20)
+  })
+
+  test('goes on at the position once it was accepted', async () => {
+    const setup = await stopped()
+    setup.log.replace(0, keyed(30))
+    await setup.restart()
+    await setup.failure()
+    setup.pipeline.ledger.acceptLog({ partition: 0 })
+    await setup.restart()
+    await until(() => setup.position(0) === 30)
+    expect(setup.pipeline.hits).toBe(30)
+    expect(setup.pipeline.of('announced', 0).map(({ offset }) => offset)).toEqual([0, 10])
+  })
+
+  test('that was accepted and ends before the position is waited for, and holds no window open meanwhile', async () => {
+    const setup = await stopped()
+    setup.log.replace(0, keyed(4))
+    setup.pipeline.ledger.acceptLog({})
+    await setup.restart()
+    await until(() => setup.pipeline.of('idle').length > 0)
+    expect(setup.pipeline.ledger.takeDue(0).close).toEqual([T0])
+    setup.log.append(0, keyed(11))
+    await until(() => setup.position(0) === 15)
+    expect(setup.pipeline.hits).toBe(15)
+    // From here on it is watched as any other.
+    await setup.drain()
+    setup.log.replace(0, events(30))
+    await setup.restart()
+    expect((await setup.failure())?.message).toMatch(/at offset 14 /)
+  })
+
+  test('is what neither compaction nor retention makes of the same log', async () => {
+    for (const change of ['compact', 'removeBefore'] as const) {
+      const setup = await stopped()
+      if (change === 'compact') setup.log.compact(0, 9)
+      else setup.log.removeBefore(0, 10)
+      await setup.restart()
+      setup.log.append(0, events(5))
+      await until(() => setup.position(0) === 15)
+      expect(setup.pipeline.hits).toBe(15)
+      await setup.drain()
+    }
+  })
+
+  test('nor is it a log of which nothing is new: its window closes', async () => {
+    const setup = await stopped()
+    await setup.restart()
+    await until(() => setup.pipeline.of('idle').length > 0)
+    expect(setup.pipeline.ledger.takeDue(0).close).toEqual([T0])
+    expect(await setup.drain()).toBe(0)
+    expect(setup.pipeline.of('announced')).toHaveLength(1)
+  })
+
+  test('what was fetched before the claim is not counted before the last done record was compared', async () => {
+    const setup = await stopped()
+    const begin = setup.log.begin.bind(setup.log)
+    let go!: () => void
+    setup.log.begin = positions => (go = () => begin(positions))
+    await setup.restart()
+    await until(() => go !== undefined)
+    const fetch = { partition: 0, fetchedFrom: 10, next: 14, high: 14, length: 4 }
+    const stale = keyed(14)
+    await setup.poller.onRecords({ ...fetch, record: i => ({ ...stale[i]!, offset: 10 + i }) }, () =>
+      Promise.resolve(),
+    )
+    expect(setup.pipeline.of('announced')).toHaveLength(1)
+    setup.log.append(0, events(4))
+    go()
+    await until(() => setup.position(0) === 14)
+    expect(setup.pipeline.hits).toBe(14)
+  })
+
+  test('what retention removes between the claim and the first fetch is not waited for', async () => {
+    const setup = await stopped()
+    const begin = setup.log.begin.bind(setup.log)
+    setup.log.begin = positions => {
+      setup.log.begin = begin
+      setup.log.removeBefore(0, 10)
+      begin(positions)
+    }
+    await setup.restart()
+    setup.log.append(0, events(5))
+    await until(() => setup.position(0) === 15, 15_000)
+    expect(setup.pipeline.hits).toBe(15)
+  })
 })

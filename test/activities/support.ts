@@ -1,4 +1,5 @@
 import type { PipelinePort } from '../../src/activities/pipeline-port'
+import type { Staging } from '../../src/activities/staging'
 import type { LogPort, Poller } from '../../src/activities/poller'
 import { Ledger } from '../../src/core/ledger'
 import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../../src/core/messages'
@@ -12,17 +13,27 @@ export function grpcError(code: number, details: string): Error {
   return Object.assign(new Error(`${code} ${details}`), { code, details, metadata: { get: () => [] } })
 }
 
+/** For what is never too large for a message. A TypeError is not repeated. */
+export const NO_STAGING: Staging = {
+  stage: () => Promise.reject(new TypeError('a delta was staged')),
+  record: () => Promise.reject(new TypeError('exceptions were recorded')),
+}
+
 const MAX_FETCH = 50_000
 
 interface Partition {
   records: LogRecord[]
+  /** Records before this offset have been removed by retention. */
+  low: number
+  /** Offsets whose records compaction has removed. */
+  compacted: Set<number>
   /** Where the next fetch begins; undefined until the poller has said where to begin. */
   next: number | undefined
   paused: boolean
   fetching: boolean
 }
 
-/** A topic in memory, whose offsets have no gaps. */
+/** A topic in memory. */
 export class MemoryLog implements LogPort {
   private readonly partitions: Partition[]
   readonly committed = new Map<number, number>()
@@ -37,6 +48,8 @@ export class MemoryLog implements LogPort {
   constructor(partitionCount: number) {
     this.partitions = Array.from({ length: partitionCount }, () => ({
       records: [],
+      low: 0,
+      compacted: new Set(),
       next: undefined,
       paused: false,
       fetching: false,
@@ -47,6 +60,27 @@ export class MemoryLog implements LogPort {
     const { records: log } = this.partitions[partition]!
     for (const record of records) log.push({ ...record, offset: log.length })
     void this.deliver(partition)
+  }
+
+  /**
+   * The topic is deleted, and re-created with these records.
+   *
+   * @param from where reading goes on
+   */
+  replace(partition: number, records: LogRecord[], from = this.partitions[partition]!.next): void {
+    const log = this.partitions[partition]!
+    log.records = records.map((record, offset) => ({ ...record, offset }))
+    log.low = 0
+    if (from !== undefined) this.begin([{ partition, position: from }])
+  }
+
+  /** Compaction: the offsets of these records stay behind as gaps. */
+  compact(partition: number, offset: number): void {
+    this.partitions[partition]!.compacted.add(offset)
+  }
+
+  removeBefore(partition: number, offset: number): void {
+    this.partitions[partition]!.low = offset
   }
 
   /** Before this everything has been taken by the poller. */
@@ -60,7 +94,10 @@ export class MemoryLog implements LogPort {
 
   begin(positions: { partition: number; position: number }[]): void {
     for (const { partition, position } of positions) {
-      Object.assign(this.partitions[partition]!, { next: position, paused: false })
+      const log = this.partitions[partition]!
+      // As kafkajs does where Kafka does not have the offset.
+      const isThere = position >= log.low && position <= log.records.length
+      Object.assign(log, { next: isThere ? position : log.low, paused: false })
       void this.deliver(partition)
     }
   }
@@ -73,7 +110,7 @@ export class MemoryLog implements LogPort {
     this.asked.push(Date.now())
     if (this.away) return Promise.reject(new Error('the broker is away'))
     return Promise.resolve(
-      this.partitions.map(({ records }, partition) => ({ partition, low: 0, high: records.length })),
+      this.partitions.map(({ records, low }, partition) => ({ partition, low, high: records.length })),
     )
   }
 
@@ -89,13 +126,14 @@ export class MemoryLog implements LogPort {
     while (log.next !== undefined && !log.paused && log.next < log.records.length) {
       const from = log.next
       const next = Math.min(from + MAX_FETCH, log.records.length)
+      const records = log.records.slice(from, next).filter(({ offset }) => !log.compacted.has(offset))
       const fetch = {
         partition,
         fetchedFrom: from,
         next,
         high: log.records.length,
-        length: next - from,
-        record: (index: number) => log.records[from + index]!,
+        length: records.length,
+        record: (index: number) => records[index]!,
       }
       await this.poller!.onRecords(fetch, () => {
         this.heartbeats++
@@ -159,8 +197,8 @@ export class MemoryPipeline implements PipelinePort {
     return this.ledger.awaited(partitions, now)
   }
 
-  async send({ deltas }: Outgoing): Promise<void> {
-    const all = [...deltas].flatMap(([start, sized]) => sized.map(({ delta }) => ({ start, delta })))
+  async send(outgoing: Outgoing): Promise<void> {
+    const all = [...outgoing].flatMap(([start, sized]) => sized.map(({ delta }) => ({ start, delta })))
     for (const { delta } of all) this.add('sending', delta.partition, delta.from)
     await this.before.send?.()
     for (const { start, delta } of all) {

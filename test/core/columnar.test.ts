@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { GroupCounter, groups, type ColumnarCounts } from '../../src/core/columnar'
 import { Lexicon, Vocabulary } from '../../src/core/vocabulary'
+import { hashKey } from './support'
 
 const group = fc.record({
   host: fc.string({ unit: 'binary', maxLength: 8 }),
@@ -39,7 +40,11 @@ test('columns survive their journey as JSON with any strings, and stay under the
 
 describe('texts by number', () => {
   const identity = (text: string) => text
-  const words = new Vocabulary(new Lexicon(identity), new Lexicon(identity), new Lexicon(identity))
+  const words = new Vocabulary(
+    new Lexicon(identity, hashKey),
+    new Lexicon(identity, hashKey),
+    new Lexicon(identity, hashKey),
+  )
   const numbered = (host: string, referrer: string) => ({
     host: words.hosts.number(host),
     referrer: words.referrers.number(referrer),

@@ -5,6 +5,7 @@ import { EventReader } from '../../src/core/event-reader'
 import type { AppliedPartition, Claimed, Delta } from '../../src/core/messages'
 import { MAX_WINDOWS, PartitionReader, type LogRecord, type Range } from '../../src/core/partition-reader'
 import { Recount, segmentsOf } from '../../src/core/recount'
+import { formatInstant, formatWindow } from '../../src/core/tumbling-window'
 import { WindowState } from '../../src/core/window-state'
 import { referenceCount, type ReferenceCount } from './reference'
 import { MINUTE, record, rowsOf, rules, T0 } from './support'
@@ -69,14 +70,19 @@ function addTo(into: Record<string, number>, start: number, counts: ColumnarCoun
   }
 }
 
-function exceptionsOf(ranges: Range[]): Pick<ReferenceCount, 'late' | 'rejected'> {
-  const result = { late: {}, rejected: 0 }
-  for (const { late, rejected } of ranges
-    .map(range => range.exceptions())
-    .filter(found => found !== undefined)) {
-    for (const { windowStart, ...counts } of late) addTo(result.late, windowStart, counts)
-    for (const records of Object.values(rejected)) result.rejected += records
-  }
+/** Late and rejected records by what they are, and by the window that they travel to. */
+function exceptionsOf(ranges: Range[]): Omit<ReferenceCount, 'hits'> {
+  const result: Omit<ReferenceCount, 'hits'> = { late: {}, rejected: 0, exceptions: {} }
+  for (const range of ranges)
+    for (const start of range.windows.keys()) {
+      const { exceptions } = range.delta(start)
+      expect(range.sumsOf(start).exceptions).toBe(exceptions?.records ?? 0)
+      if (!exceptions) continue
+      const { late, rejected, records } = exceptions
+      for (const { windowStart, ...counts } of late) addTo(result.late, windowStart, counts)
+      for (const records of Object.values(rejected)) result.rejected += records
+      result.exceptions[start] = (result.exceptions[start] ?? 0) + records
+    }
   return result
 }
 
@@ -142,7 +148,6 @@ test('a range that is read again from its claim is cut into the same deltas, wha
     expect([...again.windows.keys()].map(start => again.delta(start))).toEqual(
       [...original.windows.keys()].map(start => original.delta(start)),
     )
-    expect(again.exceptions()).toEqual(original.exceptions())
   })
   fc.assert(property, { numRuns: 500 })
 })
@@ -239,17 +244,64 @@ test('records that retention removed before they were read are counted, not pass
   reader.take([record(40, { at: T0 })], 41)
   const range = reader.cut()!
   expect(range.totals).toEqual({ records: 31, hits: 1, late: 0, rejected: 30 })
-  expect(range.exceptions()?.rejected).toEqual({ lost_to_retention: 30 })
+  // Before the first event nothing says when they came.
+  expect(range.delta(0).exceptions).toEqual({
+    records: 30,
+    late: [],
+    rejected: { lost_to_retention: 30 },
+    samples: [[10, 'lost_to_retention']],
+  })
+  expect(range.delta(T0).exceptions).toBeUndefined()
+})
+
+test('records that were lost travel to the window that was the current one where they were', () => {
+  const basis = T0 + 7 * MINUTE
+  const reader = new PartitionReader(claimed(0, { position: 10, basis }), rules, 40)
+  reader.take([record(40, { at: T0 + 20 * MINUTE }), record(41, { at: T0 })], 42)
+  const range = reader.cut()!
+  expect(sumsOf(range)).toEqual({
+    [T0 + 5 * MINUTE]: { hits: 0, exceptions: 30 },
+    [T0 + 20 * MINUTE]: { hits: 1, exceptions: 1 },
+  })
+  expect(range.delta(T0 + 5 * MINUTE)).toMatchObject({ from: 10, first: 10, last: 39, hits: 0, rows: '' })
 })
 
 test('a range that was announced keeps its end where retention went beyond it, and what was lost after it follows', () => {
   const reader = new PartitionReader(claimed(0, { position: 10, announcedTo: 25 }), rules, 40)
   const announced = reader.cut()!
   expect(announced).toMatchObject({ from: 10, to: 25 })
-  expect(announced.exceptions()?.rejected).toEqual({ lost_to_retention: 15 })
+  expect(announced.delta(0).exceptions?.rejected).toEqual({ lost_to_retention: 15 })
   reader.take([record(40, { at: T0 })], 41)
   const next = reader.cut()!
   expect(next).toMatchObject({ from: 25, to: 41 })
   expect(next.totals).toEqual({ records: 16, hits: 1, late: 0, rejected: 15 })
+  expect(sumsOf(next)).toEqual({ 0: { hits: 0, exceptions: 15 }, [T0]: { hits: 1, exceptions: 0 } })
   expect(reader.cut()).toBeUndefined()
+})
+
+const sumsOf = (range: Range) =>
+  Object.fromEntries([...range.windows.keys()].map(start => [start, range.sumsOf(start)]))
+
+const ABSURD = [0, -1, -62_135_596_800_001, 8.64e15, 8.64e15 + 1, 2 ** 53, -(2 ** 53), 2 ** 63, -(2 ** 63)]
+
+test('records of any timestamp are counted, in a window that has a name and an end', () => {
+  const timestamp = fc.oneof(fc.constantFrom(...ABSURD), fc.double({ noNaN: true }).map(Math.trunc))
+  const entry = fc.record({ timestamp, at: fc.option(fc.integer({ min: T0, max: T0 + 40 * MINUTE })) })
+  const property = fc.property(fc.array(entry, { minLength: 1, maxLength: 30 }), steps, (entries, stream) => {
+    const log = entries.map(({ timestamp, at }, offset): LogRecord => {
+      if (at === null) return { offset, timestamp, value: Buffer.from('malformed') }
+      return { ...record(offset, { at }), timestamp }
+    })
+    const ranges = readInRanges(0, log, stream)
+    const { exceptions } = exceptionsOf(ranges)
+    // The reference does not reject future events by itself.
+    const isFuture = (i: number) => entries[i]!.at !== null && entries[i]!.at > entries[i]!.timestamp + MINUTE
+    const known = log.map((record, i) => (isFuture(i) ? { ...record, value: Buffer.from('future') } : record))
+    expect(exceptions).toEqual(referenceCount([known]).exceptions)
+    for (const start of ranges.flatMap(range => [...range.windows.keys()])) {
+      expect(formatInstant(start)).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:00Z$/)
+      expect(formatWindow(start, rules.windowSize)).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d–\d\d:\d\d$/)
+    }
+  })
+  fc.assert(property, { numRuns: 500 })
 })

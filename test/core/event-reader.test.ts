@@ -5,9 +5,9 @@ import { GroupCounter, groups } from '../../src/core/columnar'
 import { readEvent, type RejectionReason } from '../../src/core/event'
 import { EventReader, type LocatedEvent } from '../../src/core/event-reader'
 import { EventScanner } from '../../src/core/event-scanner'
-import { MINUTE, T0 } from './support'
+import { hashKey, MINUTE, T0 } from './support'
 
-const rules = { maxFuture: MINUTE, referrer: 'full' as const, locate: (ip: string) => `<${ip}>` }
+const rules = { hashKey, maxFuture: MINUTE, referrer: 'full' as const, locate: (ip: string) => `<${ip}>` }
 const NOW = T0 + 10 * MINUTE
 
 /** What `JSON.parse` makes of the record. */
@@ -206,7 +206,7 @@ test('a memo gives what its function gives, however often it has to forget', () 
   const memo = new ByteMemo(text => {
     made.set(text, (made.get(text) ?? 0) + 1)
     return text.toUpperCase()
-  })
+  }, hashKey)
   const ask = (text: string) => {
     if (memo.full) memo.forget()
     const bytes = Buffer.from(`__${text}__`)

@@ -7,6 +7,8 @@ const rules = { windowSize: 5 * MINUTE, watermarkDelay: MINUTE, allowedLateness:
 const totals = { records: 10, hits: 10, late: 0, rejected: 0 }
 const W0 = T0
 const W1 = T0 + 5 * MINUTE
+/** By the clock of the ledger's workflow, which decides nothing about a window. */
+const NOW = T0 + 24 * 60 * MINUTE
 
 const flushOf = (...partitions: PartitionFlush[]): FlushRequest => ({
   poller: 1,
@@ -107,14 +109,14 @@ test('what is not the announced range cannot be done', () => {
 test('a window closes when the watermark of every partition has reached its end, and not before', () => {
   const ledger = announced()
   ledger.flush(flushOf({ partition: 0, epoch: 1, done: done(10, W1 + MINUTE) }))
-  expect(ledger.takeDue().close).toEqual([])
+  expect(ledger.takeDue(NOW).close).toEqual([])
   ledger.flush(flushOf({ partition: 1, epoch: 1, done: done(10, W1 + MINUTE - 1) }))
-  expect(ledger.takeDue().close).toEqual([])
+  expect(ledger.takeDue(NOW).close).toEqual([])
   ledger.flush(flushOf({ partition: 1, epoch: 1, announce: { from: 10, to: 12, windows: [] } }))
   ledger.flush(flushOf({ partition: 1, epoch: 1, done: done(12, W1 + MINUTE) }))
   expect(ledger.hasDue()).toBe(true)
-  expect(ledger.takeDue().close).toEqual([W0])
-  expect(ledger.takeDue().close).toEqual([])
+  expect(ledger.takeDue(NOW).close).toEqual([W0])
+  expect(ledger.takeDue(NOW).close).toEqual([])
 })
 
 test('a partition never heard of holds every window open', () => {
@@ -143,21 +145,21 @@ describe('an idle claim', () => {
   test('closes a window when the end was asked for after the window and its delay were over', () => {
     const ledger = waiting()
     idle(ledger, 10, W1 + MINUTE - 1)
-    expect(ledger.takeDue().close).toEqual([])
+    expect(ledger.takeDue(NOW).close).toEqual([])
     idle(ledger, 10, W1 + MINUTE)
-    expect(ledger.takeDue().close).toEqual([W0])
+    expect(ledger.takeDue(NOW).close).toEqual([W0])
   })
 
   test('for another position is worth nothing', () => {
     const ledger = waiting()
     idle(ledger, 9, W1 + MINUTE)
-    expect(ledger.takeDue().close).toEqual([])
+    expect(ledger.takeDue(NOW).close).toEqual([])
   })
 
   test('dies when the position moves on, and does not move the watermark', () => {
     const ledger = waiting()
     idle(ledger, 10, W1 + 20 * MINUTE)
-    ledger.takeDue()
+    ledger.takeDue(NOW)
     ledger.flush(flushOf({ partition: 1, epoch: 1, announce: { from: 10, to: 11, windows: [W1] } }))
     expect(ledger.hasDue()).toBe(false)
     ledger.flush(flushOf({ partition: 1, epoch: 1, done: done(11, W1) }))
@@ -184,7 +186,7 @@ test('the ledger goes on from a snapshot', () => {
         { partition: 1, epoch: 1, done: done(10, W1 + MINUTE) },
       ),
     )
-  expect(next.takeDue().close).toEqual(ledger.takeDue().close)
+  expect(next.takeDue(NOW).close).toEqual(ledger.takeDue(NOW).close)
   expect(next.snapshot()).toEqual(ledger.snapshot())
 })
 
@@ -211,42 +213,44 @@ describe('with an allowed lateness of ten minutes', () => {
   }
 
   test('a window is told to publish once its end is passed, and once only', () => {
-    expect(upTo(END - 1).takeDue()).toEqual({ publish: [], close: [] })
+    expect(upTo(END - 1).takeDue(NOW)).toEqual({ publish: [], close: [] })
     const ledger = upTo(END)
     expect(ledger.hasDue()).toBe(true)
-    expect(ledger.takeDue()).toEqual({ publish: [W0], close: [] })
+    expect(ledger.takeDue(NOW)).toEqual({ publish: [W0], close: [] })
     expect(ledger.hasDue()).toBe(false)
     further(ledger, 10, END + 9 * MINUTE)
-    expect(ledger.takeDue()).toEqual({ publish: [], close: [] })
+    expect(ledger.takeDue(NOW)).toEqual({ publish: [], close: [] })
     expect(ledger.openWindows).toEqual([W0])
   })
 
   test('and to close once its end and the allowed lateness are', () => {
     const ledger = upTo(END)
-    ledger.takeDue()
+    ledger.takeDue(NOW)
     const next = new Ledger(lenient, JSON.parse(JSON.stringify(ledger.snapshot())) as LedgerState)
     for (const l of [ledger, next]) {
       further(l, 10, END + 10 * MINUTE)
-      expect(l.takeDue()).toEqual({ publish: [], close: [W0] })
-      expect(l.windowCounts).toEqual({ open: 0, closed: 1 })
+      expect(l.takeDue(NOW)).toEqual({ publish: [], close: [W0] })
+      expect(l.windowCounts).toEqual({ open: 0, closing: 1, closed: 0 })
+      for (const { book } of l.closing) l.settled({ start: W0, books: [book] })
+      expect(l.windowCounts).toEqual({ open: 0, closing: 0, closed: 1 })
     }
   })
 
   test('of a backlog that has passed both it is told to close at once', () => {
-    expect(upTo(END + 10 * MINUTE).takeDue()).toEqual({ publish: [], close: [W0] })
+    expect(upTo(END + 10 * MINUTE).takeDue(NOW)).toEqual({ publish: [], close: [W0] })
   })
 
   test('no more are taken at a time than asked for, the oldest first, and none is published before it closes', () => {
     const windows = [W0 + 10 * MINUTE, W0, W1]
     const ended = upTo(END + 20 * MINUTE, windows)
-    expect(ended.takeDue(2)).toEqual({ publish: [], close: [W0, W1] })
+    expect(ended.takeDue(NOW, 2)).toEqual({ publish: [], close: [W0, W1] })
     expect(ended.hasDue()).toBe(true)
-    expect(ended.takeDue(2)).toEqual({ publish: [], close: [W0 + 10 * MINUTE] })
+    expect(ended.takeDue(NOW, 2)).toEqual({ publish: [], close: [W0 + 10 * MINUTE] })
     expect(ended.hasDue()).toBe(false)
 
     const publishable = upTo(END + 10 * MINUTE, windows)
-    expect(publishable.takeDue(1)).toEqual({ publish: [W1], close: [W0] })
-    expect(publishable.takeDue(1)).toEqual({ publish: [W0 + 10 * MINUTE], close: [] })
+    expect(publishable.takeDue(NOW, 1)).toEqual({ publish: [W1], close: [W0] })
+    expect(publishable.takeDue(NOW, 1)).toEqual({ publish: [W0 + 10 * MINUTE], close: [] })
     expect(publishable.hasDue()).toBe(false)
   })
 
@@ -256,11 +260,11 @@ describe('with an allowed lateness of ten minutes', () => {
     expect(ledger.awaited([0], publishable - 1)).toEqual([])
     expect(ledger.awaited([0], publishable)).toEqual([0])
     idle(ledger, 10, publishable)
-    expect(ledger.takeDue()).toEqual({ publish: [W0], close: [] })
+    expect(ledger.takeDue(NOW)).toEqual({ publish: [W0], close: [] })
     expect(ledger.awaited([0], publishable + 9 * MINUTE)).toEqual([])
     expect(ledger.awaited([0], publishable + 10 * MINUTE)).toEqual([0])
     idle(ledger, 10, publishable + 10 * MINUTE)
-    expect(ledger.takeDue()).toEqual({ publish: [], close: [W0] })
+    expect(ledger.takeDue(NOW)).toEqual({ publish: [], close: [W0] })
   })
 
   function idle(ledger: Ledger, position: number, at: number): void {
@@ -269,4 +273,264 @@ describe('with an allowed lateness of ten minutes', () => {
       partitionCount: 1,
     })
   }
+})
+
+describe('the fingerprint of the last done record', () => {
+  const fingerprint = { offset: 8, timestamp: T0, keySize: -1, valueSize: 90, leaderEpoch: 3 }
+  const fingerprinted = { ...done(10, T0), fingerprint }
+  const only = (ledger: Ledger) => claimed(ledger, 0)[0]!
+  const flushDone = (ledger: Ledger, said: PartitionFlush['done'], epoch = 1) =>
+    ledger.flush(flushOf({ partition: 0, epoch, ...(said && { done: said }) })).refused
+
+  test('comes with the word that a range is done, goes out with each claim, and is carried from run to run', () => {
+    const ledger = announced()
+    expect(only(ledger)).not.toHaveProperty('fingerprint')
+    flushDone(ledger, fingerprinted, 2)
+    expect(only(ledger)).toMatchObject({ position: 10, fingerprint })
+    const carried = JSON.parse(JSON.stringify(ledger.snapshot())) as LedgerState
+    expect(only(new Ledger(rules, carried))).toMatchObject({ position: 10, fingerprint })
+  })
+
+  test('is forgotten where a poller of the release before says that more is done', () => {
+    const ledger = announced()
+    flushDone(ledger, fingerprinted)
+    ledger.flush(flushOf({ partition: 0, epoch: 1, announce: { from: 10, to: 20, windows: [W0] } }))
+    flushDone(ledger, done(20, T0))
+    expect(only(ledger)).not.toHaveProperty('fingerprint')
+  })
+
+  test('is forgotten once another log was accepted, of one partition or of all; the position stays', () => {
+    const ledger = announced()
+    flushDone(ledger, fingerprinted)
+    const accepted = { partition: 0, position: 10, announcedTo: null }
+    expect(ledger.acceptLog({ partition: 0 })).toEqual([accepted])
+    expect(only(ledger)).toEqual({
+      partition: 0,
+      epoch: 3,
+      position: 10,
+      basis: T0,
+      announcedTo: null,
+      accepted: true,
+    })
+    expect(ledger.acceptLog({})).toEqual([accepted, { partition: 1, position: 0, announcedTo: 10 }])
+    expect(ledger.acceptLog({ partition: 7 })).toEqual([])
+  })
+
+  test('accepting twice changes nothing the second time', () => {
+    const ledger = announced()
+    const first = ledger.acceptLog({})
+    const before = structuredClone(ledger.snapshot())
+    expect(ledger.acceptLog({})).toEqual(first)
+    expect(ledger.snapshot()).toEqual(before)
+  })
+
+  test('does not come back by a flush that was on its way when the log was accepted', () => {
+    const ledger = announced()
+    ledger.acceptLog({ partition: 0 })
+    expect(flushDone(ledger, fingerprinted)).toEqual([0])
+    expect(only(ledger)).toMatchObject({ position: 0, announcedTo: 10, accepted: true })
+  })
+
+  test('is that of the accepted log as soon as something of it is done', () => {
+    const ledger = announced()
+    ledger.acceptLog({ partition: 0 })
+    const { epoch } = only(ledger)
+    expect(flushDone(ledger, fingerprinted, epoch)).toEqual([])
+    const claim = only(ledger)
+    expect(claim).toMatchObject({ position: 10, fingerprint })
+    expect(claim).not.toHaveProperty('accepted')
+  })
+})
+
+describe('the books of a window', () => {
+  const END = W1 + MINUTE
+
+  /** Partition 0 announces and is done with `[from, to)`, which has these hits and exceptions for each window. */
+  function read(ledger: Ledger, from: number, to: number, basis: number, sums: Sums): void {
+    const announce = { from, to, ...arraysOf(sums) }
+    expect(flushed(ledger, { partition: 0, epoch: 1, announce })).toEqual([])
+    expect(flushed(ledger, { partition: 0, epoch: 1, done: done(to, basis) })).toEqual([])
+  }
+
+  type Sums = [start: number, hits: number, exceptions: number][]
+
+  const arraysOf = (sums: Sums) => ({
+    windows: sums.map(([start]) => start),
+    hits: sums.map(([, hits]) => hits),
+    exceptions: sums.map(([, , exceptions]) => exceptions),
+  })
+
+  const flushed = (ledger: Ledger, ...partitions: PartitionFlush[]) =>
+    ledger.flush({ ...flushOf(...partitions), partitionCount: 1 }).refused
+
+  function alone(carried?: LedgerState): Ledger {
+    const ledger = new Ledger(rules, carried)
+    ledger.claim({ poller: 1, partitionCount: 1, partitions: [{ partition: 0, earliest: 3 }] })
+    return ledger
+  }
+
+  const carriedOver = (ledger: Ledger) =>
+    new Ledger(rules, JSON.parse(JSON.stringify(ledger.snapshot())) as LedgerState)
+
+  const books = (ledger: Ledger) => ledger.toTell(NOW).map(({ start, sums }) => ({ start, ...sums }))
+
+  test('add up what its ranges bring, and are told when it closes, also by the next run', () => {
+    const ledger = alone()
+    read(ledger, 3, 10, W0, [[W0, 4, 1]])
+    read(ledger, 10, 20, END, [
+      [W0, 5, 0],
+      [W1, 3, 2],
+    ])
+    expect(ledger.toTell(NOW)).toEqual([])
+    expect(ledger.takeDue(NOW)).toEqual({ publish: [], close: [W0] })
+    for (const l of [ledger, carriedOver(ledger)]) {
+      expect(books(l)).toEqual([{ start: W0, hits: 9, exceptions: 1 }])
+      expect(l.windowCounts).toEqual({ open: 1, closing: 1, closed: 0 })
+      expect(l.nextTelling).toBe(NOW)
+      l.told(l.closing[0]!, NOW)
+      expect(l.toTell(NOW)).toEqual([])
+      expect(l.nextTelling).toBe(NOW + MINUTE)
+    }
+  })
+
+  test('do not grow when a range is announced again, by a retry or by whoever claims its partition', () => {
+    const ledger = alone()
+    const announce = { from: 3, to: 10, ...arraysOf([[W0, 4, 1]]) }
+    flushed(ledger, { partition: 0, epoch: 1, announce })
+    flushed(ledger, { partition: 0, epoch: 1, announce })
+    ledger.claim({ poller: 2, partitionCount: 1, partitions: [{ partition: 0, earliest: 3 }] })
+    flushed(ledger, { partition: 0, epoch: 2, announce })
+    const next = carriedOver(ledger)
+    flushed(next, { partition: 0, epoch: 2, announce })
+    const flush = {
+      partition: 0,
+      epoch: 2,
+      done: done(10, END),
+      announce: { from: 10, to: 11, ...arraysOf([]) },
+    }
+    flushed(next, flush)
+    flushed(next, flush)
+    next.takeDue(NOW)
+    expect(books(next)).toEqual([{ start: W0, hits: 4, exceptions: 1 }])
+  })
+
+  test('do not have what was refused', () => {
+    const ledger = alone()
+    read(ledger, 3, 10, W0, [[W0, 4, 1]])
+    const announce = { from: 10, to: 20, ...arraysOf([[W0, 100, 100]]) }
+    expect(flushed(ledger, { partition: 0, epoch: 0, announce })).toEqual([0])
+    expect(flushed(ledger, { partition: 0, epoch: 1, announce: { ...announce, from: 9 } })).toEqual([0])
+    read(ledger, 10, 20, END, [[W0, 1, 0]])
+    ledger.takeDue(NOW)
+    expect(books(ledger)).toEqual([{ start: W0, hits: 5, exceptions: 1 }])
+  })
+
+  test('are several where late events open it again', () => {
+    const ledger = alone()
+    read(ledger, 3, 10, END, [[W0, 4, 1]])
+    ledger.takeDue(NOW)
+    read(ledger, 10, 12, END, [[W0, 2, 0]])
+    ledger.takeDue(NOW)
+    expect(books(ledger)).toEqual([
+      { start: W0, hits: 4, exceptions: 1 },
+      { start: W0, hits: 2, exceptions: 0 },
+    ])
+    expect(ledger.windowCounts).toEqual({ open: 0, closing: 2, closed: 0 })
+    const balance = { told: { hits: 6, exceptions: 1 }, accounted: { hits: 6, exceptions: 1 } }
+    ledger.settled({ start: W0, books: ledger.closing.map(({ book }) => book), balance })
+    expect(ledger.windowCounts).toEqual({ open: 0, closing: 0, closed: 2 })
+  })
+
+  test('are unknown where it was opened under an older release, or a poller of one announces it', () => {
+    const ledger = alone()
+    flushed(ledger, { partition: 0, epoch: 1, announce: { from: 3, to: 10, windows: [W0] } })
+    flushed(ledger, { partition: 0, epoch: 1, done: done(10, W0) })
+    const older = ledger.snapshot()
+    delete older.books
+    delete older.checkpoints
+    delete older.checkpointOf
+    const next = new Ledger(rules, JSON.parse(JSON.stringify(older)) as LedgerState)
+    read(next, 10, 20, W0, [
+      [W0, 4, 1],
+      [W1, 6, 0],
+    ])
+    flushed(next, { partition: 0, epoch: 1, announce: { from: 20, to: 30, windows: [W1] } })
+    flushed(next, { partition: 0, epoch: 1, done: done(30, END + 5 * MINUTE) })
+    expect(next.takeDue(NOW).close).toEqual([W0, W1])
+    expect(books(next)).toEqual([{ start: W0 }, { start: W1 }])
+    expect(next.sourceOf(W0)).toBeUndefined()
+    expect(next.sourceOf(W1)).toMatchObject({ told: undefined, books: [{ book: 2 }], open: false })
+    for (const { start, book } of next.closing) next.settled({ start, books: [book] })
+    expect(next.closing).toEqual([])
+    expect(next.sourceOf(W1)).toBeUndefined()
+  })
+
+  describe('say where it has to be counted from', () => {
+    test('before its first record, up to what was announced, while it is open, and until it is settled', () => {
+      const ledger = alone()
+      read(ledger, 3, 10, W0, [[W0, 4, 1]])
+      flushed(ledger, { partition: 0, epoch: 1, announce: { from: 10, to: 20, ...arraysOf([[W1, 2, 0]]) } })
+      expect(ledger.sourceOf(W0)).toEqual({
+        told: { hits: 4, exceptions: 1 },
+        books: [],
+        open: true,
+        partitions: [{ partition: 0, from: 3, basis: null, to: 20 }],
+      })
+      flushed(ledger, { partition: 0, epoch: 1, done: done(20, END) })
+      ledger.takeDue(NOW)
+      const next = carriedOver(ledger)
+      expect(next.sourceOf(W0)).toEqual({
+        told: { hits: 4, exceptions: 1 },
+        books: [{ book: 1, hits: 4, exceptions: 1 }],
+        open: false,
+        partitions: [{ partition: 0, from: 3, basis: null, to: 20 }],
+      })
+      expect(next.sourceOf(W1)).toMatchObject({
+        told: { hits: 2, exceptions: 0 },
+        open: true,
+        partitions: [{ partition: 0, from: 10, basis: W0, to: 20 }],
+      })
+      const wrong = { told: { hits: 4, exceptions: 1 }, accounted: { hits: 3, exceptions: 1 } }
+      next.settled({ start: W0, books: [1], balance: wrong })
+      expect(next.sourceOf(W0)).toBeDefined()
+      next.settled({ start: W0, books: [1], balance: { ...wrong, accounted: wrong.told } })
+      expect(next.sourceOf(W0)).toBeUndefined()
+      expect(next.sourceOf(W1)).toBeDefined()
+    })
+
+    test('a partition that was claimed later begins at its start', () => {
+      const ledger = alone()
+      read(ledger, 3, 10, W0, [[W0, 4, 1]])
+      const partitions = [{ partition: 1, earliest: 70 }]
+      ledger.claim({ poller: 2, partitionCount: 2, partitions })
+      flushed(ledger, { partition: 1, epoch: 1, announce: { from: 70, to: 75, ...arraysOf([[W0, 5, 0]]) } })
+      flushed(ledger, { partition: 1, epoch: 1, done: done(75, W0) })
+      expect(ledger.sourceOf(W0)).toMatchObject({
+        told: { hits: 9, exceptions: 1 },
+        partitions: [
+          { partition: 0, from: 3, basis: null, to: 10 },
+          { partition: 1, from: 70, basis: null, to: 75 },
+        ],
+      })
+    })
+
+    test('also while late events have it open again', () => {
+      const ledger = alone()
+      read(ledger, 3, 10, END, [[W0, 4, 1]])
+      ledger.takeDue(NOW)
+      flushed(ledger, { partition: 0, epoch: 1, announce: { from: 10, to: 12, ...arraysOf([[W0, 2, 0]]) } })
+      const exact = { hits: 4, exceptions: 1 }
+      ledger.settled({ start: W0, books: [1], balance: { told: exact, accounted: exact } })
+      expect(ledger.sourceOf(W0)).toMatchObject({
+        told: { hits: 2, exceptions: 0 },
+        books: [],
+        open: true,
+        partitions: [{ from: 3, to: 12 }],
+      })
+    })
+
+    test('of a window that it never heard of there is nothing', () => {
+      expect(alone().sourceOf(W0)).toBeUndefined()
+    })
+  })
 })

@@ -55,6 +55,7 @@ describe('a window', () => {
       revision: 0,
       lateHits: 0,
       pieces: 0,
+      staged: 0,
     }
     const lists = { overlaps: [], applied: [], counts: counter.columns() }
     const state = { state: 'open', told: 'wait', stuck: undefined, outcome: undefined } as const

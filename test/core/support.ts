@@ -1,10 +1,15 @@
+import type { HashKey } from '../../src/core/half-sip-hash'
 import { NumberWriter } from '../../src/core/row-text'
 import type { LogRecord, ReaderRules } from '../../src/core/partition-reader'
 
 export const MINUTE = 60_000
 export const T0 = Date.UTC(2026, 0, 1, 12)
 
+/** A fixed one, so that tests repeat. */
+export const hashKey: HashKey = [0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c]
+
 export const rules: ReaderRules = {
+  hashKey,
   windowSize: 5 * MINUTE,
   watermarkDelay: MINUTE,
   allowedLateness: 0,

@@ -85,7 +85,7 @@ test('a late event that was not located is late under ??', () => {
   const reader = new PartitionReader(claimed, { ...rules, locate })
   const later = T0 + 10 * rules.windowSize
   reader.take([record(0, { at: later }), record(1, { at: T0 })], 2)
-  expect(reader.cut()!.exceptions()!.late).toMatchObject([{ windowStart: T0, countries: ['??'] }])
+  expect(reader.cut()!.delta(later).exceptions!.late).toMatchObject([{ windowStart: T0, countries: ['??'] }])
 })
 
 test('what a window of an earlier release had carried over was located', () => {

@@ -1,10 +1,17 @@
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { groups, GroupCounter, OTHER, type ColumnarCounts } from '../../src/core/columnar'
-import type { Delta } from '../../src/core/messages'
+import type { Delta, DeltaExceptions } from '../../src/core/messages'
 import { NamedGroups } from '../../src/core/named-groups'
-import { MAX_PIECE_BYTES, WindowState, type WindowSnapshot } from '../../src/core/window-state'
-import { rowsOf } from './support'
+import {
+  deltaBytes,
+  exceptionBytes,
+  MAX_EXCEPTION_BYTES,
+  MAX_PIECE_BYTES,
+  WindowState,
+  type WindowSnapshot,
+} from '../../src/core/window-state'
+import { hashKey, rowsOf, T0 } from './support'
 
 /** A delta of `size` groups with long referrers, so that a few of them fill a piece. */
 function delta(number: number, size: number, kind: number): Delta {
@@ -49,12 +56,14 @@ test('pieces and what is held make the whole, in messages under the bound, howev
       sent.forEach((delta, i) => {
         if (i === openAt) window.open()
         opened ||= i === openAt
-        expect(window.apply(delta)).toBe('applied')
-        expect(window.apply(delta)).toBe('repeat')
-        for (const { number, counts } of window.takePieces()) {
+        if (!window.hasRoomFor(delta)) {
+          const { number, counts } = window.cutPiece()
           pieces.push(counts)
           expect(number).toBe(pieces.length)
+          expect(window.hasRoomFor(delta)).toBe(true)
         }
+        expect(window.apply(delta)).toBe('applied')
+        expect(window.apply(delta)).toBe('repeat')
         if (!next[i]) return
         const carried = JSON.stringify(window.snapshot())
         expect(carried.length).toBeLessThan(MAX_PIECE_BYTES + 10_000)
@@ -73,7 +82,7 @@ test('pieces and what is held make the whole, in messages under the bound, howev
 })
 
 test('in a flood of groups the totals stay exact, in bounded groups, and the host keeps its name', () => {
-  const counter = new GroupCounter(new NamedGroups(100).admits)
+  const counter = new GroupCounter(new NamedGroups(100, hashKey))
   for (let i = 0; i < 50; i++) counter.add('a.example', `https://known/${i}`, 'DE')
   for (let i = 0; i < 10_000; i++) counter.add(`host${i % 3}`, `https://random/${i}`, i % 2 ? 'FR' : 'US')
   for (let i = 0; i < 50; i++) counter.add('a.example', `https://known/${i}`, 'DE')
@@ -89,7 +98,7 @@ test('in a flood of groups the totals stay exact, in bounded groups, and the hos
 })
 
 test('in a flood of hosts, too', () => {
-  const counter = new GroupCounter(new NamedGroups(100).admits)
+  const counter = new GroupCounter(new NamedGroups(100, hashKey))
   for (let i = 0; i < 10_000; i++) counter.add(`host${i}`, '', 'DE')
   const counted = [...groups(counter.columns())]
   expect(counted.reduce((sum, { hits }) => sum + hits, 0)).toBe(10_000)
@@ -103,9 +112,9 @@ test('in a flood of hosts, too', () => {
 })
 
 test('of a window group names are bounded over all ranges of a partition, not by range', () => {
-  const named = new NamedGroups(10)
+  const named = new NamedGroups(10, hashKey)
   const folded = [1, 2, 3].map(() => {
-    const counter = new GroupCounter(named.admits)
+    const counter = new GroupCounter(named)
     for (let i = 0; i < 20; i++) counter.add('a.example', `r${i}`, 'DE')
     return [...groups(counter.columns())]
       .filter(({ referrer }) => referrer !== OTHER)
@@ -114,4 +123,209 @@ test('of a window group names are bounded over all ranges of a partition, not by
   expect(folded[0]).toHaveLength(10)
   expect(folded[1]).toEqual(folded[0])
   expect(folded[2]).toEqual(folded[0])
+})
+
+const NO_COUNTS = { hosts: [], referrers: [], countries: [], rows: '' }
+
+const carriedOver = (window: WindowState) =>
+  new WindowState(JSON.parse(JSON.stringify(window.snapshot())) as WindowSnapshot)
+
+/** A delta of partition `partition` whose offsets follow on those of the one numbered before. */
+function anyDelta(partition: number, number: number, fields: Partial<Delta> = {}): Delta {
+  const [first, last] = [number * 10, number * 10 + 9]
+  return { partition, from: first, basis: null, first, last, hits: 0, ...NO_COUNTS, ...fields }
+}
+
+const hit = (hits: number) => ({
+  hits,
+  hosts: ['a.example'],
+  referrers: [''],
+  countries: ['DE'],
+  rows: rowsOf([0, 0, 0, hits]),
+})
+
+const rejected = (records: number): DeltaExceptions => ({
+  records,
+  late: [],
+  rejected: { invalid_json: records },
+  samples: [],
+})
+
+test('a delta that is larger than a piece has room where nothing is held, and nothing has room beside it', () => {
+  const window = new WindowState(undefined, 10_000)
+  window.open()
+  const large = delta(0, 20, 0)
+  expect(deltaBytes(large)).toBeGreaterThan(40_000)
+  expect(window.hasRoomFor(large)).toBe(true)
+  window.apply(large)
+  expect(window.hasRoomFor(delta(1, 1, 1))).toBe(false)
+  expect(totals(window.cutPiece().counts)).toEqual(totals([large]))
+  expect(window.hasRoomFor(large)).toBe(true)
+  expect(window.groups).toBe(0)
+  expect(window.hits).toBe(40)
+})
+
+test('what waits for Postgres takes room as what is counted does, and is cut each for itself', () => {
+  const window = new WindowState(undefined, 10_000)
+  const small = [delta(0, 1, 0), delta(1, 1, 0), delta(2, 1, 0)]
+  for (const one of small) {
+    expect(window.hasRoomFor(one)).toBe(true)
+    window.apply(one)
+  }
+  expect(window.hasRoomFor(delta(3, 4, 0))).toBe(false)
+  expect(window.cutPiece()).toEqual({ number: 1, counts: small })
+  expect(window.takeWaiting()).toEqual([])
+})
+
+test('deltas whose counts are in Postgres are known by their last offsets, over all runs, and count once', () => {
+  let window = new WindowState()
+  const staged = (partition: number, number: number, hits: number) =>
+    anyDelta(partition, number, { hits, staged: true })
+  for (const one of [staged(0, 0, 5), staged(1, 0, 7), anyDelta(0, 1, hit(2))]) window.apply(one)
+  expect(window.stagedDeltas).toBe(0)
+  window = carriedOver(window)
+  window.open()
+  window.apply(staged(0, 2, 11))
+  window.apply(staged(0, 2, 11))
+  window = carriedOver(window)
+  window.open()
+  expect(window.staged).toEqual({
+    hits: 23,
+    last: [
+      [0, [9, 29]],
+      [1, [9]],
+    ],
+  })
+  expect(window.stagedDeltas).toBe(3)
+  expect(window).toMatchObject({ hits: 25, deltas: 4, repeats: 1, groups: 1 })
+  expect(totals([window.columns()])).toEqual(new Map([['', 2]]))
+})
+
+test('exceptions are kept until they are recorded, and those that the poller has recorded only count', () => {
+  let window = new WindowState()
+  window.apply(anyDelta(0, 0, { exceptions: rejected(3) }))
+  // One that Postgres finds to be a repeat must not be recorded: it waits like the counts.
+  expect(window.toRecord).toEqual([])
+  expect(window.exceptions).toBe(0)
+  window.open()
+  window.apply(anyDelta(1, 0, { exceptions: { ...rejected(100), recorded: true, rejected: {} } }))
+  window.apply(anyDelta(1, 1, { ...hit(1), exceptions: rejected(2) }))
+  window.apply(anyDelta(1, 1, { ...hit(1), exceptions: rejected(2) }))
+  window = carriedOver(window)
+  window.open()
+  expect(window.exceptions).toBe(105)
+  expect(window.toRecord).toEqual([
+    { partition: 0, from: 0, late: [], rejected: { invalid_json: 3 }, samples: [] },
+    { partition: 1, from: 10, late: [], rejected: { invalid_json: 2 }, samples: [] },
+  ])
+  const under = window.toRecord.length
+  window.apply(anyDelta(1, 2, { exceptions: rejected(1) }))
+  window.recorded(under)
+  expect(window.toRecord).toMatchObject([{ partition: 1, from: 20 }])
+  window.recorded(1)
+  expect(window.toRecord).toEqual([])
+  expect(carriedOver(window)).toMatchObject({ exceptions: 106, hits: 1 })
+})
+
+test('exceptions have room up to their own bound, and room again once they are recorded', () => {
+  const window = new WindowState()
+  window.open()
+  const samples = Array.from({ length: 1_000 }, (_, i): [number, string] => [2 ** 53 - 1 - i, 'missing_host'])
+  const many = (number: number): Delta => anyDelta(0, number, { exceptions: { ...rejected(1_000), samples } })
+  let taken = 0
+  while (window.hasRoomForExceptionsOf(many(taken))) window.apply(many(taken++))
+  expect(taken).toBeGreaterThanOrEqual(3)
+  const bytes = JSON.stringify(window.toRecord).length
+  expect(bytes).toBeLessThanOrEqual(MAX_EXCEPTION_BYTES)
+  expect(window.hasRoomFor(many(taken))).toBe(true)
+  expect(window.hasRoomForExceptionsOf(anyDelta(0, taken, hit(1)))).toBe(true)
+  window.recorded(taken)
+  expect(window.hasRoomForExceptionsOf(many(taken))).toBe(true)
+  // However many one delta has, it has room where nothing else waits.
+  const huge = anyDelta(0, taken, {
+    exceptions: { ...rejected(9_000), samples: new Array<[number, string]>(9_000).fill(samples[0]!) },
+  })
+  expect(exceptionBytes(huge.exceptions!)).toBeGreaterThan(MAX_EXCEPTION_BYTES)
+  expect(window.hasRoomForExceptionsOf(huge)).toBe(true)
+})
+
+test('a snapshot is the window: the next run holds the same, opened or not', () => {
+  const part = fc.record({
+    partition: fc.nat(2),
+    hits: fc.nat(3),
+    kind: fc.constantFrom('inline', 'staged', 'recorded'),
+    records: fc.nat(3),
+    continues: fc.boolean(),
+    opens: fc.boolean(),
+  })
+  const property = fc.property(fc.array(part, { maxLength: 20 }), parts => {
+    const one = new WindowState()
+    let other = new WindowState()
+    let opened = false
+    const expected = { inline: 0, staged: 0, exceptions: 0, toRecord: 0 }
+    parts.forEach(({ partition, hits, kind, records, continues, opens }, i) => {
+      const exceptions = { ...rejected(records), ...(kind === 'recorded' && { recorded: true as const }) }
+      const counts = kind === 'staged' ? { hits, staged: true as const } : hits > 0 ? hit(hits) : {}
+      const part = anyDelta(partition, i, { ...counts, ...(records > 0 && { exceptions }) })
+      expected[kind === 'staged' ? 'staged' : 'inline'] += hits
+      expected.exceptions += records
+      expected.toRecord += kind === 'recorded' ? 0 : records
+      for (const window of [one, other]) window.apply(part)
+      opened ||= opens
+      if (continues) other = carriedOver(other)
+      if (opened) for (const window of [one, other]) window.open()
+    })
+    for (const window of [one, other]) window.open()
+    expect(other.snapshot()).toEqual(one.snapshot())
+    expect(one.hits).toBe(expected.inline + expected.staged)
+    expect(one.staged.hits).toBe(expected.staged)
+    expect([...totals([one.columns()]).values()].reduce((sum, hits) => sum + hits, 0)).toBe(expected.inline)
+    expect(one.exceptions).toBe(expected.exceptions)
+    const toRecord = one.toRecord.flatMap(({ rejected }) => Object.values(rejected))
+    expect(toRecord.reduce((sum, records) => sum + records, 0)).toBe(expected.toRecord)
+  })
+  fc.assert(property, { numRuns: 300 })
+})
+
+test('what an older release carries has nothing staged and no exceptions', () => {
+  const older = new WindowState().snapshot()
+  delete older.staged
+  delete older.exceptions
+  delete older.unrecorded
+  const window = new WindowState(older)
+  expect(window.staged).toEqual({ hits: 0, last: [] })
+  expect(window.exceptions).toBe(0)
+  expect(window.toRecord).toEqual([])
+})
+
+test('the bytes of a delta are never fewer than it takes as JSON', () => {
+  const text = fc.string({ unit: 'binary', maxLength: 20 })
+  const property = fc.property(
+    fc.array(text, { maxLength: 5 }),
+    fc.array(text, { maxLength: 5 }),
+    fc.array(fc.tuple(fc.nat(), fc.constantFrom('invalid_json', 'lost_to_retention'))),
+    (inTime, late, samples) => {
+      const columns = (referrers: string[]) => {
+        const counter = new GroupCounter()
+        for (const referrer of referrers) counter.add('a.example', referrer, 'DE', 2 ** 40)
+        return counter.columns()
+      }
+      const exceptions = {
+        records: 2 ** 53 - 1,
+        late: late.map((referrer, i) => ({ windowStart: T0 + i, ...columns([referrer]) })),
+        rejected: { invalid_json: 2 ** 53 - 1, lost_to_retention: 2 ** 53 - 1 },
+        samples,
+      }
+      const numbers = {
+        partition: 2 ** 31 - 1,
+        from: 2 ** 53 - 1,
+        basis: T0,
+        first: 2 ** 53 - 1,
+        last: 2 ** 53 - 1,
+      }
+      const large = { ...numbers, hits: 2 ** 53 - 1, unlocated: 2 ** 53 - 1, exceptions, ...columns(inTime) }
+      expect(Buffer.byteLength(JSON.stringify(large))).toBeLessThanOrEqual(deltaBytes(large))
+    },
+  )
+  fc.assert(property)
 })

@@ -26,6 +26,7 @@ function progress(fields: Partial<WindowProgress>): WindowProgress {
     deltas: 0,
     repeats: 0,
     pieces: 0,
+    staged: 0,
     revision: 0,
     lateHits: 0,
   }

@@ -26,6 +26,7 @@ import {
   MINUTE,
   newDelta,
   newSettings,
+  noStaging,
   quietRuntime,
   sinkActivities,
 } from '../workflows/support'
@@ -215,7 +216,7 @@ test('exceptions', async () => {
 
 test('ingest and poller: started, claimed, flushed, windows closed, continued as new, scaled down', async () => {
   const { settings, send } = newPipeline()
-  const port = new TemporalPort(client, { settings, poller: 1, taskQueue }, never)
+  const port = new TemporalPort(client, noStaging, { settings, poller: 1, taskQueue }, never)
   const handle = await client.workflow.start<typeof ingest>('ingest', {
     workflowId: ingestId(settings.group),
     taskQueue,

@@ -1,5 +1,4 @@
 import { afterEach, expect, test } from '@jest/globals'
-import { pollerId } from '../../src/core/names'
 import { TestPipeline } from '../support/pipeline'
 
 let pipeline: TestPipeline
@@ -81,28 +80,6 @@ test('records that retention removed while nobody read are counted as lost, and 
   ])
   await pipeline.untilLogged('retention removed records before they were read')
 }, 300_000)
-
-test.each(['stopped', 'running'])(
-  'a topic that was made anew with fewer records while the pipeline was %s is refused, and counted nowhere',
-  async state => {
-    await startPipeline(1)
-    await pipeline.send(events(300, 'read.example'))
-    await pipeline.untilAccounted(300)
-    if (state === 'stopped') await pipeline.command('stop')
-    await pipeline.withAdmin(admin => admin.deleteTopics({ topics: [pipeline.config.settings.topic] }))
-    await pipeline.createTopic(1)
-    await pipeline.send(events(200, 'new.example'))
-    if (state === 'stopped') await pipeline.command('start')
-
-    const poller = pollerId(pipeline.config.settings.group, 1)
-    const failure = await pipeline.untilRetried(poller, 'pollKafka')
-    expect(failure).toContain('but 300 records of it are accounted for: the topic was deleted and made anew')
-    await pipeline.untilLogged('deleted and made anew')
-    expect((await pipeline.sums()).records).toBe(300)
-    expect((await pipeline.untilDone(300)).records).toBe(300)
-  },
-  120_000,
-)
 
 test('offsets of the group that are gone, or were set back or forth by hand, decide nothing', async () => {
   await startPipeline(1)

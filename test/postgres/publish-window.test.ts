@@ -45,6 +45,12 @@ function result(revision: number, groups: Group[], start = T0): WindowResult {
   }
 }
 
+/** A result that corrections may follow. */
+const correctable = (revision: number, groups: Group[], start = T0): WindowResult => ({
+  ...result(revision, groups, start),
+  status: 'published',
+})
+
 const publish = (window: WindowResult) => publishWindow(database.db, window)
 
 interface Row {
@@ -91,6 +97,8 @@ const SEEN_FIRST = {
     { host: 'b.example', referrer: 'https://r.example/', country: 'DE', num_hits: '2' },
   ],
 }
+
+const SEEN_CORRECTABLE = { ...SEEN_FIRST, windows: [{ ...SEEN_FIRST.windows[0], status: 'published' }] }
 
 const SEEN_SECOND = {
   windows: [{ revision: 2, num_hits: '12', groups: '2', status: 'closed' }],
@@ -153,16 +161,16 @@ describe('a window appears whole or not at all', () => {
     'when a correction is cut after %s was written: the first result stays',
     async (...step) => {
       const [, table, event] = step
-      await publish(result(1, FIRST))
+      await publish(correctable(1, FIRST))
       const gate = await Gate.close(database, table, event)
       try {
         const corrected = publish(result(2, SECOND))
         const cut = expect(corrected).rejects.toThrow(/terminat/)
         const [pid] = await gate.awaitStopped()
-        expect(await seen()).toEqual(SEEN_FIRST)
+        expect(await seen()).toEqual(SEEN_CORRECTABLE)
         await database.pool.query('select pg_terminate_backend($1)', [pid])
         await cut
-        expect(await seen()).toEqual(SEEN_FIRST)
+        expect(await seen()).toEqual(SEEN_CORRECTABLE)
         await gate.open()
         expect((await publish(result(2, SECOND))).written).toBe(true)
         expect(await seen()).toEqual(SEEN_SECOND)
@@ -176,7 +184,7 @@ describe('a window appears whole or not at all', () => {
     const corrections = (async () => {
       for (let revision = 1; revision <= 30; revision++)
         await publish(
-          result(revision, [
+          correctable(revision, [
             ['a.example', '', 'DE', revision],
             ['a.example', '', 'FR', revision],
           ]),
@@ -217,7 +225,7 @@ describe('publishing again', () => {
 
   test('with a higher revision replaces every row of the window and no other window', async () => {
     const other = T0 + WINDOW
-    await publish(result(1, FIRST))
+    await publish(correctable(1, FIRST))
     await publish(result(1, FIRST, other))
     await publish(result(2, SECOND))
     expect(await seen()).toEqual(SEEN_SECOND)
@@ -233,7 +241,7 @@ describe('an older revision that wakes late', () => {
   test('changes nothing', async () => {
     await publish(result(2, SECOND))
     const before = await database.contents()
-    expect(await publish(result(1, FIRST))).toMatchObject({ written: false })
+    expect(await publish(correctable(1, FIRST))).toMatchObject({ written: false })
     expect(await database.contents()).toEqual(before)
   })
 
@@ -241,12 +249,12 @@ describe('an older revision that wakes late', () => {
     ['waits for a newer one that is being written, and changes nothing', 2, 1],
     ['is overwritten by a newer one that waited for it', 1, 2],
   ])('%s', async (_, ahead, behind) => {
-    const groups = { 1: FIRST, 2: SECOND } as Record<number, Group[]>
+    const results = { 1: correctable(1, FIRST), 2: result(2, SECOND) } as Record<number, WindowResult>
     const gate = await Gate.close(database, 'aggregated_web_traffic')
     try {
-      const first = publish(result(ahead, groups[ahead]!))
+      const first = publish(results[ahead]!)
       await gate.awaitStopped()
-      const second = publish(result(behind, groups[behind]!))
+      const second = publish(results[behind]!)
       await gate.awaitBehind()
       await gate.open()
       expect((await first).written).toBe(true)
@@ -262,13 +270,13 @@ describe('an older revision that wakes late', () => {
     try {
       const cut = expect(publish(result(2, SECOND))).rejects.toThrow(/terminat/)
       const [pid] = await gate.awaitStopped()
-      const older = publish(result(1, FIRST))
+      const older = publish(correctable(1, FIRST))
       await gate.awaitBehind()
       await database.pool.query('select pg_terminate_backend($1)', [pid])
       await cut
       await gate.open()
       expect((await older).written).toBe(true)
-      expect(await seen()).toEqual(SEEN_FIRST)
+      expect(await seen()).toEqual(SEEN_CORRECTABLE)
       expect((await publish(result(2, SECOND))).written).toBe(true)
       expect(await seen()).toEqual(SEEN_SECOND)
     } finally {
@@ -281,11 +289,42 @@ describe('an older revision that wakes late', () => {
       const start = T0 + round * WINDOW
       const revisions = Array.from({ length: 20 }, (_, i) => ((i * 7 + round) % 20) + 1)
       await Promise.all(
-        revisions.map(revision => publish(result(revision, [['a.example', '', 'DE', revision]], start))),
+        revisions.map(revision => {
+          const groups: Group[] = [['a.example', '', 'DE', revision]]
+          return publish(
+            revision < 20 ? correctable(revision, groups, start) : result(revision, groups, start),
+          )
+        }),
       )
       const { windows, totals } = await seen(start)
       expect(windows).toEqual([{ revision: 20, num_hits: '20', groups: '1', status: 'closed' }])
       expect(totals).toEqual([{ host: 'a.example', referrer: '', num_hits: '20' }])
+    }
+  })
+})
+
+describe('an attempt with a higher revision that wakes after the window has closed', () => {
+  test.each(['published', 'closed'] as const)('as %s writes nothing', async status => {
+    await publish(result(2, SECOND))
+    const before = await database.contents()
+    const zombie = { ...result(3, FIRST), status }
+    expect(await publish(zombie)).toEqual({ written: false, groups: 2, otherHits: 0 })
+    expect(await database.contents()).toEqual(before)
+  })
+
+  test('writes nothing either where it waited for the window to be closed', async () => {
+    const gate = await Gate.close(database, 'aggregated_web_traffic')
+    try {
+      const closing = publish(result(1, SECOND))
+      await gate.awaitStopped()
+      const zombie = publish(result(2, FIRST))
+      await gate.awaitBehind()
+      await gate.open()
+      expect((await closing).written).toBe(true)
+      expect((await zombie).written).toBe(false)
+      expect(await seen()).toEqual({ ...SEEN_SECOND, windows: [{ ...SEEN_SECOND.windows[0], revision: 1 }] })
+    } finally {
+      await gate.remove()
     }
   })
 })
@@ -336,7 +375,7 @@ describe('the totals', () => {
   })
 
   test('of a window of which nothing is left by a correction are none', async () => {
-    await publish(result(1, FIRST))
+    await publish(correctable(1, FIRST))
     expect(await publish(result(2, []))).toEqual({ written: true, groups: 0, otherHits: 0 })
     expect(await seen()).toEqual({
       windows: [{ revision: 2, num_hits: '0', groups: '0', status: 'closed' }],
@@ -344,6 +383,16 @@ describe('the totals', () => {
       byCountry: [],
     })
   })
+})
+
+test('a window without a hit has no row, and no partitions are made for it', async () => {
+  const start = Date.UTC(2031, 0, 1)
+  const before = await database.contents()
+  expect(await publish(result(1, [], start))).toEqual({ written: false, groups: 0, otherHits: 0 })
+  expect(await publish(correctable(2, [], start))).toMatchObject({ written: false })
+  expect(await database.contents()).toEqual(before)
+  expect(await findWindow(database.db, start)).toBeUndefined()
+  expect(await database.rows(`select from pg_class where relname like '%2031_01'`)).toEqual([])
 })
 
 describe('strings arrive byte for byte', () => {

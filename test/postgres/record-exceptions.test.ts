@@ -194,6 +194,72 @@ describe('the exceptions of a range are recorded once', () => {
   })
 })
 
+describe('the exceptions of a range that travelled to several windows', () => {
+  const to = (window: number | undefined, records: number) =>
+    range(0, 10, { ...(window !== undefined && { window }), rejected: { invalid_json: records } })
+  const rejected = async () => (await counts()).map(({ records }) => records)
+
+  test('are recorded for each of them, once', async () => {
+    for (const answer of [true, false]) {
+      expect(await record(to(T0, 2))).toBe(answer)
+      expect(await record(to(W1, 3))).toBe(answer)
+    }
+    expect(await rejected()).toEqual([5])
+    expect(
+      await database.rows(
+        `select kafka_partition, range_from, window_start, records::int as records, rejected from exception_ranges
+         order by window_start`,
+      ),
+    ).toEqual(
+      [
+        [T0, 2],
+        [W1, 3],
+      ].map(([window, records]) => ({
+        ...{ kafka_partition: 0, range_from: '10', window_start: new Date(window!), records },
+        rejected: { invalid_json: records },
+      })),
+    )
+  })
+
+  test('are not recorded again where an older release had recorded the range', async () => {
+    // As that release did it.
+    await database.pool.query('insert into exception_ranges (kafka_partition, range_from) values (0, 10)')
+    expect(await record(to(T0, 2))).toBe(false)
+    expect(await record(to(W1, 3))).toBe(false)
+    expect(await record(to(undefined, 5))).toBe(false)
+    expect(await rejected()).toEqual([])
+    expect(await record({ ...to(T0, 2), from: 11 })).toBe(true)
+    expect(await record({ ...to(T0, 2), partition: 1 })).toBe(true)
+  })
+
+  test('that an older release still has under way are recorded by their range alone', async () => {
+    expect(await record(to(undefined, 5))).toBe(true)
+    expect(await record(to(undefined, 5))).toBe(false)
+    expect(await record(to(T0, 5))).toBe(false)
+    expect(await rejected()).toEqual([5])
+  })
+
+  test('say of late events where they were read, and how many records there were', async () => {
+    const late = { windowStart: T0, ...columns(['a.example', '', 'DE', 4], ['b.example', '', 'DE', 1]) }
+    await record(range(0, 10, { window: W1, late: [late], rejected: { null_value: 2 } }))
+    await record(range(0, 20, { late: [late] }))
+    const read = await database.rows(
+      'select distinct range_from::int as from, read_in from late_deltas order by 1',
+    )
+    expect(read).toEqual([
+      { from: 10, read_in: new Date(W1) },
+      { from: 20, read_in: null },
+    ])
+    const records = await database.rows(
+      'select range_from::int as from, records::int as records from exception_ranges order by 1',
+    )
+    expect(records).toEqual([
+      { from: 10, records: 7 },
+      { from: 20, records: 5 },
+    ])
+  })
+})
+
 describe('ranges of one partition that come at once, with their reasons in either order', () => {
   const ranges = [
     range(0, 0, { rejected: { invalid_json: 1, null_value: 1 } }),
@@ -297,7 +363,8 @@ describe('deltas that reach a closed window', () => {
     ...fields,
   })
 
-  const close = (...deltas: Delta[]) => recordClosed(database.db, { start: T0, windowSize: WINDOW, deltas })
+  const close = (...deltas: Delta[]) =>
+    recordClosed(database.db, { start: T0, topic: TOPIC, windowSize: WINDOW, deltas })
 
   const lateHits = async () => {
     const [row] = await database.rows<{ late_hits: string; num_hits: string; revision: number }>(
@@ -345,7 +412,13 @@ describe('deltas that reach a closed window', () => {
   test('that were sent ahead are recorded once, each for itself, and a repeat does not wait for them', async () => {
     const pieces = { chain: 'first-run', count: 2 }
     const closeAll = () =>
-      recordClosed(database.db, { start: T0, windowSize: WINDOW, deltas: [delta(0, 130, 140)], pieces })
+      recordClosed(database.db, {
+        start: T0,
+        topic: TOPIC,
+        windowSize: WINDOW,
+        deltas: [delta(0, 130, 140)],
+        pieces,
+      })
     const key = { start: T0, chain: pieces.chain }
     await stagePiece(database.db, key, 2, [delta(0, 110, 120, 2)])
     await expect(closeAll()).rejects.toThrow(PiecesMissing)
@@ -415,10 +488,37 @@ describe('deltas that reach a closed window', () => {
     }
   })
 
-  test('are refused for a window that was never published', async () => {
-    const unknown = recordClosed(database.db, { start: W1, windowSize: WINDOW, deltas: [delta(0, 0, 1)] })
-    await expect(unknown).rejects.toThrow()
-    expect(await late()).toEqual([])
+  test('bring their exceptions, recorded once for the window, unless the poller has recorded them', async () => {
+    const exceptions = {
+      records: 3,
+      late: [{ windowStart: T0 - WINDOW, ...columns(['old.example', '', 'DE', 1]) }],
+      rejected: { invalid_json: 2 },
+      samples: [[101, 'invalid_json']] as [number, string][],
+    }
+    const recorded = { records: 9, recorded: true as const, late: [], rejected: {}, samples: [] }
+    const deltas = [
+      { ...delta(0, 100, 120, 7), exceptions },
+      { ...delta(0, 121, 130, 1), exceptions: recorded },
+    ]
+    expect(await close(...deltas)).toEqual(outcome({ lateHits: 8 }))
+    expect(await close(...deltas)).toEqual(outcome({ repeats: 2 }))
+    expect(await counts()).toEqual([{ topic: TOPIC, partition: 0, reason: 'invalid_json', records: 2 }])
+    expect(await late()).toMatchObject([
+      { window_start: new Date(T0 - WINDOW), host: 'old.example', num_hits: 1, cause: 'watermark' },
+      { window_start: new Date(T0), host: 'a.example', num_hits: 8, cause: 'closed' },
+    ])
+    const ranges = await database.rows(
+      'select range_from::int as from, window_start, records::int as records from exception_ranges',
+    )
+    expect(ranges).toEqual([{ from: 100, window_start: new Date(T0), records: 3 }])
+    expect(await database.rows('select kafka_offset::int as at from rejected_events')).toEqual([{ at: 101 }])
+  })
+
+  test('of exceptions that a window had recorded before it closed add nothing', async () => {
+    const exceptions = { records: 2, late: [], rejected: { invalid_json: 2 }, samples: [] }
+    await record(range(0, 100, { window: T0, ...exceptions }))
+    expect(await close({ ...delta(0, 100, 120, 7), exceptions })).toEqual(outcome({ lateHits: 7 }))
+    expect(await counts()).toEqual([{ topic: TOPIC, partition: 0, reason: 'invalid_json', records: 2 }])
   })
 
   test('and late ones by the watermark are both in late_hits of their window, and only of theirs', async () => {

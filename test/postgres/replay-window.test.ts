@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import { GroupCounter } from '../../src/core/columnar'
-import { NamedGroups } from '../../src/core/named-groups'
+import { firstGroups } from '../../src/core/named-groups'
 import { selectClosedWindows } from '../../src/postgres/closed-windows'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { replayWindow, verifyWindow } from '../../src/postgres/replay-window'
@@ -42,7 +42,7 @@ const publish = (status: 'published' | 'closed', maxGroups = 250_000, unlocated 
   })
 
 function counted(groups: Group[], maxGroups = 250_000): GroupCounter {
-  const counter = new GroupCounter(new NamedGroups(maxGroups).admits)
+  const counter = new GroupCounter(firstGroups(maxGroups))
   for (const [host, referrer, country, hits] of groups) counter.add(host, referrer, country, hits)
   return counter
 }

@@ -6,7 +6,8 @@ import type { PoolClient } from 'pg'
 import type { Db } from '../../src/postgres/database'
 import { migrate } from '../../src/postgres/migrate'
 import { migrations } from '../../src/postgres/migrations'
-import { TestDatabase } from './support'
+import { recordExceptions } from '../../src/postgres/record-exceptions'
+import { T0, TestDatabase, WINDOW } from './support'
 
 const INIT = readFileSync(join(__dirname, '..', '..', 'ddl', 'init.sql'), 'utf8')
 
@@ -84,7 +85,7 @@ describe('ddl/init.sql', () => {
 
   test('makes everything that the code knows of, so that the comparison compares something', async () => {
     const { relations, columns, constraints, indexes, views, routines, triggers } = await schemaOf(plain)
-    expect(relations).toHaveLength(16)
+    expect(relations).toHaveLength(18)
     expect(columns!.length).toBeGreaterThan(60)
     expect(constraints!.length).toBeGreaterThanOrEqual(10)
     expect(indexes!.length).toBeGreaterThan(8)
@@ -143,6 +144,28 @@ describe('the migrations', () => {
     expect(left.map(({ relname }) => relname)).toEqual(['kysely_migration', 'kysely_migration_lock'])
     expect(await migrate(database.db)).toEqual(Object.keys(migrations))
     expect(await schemaOf(database)).toEqual(before)
+  })
+
+  test('undone to before the books keep what was recorded, and do not record it again when done again', async () => {
+    const other = await TestDatabase.migrated()
+    try {
+      const range = { partition: 0, from: 10, late: [], samples: [] }
+      const record = (window: number) =>
+        recordExceptions(other.db, 'events', WINDOW, { ...range, window, rejected: { invalid_json: 1 } })
+      await record(T0)
+      await record(T0 + WINDOW)
+      const undone = await migratorOf(other.db).migrateTo('0004-partitions')
+      expect(undone.error).toBeUndefined()
+      expect(await other.rows('select * from exception_ranges')).toEqual([
+        { kafka_partition: 0, range_from: '10' },
+      ])
+      expect(await migrate(other.db)).toEqual(['0005-books'])
+      expect(await record(T0)).toBe(false)
+      expect(await record(T0 + WINDOW)).toBe(false)
+      expect(await other.rows('select records from rejected_counts')).toEqual([{ records: '2' }])
+    } finally {
+      await other.drop()
+    }
   })
 
   test('run by several at once are run once', async () => {

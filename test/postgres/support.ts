@@ -46,6 +46,8 @@ export class TestDatabase {
       'aggregated_web_traffic',
       'aggregated_web_traffic_by_country',
       'staged_pieces',
+      'staged_deltas',
+      'window_books',
       'exception_ranges',
       'late_deltas',
       'rejected_counts',

@@ -13,6 +13,7 @@ import { recordClosed, recordExceptions } from '../../src/postgres/record-except
 import { replayWindow, verifyWindow } from '../../src/postgres/replay-window'
 import { dropPastRetention } from '../../src/postgres/retention'
 import { sealPeriod } from '../../src/postgres/seal'
+import { dropStagedRepeats, stageDelta } from '../../src/postgres/staged-deltas'
 import { stagePiece } from '../../src/postgres/staged-pieces'
 import { storedTotals } from '../../src/postgres/totals'
 import { columns, T0, TestDatabase, WINDOW, type Group } from '../postgres/support'
@@ -74,9 +75,15 @@ async function everything(db: Db): Promise<void> {
   await findWindow(db, start)
   await stagePiece(db, { start, chain }, 1, [counts])
   await publishWindow(db, { ...totals, revision: 1, status: 'published', hits: 2 * HITS, pieces })
-  await publishWindow(db, { ...totals, revision: 2, status: 'closed', hits: 2 * HITS, pieces })
+  const stagedHits = { partition: 2, from, basis: null, first: from, last: from + 9, hits: HITS, ...counts }
+  await stageDelta(db, start, stagedHits)
+  const staged = { hits: HITS, last: [[2, [from + 9]]] as [number, number[]][] }
+  const books = [{ book: 1, hits: 3 * HITS, exceptions: 0 }]
+  const closing = { ...totals, revision: 2, hits: 3 * HITS, pieces, staged, books }
+  await publishWindow(db, { ...closing, status: 'closed' })
   await stagePiece(db, { start, chain }, 1, [delta])
-  await recordClosed(db, { start, windowSize: WINDOW, deltas: [], pieces })
+  await recordClosed(db, { start, topic: 'topic', windowSize: WINDOW, deltas: [], pieces, books })
+  await dropStagedRepeats(db)
   const exceptions = {
     partition: 1,
     from,
@@ -191,6 +198,10 @@ describe('is refused', () => {
     'create index mine on aggregated_web_traffic (host)',
     'delete from window_results',
     'delete from exception_ranges',
+    'update exception_ranges set records = 0',
+    'delete from window_books',
+    'update window_books set num_hits = 0',
+    'update staged_deltas set num_hits = 0',
     'delete from rejected_counts',
     "update pipeline set kafka_group = 'mine'",
     'delete from pipeline',
@@ -202,6 +213,8 @@ describe('is refused', () => {
     'select * from pipeline',
     'select * from exception_ranges',
     'select * from staged_pieces',
+    'select * from staged_deltas',
+    'select * from window_books',
     'delete from aggregated_web_traffic',
     'delete from rejected_events',
     'delete from late_deltas',
@@ -211,6 +224,7 @@ describe('is refused', () => {
     "insert into aggregated_web_traffic values (now(), now(), 'mine', '', 1)",
     'update window_results set num_hits = 0',
     'delete from staged_pieces',
+    'delete from staged_deltas',
   ]
   test.each([
     ...OF_BOTH.map(statement => ['writer', statement] as const),

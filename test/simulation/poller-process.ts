@@ -15,6 +15,7 @@ const RULES: Omit<ReaderRules, 'allowedLateness'> = {
   maxFuture: MAX_FUTURE,
   referrer: 'full',
   locate: ip => ip,
+  hashKey: [1, 2, 3, 4],
 }
 
 /** Whom a poller talks to. */

@@ -17,7 +17,15 @@ import type {
 import { packageRoot } from '../../src/cluster/install'
 import { findTemporalProgram } from '../../src/cluster/temporal-program'
 import { groups, type ColumnarCounts } from '../../src/core/columnar'
-import type { AppliedPartition, ClosedOutcome, Delta } from '../../src/core/messages'
+import type { Staging } from '../../src/activities/staging'
+import type {
+  AppliedPartition,
+  Balance,
+  ClosedOutcome,
+  Delta,
+  RangeExceptions,
+  ToldBook,
+} from '../../src/core/messages'
 import type { PipelineSettings } from '../../src/core/settings'
 import { judge } from '../../src/core/window-state'
 import { rowsOf } from '../core/support'
@@ -109,18 +117,33 @@ export function countsOf(...all: ColumnarCounts[]): Record<string, number> {
   return counts
 }
 
-type Step = 'openWindow' | 'writeWindow' | 'stagePiece' | 'recordClosed'
+/** For what never has anything that is too large for a message. */
+export const noStaging: Staging = {
+  stage: () => Promise.reject(new TypeError('nothing here is large enough')),
+  record: () => Promise.reject(new TypeError('nothing here is large enough')),
+}
+
+type Step = 'openWindow' | 'writeWindow' | 'stagePiece' | 'recordClosed' | 'recordExceptions'
 type WindowActivities = Pick<Activities, Step>
 
 /** Stands in for Postgres behind the activities of windows; what is to go wrong is put before a step. */
 export class MemorySink implements WindowActivities {
-  readonly attempts: Record<Step, number> = { openWindow: 0, writeWindow: 0, stagePiece: 0, recordClosed: 0 }
+  readonly attempts: Record<Step, number> = {
+    openWindow: 0,
+    writeWindow: 0,
+    stagePiece: 0,
+    recordClosed: 0,
+    recordExceptions: 0,
+  }
   before: Partial<Record<Step, (attempt: number) => void | Promise<void>>> = {}
   readonly writes: WriteWindowInput[] = []
   /** Revisions that were there and were closed as they were. */
   readonly closed: number[] = []
   readonly late: Delta[] = []
   readonly calls: Delta[][] = []
+  /** Late and rejected records, each range once. */
+  readonly exceptions: RangeExceptions[] = []
+  private readonly books = new Map<number, ToldBook>()
   /** Of the newest result, pieces included. */
   totals: Record<string, number> = {}
   private readonly pieces = new Map<string, ColumnarCounts[]>()
@@ -147,11 +170,37 @@ export class MemorySink implements WindowActivities {
     const written = (this.windows.get(start)?.revision ?? 0) < revision
     const groups = counts.rows.length / 4
     if (input.status === 'closed' && !written) this.closed.push(revision)
-    if (!written) return { written, groups, otherHits: 0 }
-    this.writes.push(input)
-    this.windows.set(start, { revision, applied })
-    this.totals = countsOf(...staged.flat(), counts)
-    return { written, groups, otherHits: 0 }
+    if (written) {
+      this.writes.push(input)
+      this.windows.set(start, { revision, applied })
+      this.totals = countsOf(...staged.flat(), counts)
+    }
+    return { written, groups, otherHits: 0, ...this.settle(input.books) }
+  }
+
+  private settle(books: ToldBook[] | undefined): { balance?: Balance } {
+    if (!books) return {}
+    for (const book of books) this.books.set(book.book, book)
+    const told = { hits: 0, exceptions: 0 }
+    for (const book of this.books.values())
+      if ('hits' in book) {
+        told.hits += book.hits
+        told.exceptions += book.exceptions
+      }
+    const hits = Object.values(this.totals).reduce((sum, hits) => sum + hits, 0)
+    const late = this.late.reduce((sum, delta) => sum + delta.hits, 0)
+    const rejected = this.exceptions.flatMap(range => Object.values(range.rejected))
+    const exceptions = rejected.reduce((sum, records) => sum + records, 0)
+    return { balance: { told, accounted: { hits: hits + late, exceptions } } }
+  }
+
+  async recordExceptions({ ranges }: { ranges: RangeExceptions[] }): Promise<number> {
+    await this.attempt('recordExceptions')
+    const isKnown = ({ partition, from }: RangeExceptions) =>
+      this.exceptions.some(known => known.partition === partition && known.from === from)
+    const added = ranges.filter(range => !isKnown(range))
+    this.exceptions.push(...added)
+    return added.length
   }
 
   async stagePiece({ chain, number, counts }: StagePieceInput) {
@@ -167,7 +216,7 @@ export class MemorySink implements WindowActivities {
     })
   }
 
-  async recordClosed({ start, deltas, pieces }: RecordClosedInput): Promise<ClosedOutcome> {
+  async recordClosed({ start, deltas, pieces, books }: RecordClosedInput): Promise<ClosedOutcome> {
     await this.attempt('recordClosed')
     const window = this.windows.get(start)
     if (!window) throw new Error('a window that was never published has no late deltas')
@@ -187,7 +236,7 @@ export class MemorySink implements WindowActivities {
       if (known) known.last = last
       else window.applied.push({ partition, from, basis, last })
     }
-    return outcome
+    return { ...outcome, ...this.settle(books) }
   }
 }
 
@@ -199,6 +248,7 @@ export function sinkActivities(sinks: Map<string, MemorySink>): WindowActivities
     writeWindow: input => sink(input).writeWindow(input),
     stagePiece: input => sink(input).stagePiece(input),
     recordClosed: input => sink(input).recordClosed(input),
+    recordExceptions: input => sinks.get(input.settings.group)!.recordExceptions(input),
   }
 }
 

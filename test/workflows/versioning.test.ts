@@ -15,6 +15,7 @@ import {
   MINUTE,
   newDelta,
   newSettings,
+  noStaging,
   quietRuntime,
   sinkActivities,
 } from './support'
@@ -94,7 +95,7 @@ test('a window is finished by the build that began it; the ledger goes on with t
     taskQueue,
     args: [{ settings, taskQueue, pollers: 0, startPositions: {} }],
   })
-  const port = new TemporalPort(client, { settings, poller: 1, taskQueue }, never)
+  const port = new TemporalPort(client, noStaging, { settings, poller: 1, taskQueue }, never)
   const claim = () =>
     port.claim({ poller: 1, partitionCount: 1, partitions: [{ partition: 0, earliest: 0 }] })
   await claim()

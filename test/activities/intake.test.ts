@@ -1,0 +1,87 @@
+import { expect, test } from '@jest/globals'
+import { Intake } from '../../src/activities/intake'
+import { LogEnds } from '../../src/activities/log-ends'
+import { PollerState } from '../../src/core/poller-state'
+import type { LogRecord } from '../../src/core/partition-reader'
+import type { AskedFirst } from '../../src/geo/lookup'
+import { PollerMetrics } from '../../src/metrics/poller-metrics'
+import { record, rules, T0 } from '../core/support'
+import { MemoryMeter } from '../metrics/memory-meter'
+
+/** Each record has an address of its own. */
+const records = Array.from({ length: 1_000 }, (_, i) => record(i, { at: T0, ip: `DE${i}` }))
+
+function busyFor(milliseconds: number): void {
+  const end = performance.now() + milliseconds
+  while (performance.now() < end);
+}
+
+/** Takes the records in one fetch; says what had been taken, and asked for, at each heartbeat. */
+async function take(locate: (ip: string) => string, service?: AskedFirst) {
+  const state = new PollerState(1, { ...rules, locate })
+  state.assign([{ partition: 0, epoch: 1, position: 0, basis: null, announcedTo: null }], new Map())
+  const events = {
+    flushSoon: () => undefined,
+    leftGap: () => expect(true).toBe(false),
+    failed: (error: Error) => {
+      throw error
+    },
+  }
+  const intake = new Intake(
+    rules,
+    state,
+    new LogEnds(),
+    new PollerMetrics(new MemoryMeter()),
+    events,
+    service,
+  )
+  const { length } = records
+  const fetch = { partition: 0, fetchedFrom: 0, next: length, high: length, length }
+  const beats: number[] = []
+  await intake.take({ ...fetch, record: index => records[index]! }, () => {
+    beats.push(intake.taken)
+    return Promise.resolve()
+  })
+  expect(intake.taken).toBe(length)
+  expect(state.reader(0)!.position).toBe(length)
+  return beats
+}
+
+test('however slow records are, others have their turn after a few', async () => {
+  const beats = await take(ip => {
+    busyFor(1)
+    return ip.slice(0, 2)
+  })
+  const turns = beats.map((taken, i) => taken - (beats[i - 1] ?? 0))
+  expect(Math.max(...turns)).toBeLessThanOrEqual(100)
+  expect(beats.length).toBeGreaterThanOrEqual(10)
+})
+
+test('others have their turn also while addresses are collected, which are looked up together', async () => {
+  const known = new Set<string>()
+  const asked: number[] = []
+  const addressOf = ({ value }: LogRecord) =>
+    (JSON.parse(Buffer.from(value!).toString()) as { ip: string }).ip
+  let collected = 0
+  const at: number[] = []
+  const service: AskedFirst = {
+    trouble: undefined,
+    unknownOf(some) {
+      busyFor(some.length / 2)
+      collected += some.length
+      at.push(some.length)
+      return some.map(addressOf).filter(address => !known.has(address))
+    },
+    resolve(addresses) {
+      asked.push(addresses.length)
+      for (const address of addresses) known.add(address)
+      return Promise.resolve()
+    },
+  }
+  const beats = await take(ip => ip.slice(0, 2), service)
+  expect(asked).toEqual([1_000])
+  // Once to find them, and once to be sure.
+  expect(collected).toBe(2_000)
+  expect(Math.max(...at)).toBeLessThanOrEqual(100)
+  expect(beats.length).toBeGreaterThanOrEqual(20)
+})

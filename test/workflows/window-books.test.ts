@@ -1,0 +1,217 @@
+import { Connection, WorkflowClient, type WorkflowHandle } from '@temporalio/client'
+import { NativeConnection, Worker } from '@temporalio/worker'
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import type { Delta, Settlement, ToldBook } from '../../src/core/messages'
+import { ingestId, windowId } from '../../src/core/names'
+import { windowStart } from '../../src/core/tumbling-window'
+import { addDeltas, closeWindow, retry, settled, windowProgress } from '../../src/workflows/messages'
+import type { window as windowWorkflow } from '../../src/workflows/window'
+import { until } from '../support/until'
+import {
+  bundleWorkflows,
+  countsOf,
+  MemorySink,
+  MINUTE,
+  newDelta,
+  newSettings,
+  quietRuntime,
+  sinkActivities,
+} from './support'
+
+const taskQueue = newSettings().group
+const sinks = new Map<string, MemorySink>()
+/** A window that was over long ago. */
+const W0 = windowStart(Date.UTC(2026, 0, 1, 12), 5 * MINUTE)
+
+let connection: Connection
+let nativeConnection: NativeConnection
+let client: WorkflowClient
+let worker: Worker
+let running: Promise<void> | undefined
+
+beforeAll(async () => {
+  quietRuntime()
+  const workflowBundle = await bundleWorkflows()
+  const address = process.env.TEMPORAL_ADDRESS!
+  connection = await Connection.connect({ address })
+  nativeConnection = await NativeConnection.connect({ address })
+  client = new WorkflowClient({ connection })
+  worker = await Worker.create({
+    connection: nativeConnection,
+    taskQueue,
+    workflowBundle,
+    shutdownForceTime: '5s',
+    activities: sinkActivities(sinks),
+  })
+  running = worker.run()
+}, 120_000)
+
+afterAll(async () => {
+  worker?.shutdown()
+  try {
+    await running
+  } finally {
+    await nativeConnection?.close()
+    await connection?.close()
+  }
+})
+
+/** A pipeline of one window, and in the place of its ledger a workflow that nobody runs but everybody may signal. */
+class Books {
+  readonly settings = newSettings()
+  readonly sink = new MemorySink()
+  private readonly id = windowId(this.settings.group, W0)
+
+  async open(): Promise<this> {
+    sinks.set(this.settings.group, this.sink)
+    await client.start('ingest', { workflowId: ingestId(this.settings.group), taskQueue: 'nobody', args: [] })
+    return this
+  }
+
+  send(...deltas: Delta[]): Promise<WorkflowHandle<typeof windowWorkflow>> {
+    return client.signalWithStart<typeof windowWorkflow, [Delta[]]>('window', {
+      workflowId: this.id,
+      taskQueue,
+      args: [{ settings: this.settings, start: W0 }],
+      signal: addDeltas,
+      signalArgs: [deltas],
+    })
+  }
+
+  /** As the ledger does where it finds no run. */
+  startForBook(book: ToldBook): Promise<WorkflowHandle<typeof windowWorkflow>> {
+    return client.start<typeof windowWorkflow>('window', {
+      workflowId: this.id,
+      taskQueue,
+      args: [{ settings: this.settings, start: W0, books: [book] }],
+    })
+  }
+
+  /** What the ledger was answered. */
+  async settlements(): Promise<Settlement[]> {
+    const { events } = await client.getHandle(ingestId(this.settings.group)).fetchHistory()
+    return (events ?? []).flatMap(({ workflowExecutionSignaledEventAttributes: signal }) =>
+      signal?.signalName === settled.name
+        ? [JSON.parse(new TextDecoder().decode(signal.input!.payloads![0]!.data!)) as Settlement]
+        : [],
+    )
+  }
+
+  async close(): Promise<void> {
+    for (const id of [ingestId(this.settings.group), this.id])
+      await client
+        .getHandle(id)
+        .terminate()
+        .catch(() => undefined)
+  }
+}
+
+const rejecting = (delta: Delta, records: number): Delta => ({
+  ...delta,
+  exceptions: {
+    records,
+    late: [],
+    rejected: { invalid_json: records },
+    samples: [[delta.first, 'invalid_json']],
+  },
+})
+
+test('a window answers the ledger with the balance of its book', async () => {
+  const books = await new Books().open()
+  const handle = await books.send(newDelta(0, 0, 9), rejecting(newDelta(1, 0, 4), 3))
+  await handle.signal(closeWindow, { book: 7, hits: 15, exceptions: 3 })
+  expect(await handle.result()).toMatchObject({ hits: 15 })
+  expect(books.sink.exceptions.map(({ rejected }) => rejected)).toEqual([{ invalid_json: 3 }])
+  expect(await books.settlements()).toEqual([
+    {
+      start: W0,
+      books: [7],
+      balance: { told: { hits: 15, exceptions: 3 }, accounted: { hits: 15, exceptions: 3 } },
+    },
+  ])
+  await books.close()
+})
+
+test('a window that lacks what it was told writes nothing, says how to repair it, and ends once it is repaired', async () => {
+  const books = await new Books().open()
+  const handle = await books.send(newDelta(0, 50, 59))
+  await handle.signal(closeWindow, { book: 1, hits: 60, exceptions: 0 })
+  await until(async () => (await handle.query(windowProgress)).stuck !== undefined)
+  const { state, stuck } = await handle.query(windowProgress)
+  expect(state).toBe('closing')
+  expect(stuck?.reason).toContain('announced 60 hits')
+  expect(stuck?.reason).toContain('web-traffic repair 2026-01-01T12:00:00Z')
+  expect(books.sink.writes).toEqual([])
+  expect(await books.settlements()).toEqual([
+    {
+      start: W0,
+      books: [1],
+      balance: { told: { hits: 60, exceptions: 0 }, accounted: { hits: 10, exceptions: 0 } },
+    },
+  ])
+  // What comes now is kept, and neither merged nor lost.
+  await handle.signal(addDeltas, [newDelta(0, 60, 61)])
+  await handle.signal(retry)
+  await until(() => books.sink.attempts.openWindow > 1)
+  expect((await handle.describe()).status.name).toBe('RUNNING')
+
+  books.sink.closedBefore(W0, 1, [{ partition: 0, from: 0, basis: null, last: 59 }])
+  await handle.signal(retry)
+  expect(await handle.result()).toMatchObject({ revision: 1, lateHits: 2 })
+  expect(countsOf(...books.sink.late)).toEqual({ 'a.example  DE': 2 })
+  expect((await books.settlements()).map(({ books }) => books)).toEqual([[1], [1]])
+  await books.close()
+})
+
+test('a run that the ledger starts for a book finds the window closed, and answers', async () => {
+  const books = await new Books().open()
+  books.sink.closedBefore(W0, 1, [{ partition: 0, from: 0, basis: null, last: 9 }])
+  const handle = await books.startForBook({ book: 4, hits: 10, exceptions: 0 })
+  expect(await handle.result()).toMatchObject({ hits: 0, revision: 1 })
+  expect(await books.settlements()).toMatchObject([{ books: [4] }])
+  await books.close()
+})
+
+test('a run that the ledger starts for a book of which nothing arrived says so', async () => {
+  const books = await new Books().open()
+  const handle = await books.startForBook({ book: 4, hits: 10, exceptions: 2 })
+  await until(async () => (await handle.query(windowProgress)).stuck !== undefined)
+  expect(await books.settlements()).toMatchObject([
+    { books: [4], balance: { told: { hits: 10, exceptions: 2 }, accounted: { hits: 0, exceptions: 0 } } },
+  ])
+  expect(books.sink.writes).toEqual([])
+  await books.close()
+})
+
+test('a request to cancel changes nothing', async () => {
+  const books = await new Books().open()
+  const handle = await books.send(newDelta(0, 0, 9))
+  await until(async () => (await handle.query(windowProgress)).state === 'open')
+  await handle.cancel()
+  await books.send(newDelta(0, 10, 19))
+  await handle.signal(closeWindow, { book: 1, hits: 20, exceptions: 0 })
+  expect(await handle.result()).toMatchObject({ hits: 20 })
+  await books.close()
+})
+
+test('a window stages what it has no room for by itself, one piece after the other', async () => {
+  const books = await new Books().open()
+  let away = true
+  books.sink.before.stagePiece = () => {
+    if (away) throw new Error('Postgres is away')
+  }
+  const large = (n: number) => ({
+    ...newDelta(0, n * 10, n * 10 + 5),
+    referrers: [`${n}${'x'.repeat(300_000)}`],
+  })
+  let handle = await books.send(large(0), large(1))
+  for (let n = 2; n < 10; n++) handle = await books.send(large(n))
+  await until(() => books.sink.attempts.stagePiece > 1)
+  // Three fit; three more are merged while the first piece waits.
+  expect(await handle.query(windowProgress)).toMatchObject({ pieces: 1, deltas: 6, hits: 36 })
+  away = false
+  await handle.signal(closeWindow, { book: 1, hits: 60, exceptions: 0 })
+  expect(await handle.result()).toMatchObject({ hits: 60 })
+  expect(Object.keys(books.sink.totals)).toHaveLength(10)
+  await books.close()
+}, 60_000)
