@@ -5,6 +5,7 @@ import { openCountryDatabase } from '../../src/geo/country'
 import { countLog } from '../../src/oracle/reference'
 import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
+import { until } from '../support/until'
 
 let pipeline: TestPipeline
 afterEach(async () => pipeline.destroy())
@@ -98,6 +99,10 @@ test('Postgres that was restored from a backup is made what it was, and goes on'
   await pipeline.untilAccounted(sent)
   sent += await pipeline.send([event(after + 1, 'https://woken.example/', 1)])
   await pipeline.untilAccounted(sent)
+  await until(async () => {
+    const { open, closing } = (await pipeline.status()).windows
+    return open + closing === 0
+  })
   const before = await contents()
   expect(before.late_web_traffic).toContainEqual(expect.objectContaining({ cause: 'closed', num_hits: '2' }))
   const windows = before.traffic_windows!.length
