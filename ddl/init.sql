@@ -119,7 +119,8 @@ create table staged_deltas (
 );
 
 -- What the ledger announced for each window, as the window heard it when it was told to close. Hits and exceptions in
--- the other tables are held against it. A window that late events opened again has several books.
+-- the other tables are held against it. A window that late events opened again has several books. One below 0 is what a
+-- person has given up for good, by --accept-loss: its sums are negative.
 create table window_books (
   window_start timestamptz not null,
   book bigint not null,
@@ -130,13 +131,15 @@ create table window_books (
 
 -- Which ranges of which partition have had their late and rejected records recorded, by the window that was the
 -- partition's current one: each once, whatever is repeated. The window is -infinity where an older release recorded the
--- range. Never delete from it while the pipeline lives.
+-- range. Never delete from it by hand while the pipeline lives.
 create table exception_ranges (
   kafka_partition integer not null,
   range_from bigint not null,
   window_start timestamptz default '-infinity' not null,
   records bigint default 0 not null,
   rejected jsonb default '{}'::jsonb not null,
+  -- Of a stretch that a repair has recorded, in place of all ranges of the window that begin in it.
+  range_to bigint,
   constraint exception_ranges_pkey primary key (kafka_partition, range_from, window_start)
 );
 
@@ -331,7 +334,8 @@ values
   ('0002-replay', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
   ('0003-repairs', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
   ('0004-partitions', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
-  ('0005-books', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+  ('0005-books', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
+  ('0006-repair', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
 
 insert into kysely_migration_lock (id, is_locked) values ('migration_lock', 0);
 

@@ -49,9 +49,9 @@ grant select, insert, update, delete on staged_pieces to web_traffic_writer;
 -- What pollers stage is used once or dropped; what the ledger announced for a window stands.
 grant select, insert, delete on staged_deltas to web_traffic_writer;
 grant select, insert on window_books to web_traffic_writer;
--- What a range was late or rejected is recorded for ever. Of late events only the mark of a replay is added, and they go
+-- What a range was late or rejected is recorded for ever; a repair replaces the ranges of its window. Of late events only the mark of a replay is added, and they go
 -- with the counts of their month.
-grant select, insert on exception_ranges to web_traffic_writer;
+grant select, insert, delete on exception_ranges to web_traffic_writer;
 grant select, insert, delete on late_deltas to web_traffic_writer;
 grant update (brought_in) on late_deltas to web_traffic_writer;
 grant select, insert, update on rejected_counts to web_traffic_writer;

@@ -14,7 +14,7 @@ import { inSight } from './in-sight'
 import { pollKafka } from './poll-kafka'
 import { findMissing, recoverWrites } from './recover'
 import { repairWindow } from './repair'
-import { nextBatch, replayWindows, verifyWindows } from './replay'
+import { findUnsettled, nextBatch, replayWindows, verifyWindows } from './replay'
 import type { Activities } from './types'
 
 const HEARTBEAT_EVERY = 2_000
@@ -68,6 +68,7 @@ export function createActivities({ config, db, lookups, namespace, metrics }: Co
       asOwner(input.settings, report => verifyWindows(input, { config, db, lookup, report })),
     findMissing: input =>
       asOwner(input.settings, () => findMissing(input, { db, client: Context.current().client })),
+    findUnsettled: input => asOwner(input.settings, () => findUnsettled(input, Context.current().client)),
     repairWindow: input => {
       const { client, cancellationSignal: signal } = Context.current()
       return asOwner(input.settings, report =>
@@ -76,7 +77,9 @@ export function createActivities({ config, db, lookups, namespace, metrics }: Co
     },
     recoverWrites: input => {
       const { client, cancellationSignal: signal } = Context.current()
-      return asOwner(input.settings, report => recoverWrites(input, { db, client, signal, report }))
+      return asOwner(input.settings, report =>
+        recoverWrites(input, { config, db, client, lookup, signal, report }),
+      )
     },
     maintainTables: ({ settings, retention }) =>
       asOwner(settings, report =>

@@ -1,25 +1,21 @@
-import type { Client } from '@temporalio/client'
-import type { AppliedPartition, StagedPieces } from '../core/messages'
+import { WorkflowNotFoundError } from '@temporalio/common'
+import { isBalanced, type AppliedPartition, type StagedPieces, type ToldBook } from '../core/messages'
 import { pieceId, windowId } from '../core/names'
 import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/tumbling-window'
-import { windowsWithResult } from '../postgres/closed-windows'
-import type { Db } from '../postgres/database'
+import { balanceOf } from '../postgres/books'
+import { bookedWithoutResult, windowResult, windowsWithResult } from '../postgres/closed-windows'
 import { findWindow } from '../postgres/open-window'
 import { publishWindow } from '../postgres/publish-window'
 import { recordClosed, recordExceptions } from '../postgres/record-exceptions'
-import { stagePiece } from '../postgres/staged-pieces'
+import { StagedDeltasMissingError } from '../postgres/staged-deltas'
+import { PiecesMissing, stagePiece } from '../postgres/staged-pieces'
 import { runsSince, writesOf, type Run } from './histories'
+import { askLedger, repairFrom, stretchesOf, type RepairSurroundings } from './repair'
 import type { RecordClosedInput, Recovered, RecoverInput, StagePieceInput, WriteWindowInput } from './types'
 
-interface Outside {
-  db: Db
-  client: Client
-  signal: AbortSignal
-  /** Of the heartbeat. */
-  report: (progress: object) => void
-}
+type Outside = RepairSurroundings
 
 interface RecordExceptionsInput {
   settings: PipelineSettings
@@ -29,32 +25,49 @@ interface RecordExceptionsInput {
 /**
  * Writes to Postgres again what the histories of workflows say was written since a time: windows, pieces of those that
  * go on, late and rejected records. Every step is the one that was taken then, with the same input, and each is
- * idempotent, so that what is there stays as it is.
+ * idempotent, so that what is there stays as it is. Windows that no history has all of are counted again from Kafka.
  */
 export async function recoverWrites(input: RecoverInput, outside: Outside): Promise<Recovered> {
   const recovery = new Recovery(input, outside)
   await recovery.exceptions()
   await recovery.pieces()
   await recovery.windows()
+  await recovery.repairs()
   return recovery.recovered
 }
 
+/** The steps of a window that changed what readers see. */
+const WINDOW_WRITES = ['writeWindow', 'recordClosed', 'recordExceptions']
+
 class Recovery {
-  readonly recovered: Recovered = { windows: 0, there: 0, ranges: 0, lateHits: 0, contradictory: [] }
+  readonly repaired: string[] = []
+  readonly incomplete: { window: string; reason: string }[] = []
+  readonly recovered: Recovered = {
+    ...{ windows: 0, there: 0, ranges: 0, lateHits: 0, contradictory: [] },
+    ...{ repaired: this.repaired, incomplete: this.incomplete },
+  }
+  /** What each window had applied when it was written, and what it was told; by start. */
+  private readonly seen = new Map<number, { applied: AppliedPartition[]; books: ToldBook[] }>()
+  /** Windows of which a write could not be taken again. */
+  private readonly lacking = new Set<number>()
+  private windowRuns: Run[] = []
 
   constructor(
     private readonly input: RecoverInput,
     private readonly outside: Outside,
   ) {}
 
+  /** Those that an older release had workflows for. */
   async exceptions(): Promise<void> {
     for await (const run of this.runs('exceptions'))
-      for (const { input } of await this.writes(run, 'recordExceptions')) {
-        const { settings, ranges } = input as RecordExceptionsInput
-        for (const range of ranges)
-          if (await recordExceptions(this.outside.db, settings.topic, settings.windowSize, range))
-            this.recovered.ranges++
-      }
+      for (const { input } of await this.writes(run, 'recordExceptions'))
+        await this.recordExceptions(input as RecordExceptionsInput)
+  }
+
+  private async recordExceptions({ settings, ranges }: RecordExceptionsInput): Promise<void> {
+    for (const range of ranges)
+      if (await recordExceptions(this.outside.db, settings.topic, settings.windowSize, range))
+        this.recovered.ranges++
   }
 
   /** Of windows that go on: their workflow will ask for them. Those of others come with the window. */
@@ -69,14 +82,78 @@ class Recovery {
 
   /** Each window's runs in their order: what came after it had closed finds it closed. */
   async windows(): Promise<void> {
-    const runs: Run[] = []
-    for await (const run of this.runs('window')) runs.push(run)
-    runs.sort((a, b) => a.startTime.getTime() - b.startTime.getTime())
-    for (const run of runs)
-      for (const { activity, input } of await this.writes(run, 'writeWindow', 'recordClosed')) {
-        if (activity === 'writeWindow') await this.publish(input as WriteWindowInput)
-        else await this.recordLate(input as RecordClosedInput)
+    for await (const run of this.runs('window')) this.windowRuns.push(run)
+    this.windowRuns.sort((a, b) => a.startTime.getTime() - b.startTime.getTime())
+    for (const run of this.windowRuns) {
+      for (const { activity, input } of await this.writes(run, ...WINDOW_WRITES)) {
+        if (activity === 'recordExceptions') await this.recordExceptions(input as RecordExceptionsInput)
+        else if (activity === 'writeWindow') await this.tried(input as WriteWindowInput, i => this.publish(i))
+        else if (activity === 'recordClosed')
+          await this.tried(input as RecordClosedInput, i => this.recordLate(i))
       }
+      if (run.running) await this.stageOwn(run)
+    }
+  }
+
+  /** What pollers had put into Postgres themselves is in no history: then the window is counted again from Kafka. */
+  private async tried<Input extends WriteWindowInput | RecordClosedInput>(
+    input: Input,
+    write: (input: Input) => Promise<void>,
+  ): Promise<void> {
+    this.note(input)
+    try {
+      await write(input)
+    } catch (error) {
+      if (!(error instanceof StagedDeltasMissingError) && !(error instanceof PiecesMissing)) throw error
+      this.lacking.add(input.start)
+    }
+  }
+
+  private note(input: WriteWindowInput | RecordClosedInput): void {
+    const known = this.seen.get(input.start) ?? { applied: [], books: [] }
+    const applied = 'applied' in input ? input.applied : input.deltas
+    for (const { partition, from, basis, last } of applied) {
+      const before = known.applied.find(other => other.partition === partition)
+      if (!before) known.applied.push({ partition, from, basis, last })
+      else before.last = Math.max(before.last, last)
+    }
+    known.books.push(...(input.books ?? []))
+    this.seen.set(input.start, known)
+  }
+
+  /** Windows that are not what they were told are counted again from Kafka. */
+  async repairs(): Promise<void> {
+    const { settings } = this.input
+    for (const [start, { applied, books }] of this.seen) {
+      const window = formatInstant(start)
+      if (this.recovered.contradictory.includes(window)) continue
+      const balance = await balanceOf(this.outside.db, start)
+      if (!this.lacking.has(start) && (!balance || isBalanced(balance))) continue
+      this.outside.signal.throwIfAborted()
+      this.outside.report({ ...this.recovered, at: window })
+      // What the ledger still waits for is for its workflow to write.
+      if (await askLedger(this.outside.client, settings.group, start)) continue
+      const row = await windowResult(this.outside.db, start)
+      const input = { settings, start, acceptLoss: false }
+      const sources = [
+        ...(row && row.partitions.length > 0 ? [stretchesOf(row.partitions)] : []),
+        // Events that came after the window had closed are hits as well then.
+        stretchesOf(applied),
+      ]
+      let reason = ''
+      for (const stretches of sources) {
+        const done = await repairFrom({ stretches, books }, input, this.outside)
+        reason =
+          done.outcome === 'incomplete'
+            ? `${done.told.hits} hits were counted, and Kafka has ${done.found.hits}`
+            : done.outcome === 'refused'
+              ? done.reason
+              : ''
+        if (reason === '') break
+      }
+      if (reason === '') this.repaired.push(window)
+      else this.incomplete.push({ window, reason })
+    }
   }
 
   private async publish({ settings, ...result }: WriteWindowInput): Promise<void> {
@@ -110,10 +187,28 @@ class Recovery {
     start: number,
     { chain, count }: StagedPieces = { chain: '', count: 0 },
   ): Promise<void> {
-    for (let number = 1; number <= count; number++) {
-      const workflowId = pieceId(group, start, chain, number)
+    if (count === 0) return
+    const own = this.windowRuns.filter(({ workflowId }) => workflowId === windowId(group, start))
+    for (const run of own) await this.stageOwn(run, chain)
+    for (let number = 1; number <= count; number++) await this.stageOld(pieceId(group, start, chain, number))
+  }
+
+  /** Pieces that a window staged itself. */
+  private async stageOwn(run: Run, chain?: string): Promise<void> {
+    for (const { input } of await this.writes(run, 'stagePiece')) {
+      const { number, counts, start, ...key } = input as StagePieceInput
+      if (chain === undefined || key.chain === chain)
+        await stagePiece(this.outside.db, { start, chain: key.chain }, number, counts)
+    }
+  }
+
+  /** A piece that an older release had a workflow for. */
+  private async stageOld(workflowId: string): Promise<void> {
+    try {
       const { runId, startTime } = await this.outside.client.workflow.getHandle(workflowId).describe()
       await this.stage({ workflowId, runId, startTime, running: false })
+    } catch (error) {
+      if (!(error instanceof WorkflowNotFoundError)) throw error
     }
   }
 
@@ -145,7 +240,7 @@ function covers(known: AppliedPartition[], applied: AppliedPartition[]): boolean
 
 /** Starts of windows that were closed by what Temporal remembers, and of which Postgres has no result. */
 export async function findMissing(
-  { settings: { group }, from, to }: { settings: PipelineSettings } & WindowSelection,
+  { settings: { group, windowSize }, from, to }: { settings: PipelineSettings } & WindowSelection,
   { db, client }: Pick<Outside, 'db' | 'client'>,
 ): Promise<number[]> {
   const bounds = [
@@ -157,6 +252,8 @@ export async function findMissing(
   const starts = new Set<number>()
   for await (const { workflowId } of client.workflow.list({ query: query.join(' AND ') }))
     starts.add(Date.parse(workflowId.slice(prefix.length)))
+  for (const start of await bookedWithoutResult(db, { ...(from && { from }), ...(to && { to }) }, windowSize))
+    starts.add(start)
   const known = await windowsWithResult(db, [...starts])
   return [...starts].filter(start => !known.has(start)).sort((a, b) => a - b)
 }

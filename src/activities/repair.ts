@@ -173,7 +173,7 @@ export function stretchesOf(partitions: AppliedPartition[]): Stretch[] {
 }
 
 /** Null where the ledger does not know the window. */
-async function askLedger(client: Client, group: string, start: number): Promise<WindowSource | null> {
+export async function askLedger(client: Client, group: string, start: number): Promise<WindowSource | null> {
   try {
     return await client.workflow.getHandle(ingestId(group)).query(windowSource, start)
   } catch (error) {

@@ -1,13 +1,21 @@
 import { Context } from '@temporalio/activity'
+import type { Client } from '@temporalio/client'
+import { WorkflowNotFoundError } from '@temporalio/common'
 import type { Config } from '../config'
+import { isBalanced, type Balance } from '../core/messages'
+import { ingestId } from '../core/names'
 import type { WindowSelection } from '../core/recount'
 import { formatInstant } from '../core/tumbling-window'
+import { unsettledWindows, type UnsettledWindow } from '../core/unsettled'
 import type { Lookup } from '../geo/lookup'
 import { closedWindows, selectClosedWindows } from '../postgres/closed-windows'
+import { toldBesides } from '../postgres/books'
 import type { Db } from '../postgres/database'
 import { replayWindow, verifyWindow } from '../postgres/replay-window'
+import { ingestStatus, type IngestStatus } from '../workflows/messages'
 import { recountWindows, type RecountOptions } from './recount'
-import type { BatchInput, ReplayedBatch, VerifiedBatch } from './types'
+import { askLedger } from './repair'
+import type { BatchInput, ReplayedBatch, SelectionInput, VerifiedBatch } from './types'
 
 interface Outside {
   config: Pick<Config, 'kafka'>
@@ -33,14 +41,20 @@ export async function nextBatch(db: Db, selection: WindowSelection): Promise<num
 
 /** Counts the closed windows of a batch anew, and publishes those that differ. */
 export async function replayWindows(
-  { includeLate = false, ...input }: BatchInput,
+  { includeLate = false, acceptLoss = false, ...input }: BatchInput,
   outside: Outside,
 ): Promise<ReplayedBatch> {
   const { recount, gone, counted } = await recountBatch(input, outside)
-  const batch: ReplayedBatch = { unchanged: 0, replayed: [], gone: gone.map(({ start }) => start) }
+  const lost: NonNullable<ReplayedBatch['lost']> = []
+  const batch: ReplayedBatch = { unchanged: 0, replayed: [], gone: gone.map(({ start }) => start), lost }
   for (const { start } of counted) {
-    const replayed = await replayWindow(outside.db, { start, counter: recount.counterOf(start), includeLate })
+    const replayed = await replayWindow(outside.db, {
+      ...{ start, includeLate, acceptLoss },
+      counter: recount.counterOf(start),
+    })
     if (replayed.outcome === 'unchanged') batch.unchanged++
+    if (replayed.outcome === 'lost')
+      lost.push({ start, expected: replayed.expected, counted: replayed.counted })
     if (replayed.outcome !== 'replayed') continue
     const { revision, hits, hitsBefore, broughtIn } = replayed
     batch.replayed.push({ start, revision, hits, hitsBefore, broughtIn })
@@ -51,12 +65,25 @@ export async function replayWindows(
 /** Counts the closed windows of a batch anew, and says where Postgres has something else. */
 export async function verifyWindows(input: BatchInput, outside: Outside): Promise<VerifiedBatch> {
   const { recount, gone, counted } = await recountBatch(input, outside)
-  const batch: VerifiedBatch = { right: 0, wrong: [], gone: gone.map(({ start }) => start) }
+  const { client } = Context.current()
+  const none = { lost: [], withoutBooks: 0, accepted: { hits: 0, exceptions: 0 } }
+  const batch = {
+    right: 0,
+    wrong: [],
+    gone: gone.map(({ start }) => start),
+    ...none,
+  } as Required<VerifiedBatch>
   for (const { start } of counted) {
     const found = await verifyWindow(outside.db, start, recount.counterOf(start))
     if (!found) continue
-    const { differences, stored, counted } = found
-    if (differences.length === 0 && stored === counted) batch.right++
+    const { differences, stored, counted, missing, balance, accepted } = found
+    batch.accepted.hits += accepted.hits
+    batch.accepted.exceptions += accepted.exceptions
+    if (!balance) batch.withoutBooks++
+    const wrongBooks =
+      balance && !isBalanced(balance) && !(await isUnderWay(outside.db, client, input, start, balance))
+    if (missing > 0) batch.lost.push({ start, expected: counted + missing, counted })
+    else if (differences.length === 0 && stored === counted && !wrongBooks) batch.right++
     else
       batch.wrong.push({
         start,
@@ -64,9 +91,51 @@ export async function verifyWindows(input: BatchInput, outside: Outside): Promis
         counted,
         differences: differences.slice(0, NAMED_DIFFERENCES),
         more: Math.max(0, differences.length - NAMED_DIFFERENCES),
+        ...(wrongBooks && { balance }),
       })
   }
   return batch
+}
+
+/** Whether a window's books differ only by what was announced for it and is not settled yet. */
+async function isUnderWay(
+  db: Db,
+  client: Client,
+  { settings: { group } }: BatchInput,
+  start: number,
+  { accounted }: Balance,
+): Promise<boolean> {
+  const source = await askLedger(client, group, start)
+  if (!source) return false
+  if (source.open) return true
+  const besides = await toldBesides(
+    db,
+    start,
+    source.books.map(({ book }) => book),
+  )
+  const { hits, exceptions } = source.told ?? { hits: 0, exceptions: 0 }
+  const told = { hits: besides.hits + hits, exceptions: besides.exceptions + exceptions }
+  return isBalanced({ told, accounted })
+}
+
+/** What verifies the windows says that the ledger is gone, where it is. */
+function unlessForgotten(error: unknown): { ledger: Partial<IngestStatus['ledger']> } {
+  if (error instanceof WorkflowNotFoundError) return { ledger: {} }
+  throw error
+}
+
+/** What the ledger says of windows in a selection that it told to close. */
+export async function findUnsettled(
+  { settings: { group, windowSize }, from = -Infinity, to = Infinity }: SelectionInput,
+  client: Client,
+): Promise<UnsettledWindow[]> {
+  const { ledger } = await client.workflow
+    .getHandle(ingestId(group))
+    .query(ingestStatus)
+    .catch(unlessForgotten)
+  return unsettledWindows(ledger.books?.closing ?? [], Date.now()).filter(
+    ({ start }) => start >= from && start + windowSize <= to,
+  )
 }
 
 async function recountBatch({ settings, starts }: BatchInput, { config, db, lookup, report }: Outside) {

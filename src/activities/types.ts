@@ -1,6 +1,7 @@
 import type { ColumnarCounts } from '../core/columnar'
 import type {
   AppliedPartition,
+  Balance,
   ClosedDeltas,
   ClosedOutcome,
   Published,
@@ -9,6 +10,7 @@ import type {
 } from '../core/messages'
 import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
+import type { UnsettledWindow } from '../core/unsettled'
 import type { Difference } from '../postgres/compare-window'
 import type { Maintained } from '../postgres/maintain'
 import type { Incomplete, Repaired } from '../postgres/repair-window'
@@ -53,6 +55,8 @@ export interface BatchInput {
   starts: number[]
   /** Whether late events that came since are brought in. */
   includeLate?: boolean
+  /** Whether windows are published that lose hits. */
+  acceptLoss?: boolean
 }
 
 export interface ReplayedBatch {
@@ -61,6 +65,15 @@ export interface ReplayedBatch {
   replayed: { start: number; revision: number; hits: number; hitsBefore: number; broughtIn: number }[]
   /** Windows of which Kafka no longer has all records. */
   gone: number[]
+  /** Windows of which Kafka has other records at the offsets that were counted: nothing was changed. */
+  lost?: LostWindow[]
+}
+
+/** A window of which Kafka has fewer hits than were counted. */
+export interface LostWindow {
+  start: number
+  expected: number
+  counted: number
 }
 
 export interface VerifiedBatch {
@@ -68,6 +81,12 @@ export interface VerifiedBatch {
   wrong: WrongWindow[]
   /** Windows of which Kafka no longer has all records. */
   gone: number[]
+  /** Windows of which Kafka has other records at the offsets that were counted. */
+  lost?: LostWindow[]
+  /** Windows of an older release, which have no books to be compared with. */
+  withoutBooks?: number
+  /** Hits and exceptions that were given up for good. */
+  accepted?: { hits: number; exceptions: number }
 }
 
 export interface WrongWindow {
@@ -78,6 +97,8 @@ export interface WrongWindow {
   differences: Difference[]
   /** Differences beyond those that are named. */
   more: number
+  /** Where its books do not balance. */
+  balance?: Balance
 }
 
 export interface RecoverInput {
@@ -98,6 +119,10 @@ export interface Recovered {
   lateHits: number
   /** Windows whose result is of events that came after the loss, and lacks those from before. */
   contradictory: string[]
+  /** Windows that no history has all of, and that were counted again from Kafka. */
+  repaired?: string[]
+  /** Those of them that Kafka no longer has all records of, or that nobody knows the place of, and why. */
+  incomplete?: { window: string; reason: string }[]
 }
 
 export interface RepairInput extends WindowInput {
@@ -147,6 +172,8 @@ export interface Activities {
   verifyWindows(input: BatchInput): Promise<VerifiedBatch>
   /** Starts of windows in a selection that were closed, and of which Postgres has no result. */
   findMissing(input: SelectionInput): Promise<number[]>
+  /** Windows in a selection that should be closed by the ledger's books, and are not. */
+  findUnsettled(input: SelectionInput): Promise<UnsettledWindow[]>
   /** Counts a window again from Kafka, whatever has become of its runs, and publishes it. */
   repairWindow(input: RepairInput): Promise<RepairOutcome>
   recoverWrites(input: RecoverInput): Promise<Recovered>

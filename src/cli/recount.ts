@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client, WorkflowHandle } from '@temporalio/client'
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
 import { InvalidArgumentError, type Command } from 'commander'
+import type { LostWindow } from '../activities/types'
 import type { Config } from '../config'
 import { parseEventTime } from '../core/event-time'
 import type { WindowSelection } from '../core/recount'
@@ -11,6 +12,7 @@ import { recountProgress } from '../workflows/messages'
 import { pipelineAttributes } from '../workflows/search-attributes'
 import { UserError } from '../errors'
 import { Pipeline } from '../pipeline'
+import { table } from './table'
 
 export interface SelectionFlags {
   from?: number
@@ -65,6 +67,18 @@ export function requireClosed(window: number | undefined, windows: number): void
 /** The windows that Kafka no longer has all records of, in a line. */
 export function describeGone(gone: number, named: string[]): string[] {
   return gone === 0 ? [] : ['', `Gone from Kafka: ${named.join(', ')}${gone > named.length ? ' …' : ''}`]
+}
+
+/** The windows of which Kafka has fewer hits than were counted, in lines. */
+export function describeLost(lost: number, named: LostWindow[]): string[] {
+  if (lost === 0) return []
+  const rows = named.map(({ start, expected, counted }) => [formatInstant(start), expected, counted])
+  return [
+    '',
+    'Lost in Kafka, and kept as they are in Postgres; --accept-loss would publish what is left:',
+    table(['window (UTC)', 'hits counted', 'hits in Kafka'], rows),
+    ...(lost > named.length ? [`and ${lost - named.length} more`] : []),
+  ]
 }
 
 /** The settings that the pipeline was started with. */

@@ -27,6 +27,7 @@ export function recoverCommand(): Command {
         return handle.result() as Promise<RecoverSummary>
       })
       console.log(json ? JSON.stringify(recovered, null, 2) : recovered.summary)
-      if (recovered.contradictory.length > 0) process.exitCode = 1
+      const { contradictory, incomplete = [] } = recovered
+      if (contradictory.length + incomplete.length > 0) process.exitCode = 1
     })
 }

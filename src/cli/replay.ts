@@ -7,6 +7,7 @@ import type { ReplayInput, ReplaySummary } from '../workflows/replay'
 import { UserError } from '../errors'
 import {
   describeGone,
+  describeLost,
   follow,
   nameOf,
   requireClosed,
@@ -23,6 +24,7 @@ interface Flags extends SelectionFlags {
   unlocated?: true
   all?: true
   includeLate?: true
+  acceptLoss?: true
 }
 
 export function replayCommand(): Command {
@@ -40,6 +42,10 @@ export function replayCommand(): Command {
       '--include-late',
       'bring late events into the result; they are marked with the revision, and late no more',
     )
+    .option(
+      '--accept-loss',
+      'publish also windows of which Kafka has fewer hits than were counted; the rest is given up for good',
+    )
     .action(async (window: number | undefined, flags: Flags) => {
       const config = loadConfig()
       const summary = await withTemporal(async client => {
@@ -53,8 +59,14 @@ export function replayCommand(): Command {
           throw new UserError(
             'Say which windows: one by a time in it, --from and --to, --late, --unlocated, or --all.',
           )
-        const input: ReplayInput = { settings, selection, includeLate: flags.includeLate ?? false }
-        const name = nameOf(selection) + (input.includeLate ? ' with late events' : '')
+        const input: ReplayInput = {
+          ...{ settings, selection, includeLate: flags.includeLate ?? false },
+          ...(flags.acceptLoss && { acceptLoss: true }),
+        }
+        const name =
+          nameOf(selection) +
+          (input.includeLate ? ' with late events' : '') +
+          (input.acceptLoss ? ' accepting losses' : '')
         const handle = await startOrJoin(client, config, settings, {
           type: 'replay',
           workflowId: replayId(settings.group, name),
@@ -65,13 +77,22 @@ export function replayCommand(): Command {
         return follow<ReplaySummary>(handle)
       })
       if (!summary) return
-      requireClosed(window, summary.replayed + summary.unchanged + summary.gone)
+      const lost = summary.lost ?? 0
+      requireClosed(window, summary.replayed + summary.unchanged + summary.gone + lost)
       console.log(flags.json ? JSON.stringify(summary, null, 2) : describe(summary))
-      if (summary.gone > 0) process.exitCode = 1
+      if (summary.gone + lost > 0) process.exitCode = 1
     })
 }
 
-function describe({ summary, windows, replayed, gone, goneWindows }: ReplaySummary): string {
+function describe({
+  summary,
+  windows,
+  replayed,
+  gone,
+  goneWindows,
+  lost = 0,
+  lostWindows = [],
+}: ReplaySummary): string {
   const lines = [summary]
   if (windows.length > 0)
     lines.push(
@@ -88,6 +109,6 @@ function describe({ summary, windows, replayed, gone, goneWindows }: ReplaySumma
       ),
     )
   if (replayed > windows.length) lines.push(`and ${replayed - windows.length} more`)
-  lines.push(...describeGone(gone, goneWindows))
+  lines.push(...describeGone(gone, goneWindows), ...describeLost(lost, lostWindows))
   return lines.join('\n')
 }

@@ -7,15 +7,19 @@ import {
 import { ApplicationFailure } from '@temporalio/common'
 import { Command } from 'commander'
 import { loadConfig, type Config } from '../config'
+import { totalsOf } from '../core/ledger'
 import { verifyId } from '../core/names'
 import { formatInstant } from '../core/tumbling-window'
+import { describeUnsettled } from '../core/unsettled'
 import { withTemporal } from '../temporal'
 import { DIFFERENCES } from '../workflows/messages'
 import { pipelineAttributes } from '../workflows/search-attributes'
 import type { Verified, VerifyInput, VerifySummary } from '../workflows/verify'
 import { UserError } from '../errors'
+import { Pipeline } from '../pipeline'
 import {
   describeGone,
+  describeLost,
   follow,
   nameOf,
   requireClosed,
@@ -49,11 +53,22 @@ export function verifyCommand(): Command {
         if (flags.unschedule) return unschedule(client, config)
         const found = await verify(client, config, window, flags)
         if (!found) return
-        requireClosed(window, found.right + found.wrong + found.gone + found.missing.length)
-        console.log(flags.json ? JSON.stringify(found, null, 2) : describe(found))
-        if (found.wrong + found.gone + found.missing.length > 0) process.exitCode = 1
+        const { right, wrong, gone, missing, lost = 0, unsettled = [] } = found
+        const trouble = wrong + gone + missing.length + lost + unsettled.length
+        requireClosed(window, right + trouble)
+        const { windowSize } = await settingsOf(client, config)
+        console.log(flags.json ? JSON.stringify(found, null, 2) : describe(found, windowSize))
+        const isNamed = flags.from !== undefined || flags.to !== undefined
+        const isEmpty = right + trouble === 0 && (isNamed || (await hasRead(client, config)))
+        if (trouble > 0 || isEmpty) process.exitCode = 1
       })
     })
+}
+
+/** Whether anything was counted: then there should be a window. */
+async function hasRead(client: Client, config: Config): Promise<boolean> {
+  const { ledger } = await new Pipeline(client, config).requireStatus()
+  return totalsOf(ledger).records > 0
 }
 
 /** Undefined where nobody waits for it. */
@@ -116,10 +131,17 @@ async function unschedule(client: Client, { settings: { group } }: Config): Prom
   console.log('No day is verified any more.')
 }
 
-function describe({ summary, windows, gone, goneWindows, missing }: VerifySummary): string {
+function describe(found: VerifySummary, windowSize: number): string {
+  const { summary, windows, gone, goneWindows, missing, lost: lostCount = 0, lostWindows = [] } = found
+  const unsettled = (found.unsettled ?? []).map(window => describeUnsettled(window, windowSize))
+  const unbalanced = windows.flatMap(({ start, balance }) =>
+    balance ? [describeUnsettled({ start, since: start, balance }, windowSize)] : [],
+  )
   const lost = [
+    ...(unsettled.length + unbalanced.length > 0 ? ['', ...unsettled, ...unbalanced] : []),
     ...(missing.length > 0 ? ['', `Without a result: ${missing.join(', ')}`] : []),
     ...describeGone(gone, goneWindows),
+    ...describeLost(lostCount, lostWindows),
   ]
   if (windows.length === 0) return [summary, ...lost].join('\n')
   const rows = windows.flatMap(({ start, stored, counted, differences, more }) => [

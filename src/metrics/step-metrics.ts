@@ -14,6 +14,7 @@ const STEPS: Record<Step, true> = {
   selectWindows: true,
   replayWindows: true,
   repairWindow: true,
+  findUnsettled: true,
   verifyWindows: true,
   findMissing: true,
   recoverWrites: true,
@@ -67,8 +68,8 @@ export class StepMetrics {
     for (const signal of ['publish', 'close', 'drain']) unheard.add(0, { signal })
     for (const what of ['delta', 'exceptions']) this.repeats.add(0, { of: what })
     for (const outcome of ['written', 'unchanged']) this.writes.add(0, { outcome })
-    for (const outcome of ['right', 'wrong', 'gone']) this.verified.add(0, { outcome })
-    for (const outcome of ['replayed', 'unchanged', 'gone']) this.replayed.add(0, { outcome })
+    for (const outcome of ['right', 'wrong', 'gone', 'lost']) this.verified.add(0, { outcome })
+    for (const outcome of ['replayed', 'unchanged', 'gone', 'lost']) this.replayed.add(0, { outcome })
   }
 
   /** The same activities, each of which is measured. */
@@ -103,6 +104,7 @@ export class StepMetrics {
       },
       verifyWindows: input => this.verifying(() => activities.verifyWindows(input)),
       replayWindows: input => this.replaying(() => activities.replayWindows(input)),
+      findUnsettled: input => this.step('findUnsettled', () => activities.findUnsettled(input)),
       repairWindow: input => this.step('repairWindow', () => activities.repairWindow(input)),
       findMissing: input => this.step('findMissing', () => activities.findMissing(input)),
       recoverWrites: input => this.step('recoverWrites', () => activities.recoverWrites(input)),
@@ -115,6 +117,7 @@ export class StepMetrics {
     this.verified.add(batch.right, { outcome: 'right' })
     this.verified.add(batch.wrong.length, { outcome: 'wrong' })
     this.verified.add(batch.gone.length, { outcome: 'gone' })
+    this.verified.add(batch.lost?.length ?? 0, { outcome: 'lost' })
     for (const { differences, more } of batch.wrong) this.differences.add(differences.length + more)
     return batch
   }
@@ -124,6 +127,7 @@ export class StepMetrics {
     this.replayed.add(batch.replayed.length, { outcome: 'replayed' })
     this.replayed.add(batch.unchanged, { outcome: 'unchanged' })
     this.replayed.add(batch.gone.length, { outcome: 'gone' })
+    this.replayed.add(batch.lost?.length ?? 0, { outcome: 'lost' })
     for (const { broughtIn } of batch.replayed) this.broughtIn.add(broughtIn)
     return batch
   }

@@ -44,6 +44,14 @@ export async function acceptedLoss(db: Db | Transaction, start: number): Promise
   return rows[0]!
 }
 
+/** What a window was told, without these books. */
+export async function toldBesides(db: Db, start: number, books: number[]): Promise<Sums> {
+  const { rows } = await sql<Sums>`
+    select coalesce(sum(num_hits), 0)::bigint as hits, coalesce(sum(exceptions), 0)::bigint as exceptions
+    from window_books where window_start = ${new Date(start)} and book <> all(${books}::bigint[])`.execute(db)
+  return rows[0]!
+}
+
 /**
  * What the ledger told a window, and what Postgres has of it: its hits, with those that came after it had closed and
  * without those that a replay brought in from late events. Undefined where nothing is in its books, since it was opened

@@ -54,11 +54,30 @@ export async function closedWindows(db: Db, starts: number[]): Promise<CountedWi
   return rows.map(({ window_start, partitions }) => ({ start: window_start.getTime(), partitions }))
 }
 
-/** Which of these windows have a result. */
+/** Windows that were told hits and have no row, in a selection: their row was deleted. */
+export async function bookedWithoutResult(
+  db: Db,
+  { from, to }: WindowSelection,
+  size: number,
+): Promise<number[]> {
+  const { rows } = await sql<{ window_start: Date }>`
+    select window_start from window_books b
+    where window_start >= coalesce((select dropped_before from past_retention), '-infinity')
+      and window_start >= ${from === undefined ? sql`'-infinity'` : new Date(from)}
+      and window_start <= ${to === undefined ? sql`'infinity'` : new Date(to - size)}
+      and not exists (select from window_results w where w.window_start = b.window_start)
+    group by window_start having sum(num_hits) > 0`.execute(db)
+  return rows.map(({ window_start }) => window_start.getTime())
+}
+
+/** Which of these windows have a result, or are known to have none: they had nothing but late and rejected records. */
 export async function windowsWithResult(db: Db, starts: number[]): Promise<Set<number>> {
   const { rows } = await sql<{ window_start: Date }>`
     select window_start from window_results
-    where window_start = any(${starts.map(start => new Date(start))}::timestamptz[])`.execute(db)
+    where window_start = any(${starts.map(start => new Date(start))}::timestamptz[])
+    union select window_start from window_books
+    where window_start = any(${starts.map(start => new Date(start))}::timestamptz[])
+    group by window_start having sum(num_hits) <= 0`.execute(db)
   return new Set(rows.map(({ window_start }) => window_start.getTime()))
 }
 

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import { groups, GroupCounter, type ColumnarCounts } from '../core/columnar'
 import { isBalanced, type AppliedPartition, type Balance, type ToldBook } from '../core/messages'
+import { lastCounted } from '../core/recount'
 import type { CountedStretch } from '../core/window-recount'
 import { acceptedLoss, balanceOf, correctBooks, enterBooks, type Sums } from './books'
 import { compareWindow } from './compare-window'
@@ -218,8 +219,9 @@ async function repairExceptions(
     const late = { partition, from, windowStart, windowSize: end - start, counts: rest, readIn: start }
     await insertLate(transaction, { ...late, cause: 'watermark' })
   }
+  // Where the log has none, none can come again.
+  if (records === 0 && before.length === 0 && !acceptLoss) return
   const last = acceptLoss ? to - 1 : stretch.last
-  if (last < from && before.length === 0) return
   await transaction
     .insertInto('exception_ranges')
     .values({
@@ -337,7 +339,8 @@ async function updatePartitions(
   for (const { partition, from, basis, to, last: lastFound, lastHit } of stretches) {
     const before = applied.get(partition)
     const last = Math.max(acceptLoss ? to - 1 : lastFound, before?.last ?? -1)
-    if (last < from) continue
+    const isKnown = before?.from === from && before.last === last && lastHit <= lastCounted(before)
+    if (isKnown || last < from) continue
     applied.set(partition, { partition, from, basis, last, ...(lastHit < last && { counted: lastHit }) })
   }
   const partitions = [...applied.values()].sort((a, b) => a.partition - b.partition)

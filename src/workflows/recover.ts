@@ -17,11 +17,20 @@ export async function recover(input: RecoverInput): Promise<RecoverSummary> {
 }
 setWorkflowOptions(finishedByItsBuild, recover)
 
-function sentence({ windows, there, ranges, lateHits, contradictory }: Recovered): string {
+function sentence(recovered: Recovered): string {
+  const { windows, there, ranges, lateHits, contradictory, repaired = [], incomplete = [] } = recovered
+  const again =
+    repaired.length > 0
+      ? ` ${grouped(repaired.length)} windows that no history has all of were counted again from Kafka.`
+      : ''
+  const lacking =
+    incomplete.length > 0
+      ? ` Not complete: ${incomplete.map(({ window, reason }) => `${window} (${reason})`).join('; ')}.`
+      : ''
   const wrote =
     `${grouped(windows)} results of windows, ${grouped(ranges)} ranges with late or rejected records and ` +
     `${grouped(lateHits)} hits that came after their window had closed were written again; ${grouped(there)} results ` +
-    'were there.'
+    `were there.${again}${lacking}`
   if (contradictory.length === 0) return wrote
   return `${wrote} Not mended, since they were written anew after the loss: ${contradictory.join(', ')}.`
 }

@@ -1,5 +1,5 @@
 import { continueAsNew, setHandler, setWorkflowOptions } from '@temporalio/workflow'
-import type { ReplayedBatch } from '../activities/types'
+import type { LostWindow, ReplayedBatch } from '../activities/types'
 import { markdownTable } from '../core/markdown'
 import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
@@ -16,6 +16,8 @@ export interface ReplayInput {
   settings: PipelineSettings
   selection: WindowSelection
   includeLate: boolean
+  /** Whether windows are published of which Kafka has fewer hits than were counted. */
+  acceptLoss?: boolean
   /** From the run before, where this one continues it. */
   carried?: ReplayTotals
 }
@@ -24,9 +26,12 @@ interface ReplayTotals {
   unchanged: number
   replayed: number
   gone: number
+  /** Windows that would lose hits, and were left as they are. */
+  lost?: number
   /** Some of them. */
   windows: ReplayedBatch['replayed']
   goneWindows: string[]
+  lostWindows?: LostWindow[]
 }
 
 export interface ReplaySummary extends ReplayTotals {
@@ -35,7 +40,7 @@ export interface ReplaySummary extends ReplayTotals {
 
 /** Counts closed windows anew from the log, pass by pass, and publishes those that differ as their next revision. */
 export async function replay(input: ReplayInput): Promise<ReplaySummary> {
-  const { settings, includeLate } = input
+  const { settings, includeLate, acceptLoss } = input
   const totals: ReplayTotals = input.carried ?? {
     unchanged: 0,
     replayed: 0,
@@ -56,7 +61,9 @@ export async function replay(input: ReplayInput): Promise<ReplaySummary> {
       const options = { summary: `replay ${described}` }
       add(
         totals,
-        await batches.replayWindows.executeWithOptions(options, [{ settings, starts, includeLate }]),
+        await batches.replayWindows.executeWithOptions(options, [
+          { settings, starts, includeLate, ...(acceptLoss && { acceptLoss }) },
+        ]),
       )
       underWay = ''
     },
@@ -66,23 +73,33 @@ export async function replay(input: ReplayInput): Promise<ReplaySummary> {
 }
 setWorkflowOptions(finishedByItsBuild, replay)
 
-function add(totals: ReplayTotals, { unchanged, replayed, gone }: ReplayedBatch): void {
+function add(totals: ReplayTotals, { unchanged, replayed, gone, lost = [] }: ReplayedBatch): void {
   totals.unchanged += unchanged
   totals.replayed += replayed.length
   totals.gone += gone.length
+  totals.lost = (totals.lost ?? 0) + lost.length
+  const lostWindows = (totals.lostWindows ??= [])
+  lostWindows.push(...lost.slice(0, NAMED - lostWindows.length))
   totals.windows.push(...replayed.slice(0, NAMED - totals.windows.length))
   totals.goneWindows.push(...gone.slice(0, NAMED - totals.goneWindows.length).map(formatInstant))
 }
 
-function sentence({ unchanged, replayed, gone }: ReplayTotals): string {
-  const lost =
-    gone > 0 ? ` ${gone} cannot be counted anew, since Kafka no longer has all of their records.` : ''
-  return `${replayed} windows replayed, ${unchanged} were right already.${lost}`
+function sentence({ unchanged, replayed, gone, lost = 0 }: ReplayTotals): string {
+  const cannot =
+    gone > 0 ? ` ${gone} cannot be counted again, since Kafka no longer has all of their records.` : ''
+  const would =
+    lost > 0
+      ? ` ${lost} would have lost hits and ${lost === 1 ? 'was' : 'were'} left as ${lost === 1 ? 'it is' : 'they are'}, ` +
+        'since Kafka has other records now at the offsets that were counted.'
+      : ''
+  return `${windows(replayed)} replayed, ${unchanged} ${unchanged === 1 ? 'was' : 'were'} right already.${cannot}${would}`
 }
 
-function details({ windows }: ReplayTotals, progress: string): string {
-  if (windows.length === 0) return progress
-  const rows = windows.map(({ start, revision, hits, hitsBefore, broughtIn }) => [
+const windows = (n: number) => `${n} window${n === 1 ? '' : 's'}`
+
+function details({ windows: replayed }: ReplayTotals, progress: string): string {
+  if (replayed.length === 0) return progress
+  const rows = replayed.map(({ start, revision, hits, hitsBefore, broughtIn }) => [
     formatInstant(start),
     revision,
     hitsBefore,

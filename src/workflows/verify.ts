@@ -6,10 +6,12 @@ import {
   setWorkflowOptions,
   workflowInfo,
 } from '@temporalio/workflow'
-import type { VerifiedBatch, WrongWindow } from '../activities/types'
+import type { LostWindow, VerifiedBatch, WrongWindow } from '../activities/types'
+import { grouped } from '../core/markdown'
 import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/tumbling-window'
+import type { UnsettledWindow } from '../core/unsettled'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
 import { DIFFERENCES, recountProgress } from './messages'
@@ -37,6 +39,15 @@ export interface Verified {
   goneWindows: string[]
   /** Windows that were closed, and of which Postgres has no result. */
   missing: string[]
+  /** Windows of which Kafka has fewer hits than were counted, and some of them. */
+  lost?: number
+  lostWindows?: LostWindow[]
+  /** Windows that should be closed by the ledger's books, and are not. */
+  unsettled?: UnsettledWindow[]
+  /** Windows that an older release closed, without books. */
+  withoutBooks?: number
+  /** What was given up for good. */
+  accepted?: { hits: number; exceptions: number }
 }
 
 export interface VerifySummary extends Verified {
@@ -55,6 +66,8 @@ export async function verify(input: VerifyInput): Promise<VerifySummary> {
   const selection = input.selection === 'yesterday' ? yesterday() : input.selection
   if (!input.carried && patched('missing'))
     verified.missing = (await batches.findMissing({ settings, ...selection })).map(formatInstant)
+  if (!input.carried && patched('books'))
+    verified.unsettled = await batches.findUnsettled({ settings, ...selection })
   await passByPass(
     settings,
     selection,
@@ -67,10 +80,14 @@ export async function verify(input: VerifyInput): Promise<VerifySummary> {
     rest => continueAsNew<typeof verify>({ ...input, selection: rest, carried: verified }),
   )
   const summary = sentence(verified)
-  if (verified.wrong + verified.missing.length === 0) return { summary, ...verified }
+  if (!isTrouble(verified)) return { summary, ...verified }
   throw ApplicationFailure.nonRetryable(`${summary} ${remedy(verified)}`, DIFFERENCES, verified)
 }
 setWorkflowOptions(finishedByItsBuild, verify)
+
+function isTrouble({ wrong, missing, lost = 0, unsettled = [] }: Verified): boolean {
+  return wrong + missing.length + lost + unsettled.length > 0
+}
 
 function nothing(): Verified {
   return { right: 0, wrong: 0, gone: 0, windows: [], goneWindows: [], missing: [] }
@@ -81,27 +98,73 @@ function yesterday(): WindowSelection {
   return { from: today - DAY, to: today }
 }
 
-function add(verified: Verified, { right, wrong, gone }: VerifiedBatch): void {
+function add(verified: Verified, batch: VerifiedBatch): void {
+  const { right, wrong, gone, lost = [], withoutBooks = 0, accepted = { hits: 0, exceptions: 0 } } = batch
   verified.right += right
   verified.wrong += wrong.length
   verified.gone += gone.length
   verified.windows.push(...wrong.slice(0, NAMED - verified.windows.length))
+  verified.lost = (verified.lost ?? 0) + lost.length
+  const lostWindows = (verified.lostWindows ??= [])
+  lostWindows.push(...lost.slice(0, NAMED - lostWindows.length))
+  verified.withoutBooks = (verified.withoutBooks ?? 0) + withoutBooks
+  const { hits, exceptions } = verified.accepted ?? { hits: 0, exceptions: 0 }
+  verified.accepted = { hits: hits + accepted.hits, exceptions: exceptions + accepted.exceptions }
   verified.goneWindows.push(...gone.slice(0, NAMED - verified.goneWindows.length).map(formatInstant))
 }
 
-function sentence({ right, wrong, gone, missing }: Verified): string {
-  const lost = gone > 0 ? ` ${gone} cannot be verified, since Kafka no longer has all of their records.` : ''
-  const absent = missing.length > 0 ? ` ${missing.length} have no result in Postgres.` : ''
-  return `${right} windows are right, ${wrong} are not.${absent}${lost}`
+function sentence(verified: Verified): string {
+  const { right, wrong, gone, missing, lost = 0, unsettled = [], withoutBooks = 0, accepted } = verified
+  const looked = right + wrong + gone + lost > 0
+  const sentences = [
+    looked
+      ? `${count(right, 'window is', 'windows are')} right, ${count(wrong, 'is', 'are')} not.`
+      : 'There is no closed window to verify.',
+    missing.length > 0 && `${count(missing.length, 'has', 'have')} no result in Postgres.`,
+    unsettled.length > 0 &&
+      `${count(unsettled.length, 'window', 'windows')} should be closed and have not arrived.`,
+    lost > 0 && `${count(lost, 'has', 'have')} fewer hits in Kafka than were counted.`,
+    gone > 0 && `${gone} cannot be verified, since Kafka no longer has all of their records.`,
+    accepted &&
+      accepted.hits + accepted.exceptions > 0 &&
+      `${grouped(accepted.hits)} hits and ${grouped(accepted.exceptions)} late or rejected records were accepted as lost before.`,
+    withoutBooks > 0 && `${count(withoutBooks, 'has', 'have')} no books, since an older release closed them.`,
+  ]
+  return sentences.filter(sentence => typeof sentence === 'string').join(' ')
 }
 
-function remedy({ windows, missing }: Verified): string {
-  if (missing.length > 0)
-    return `Write again what Postgres has lost with "web-traffic recover --since" and the time of its backup (missing: ${named(missing)}).`
-  const names = windows.map(({ start }) => formatInstant(start))
-  return `Count ${windows.length === 1 ? 'it' : 'them'} anew with "web-traffic replay ${names[0]}"${
-    names.length > 1 ? ` (also ${names.slice(1).join(', ')})` : ''
-  }.`
+function count(n: number, one: string, more: string): string {
+  return `${n} ${n === 1 ? one : more}`
+}
+
+function remedy({ windows, missing, lostWindows = [], unsettled = [] }: Verified): string {
+  const [unbalanced, others] = [
+    windows.filter(window => window.balance),
+    windows.filter(window => !window.balance),
+  ]
+  const starts = (list: { start: number }[]) => list.map(({ start }) => formatInstant(start))
+  const toRepair = [
+    ...new Set([...starts(unbalanced), ...starts(unsettled.filter(({ balance }) => balance))]),
+  ]
+  const silent = starts(unsettled.filter(({ balance }) => !balance))
+  return [
+    missing.length > 0 &&
+      `Write again what Postgres has lost with "web-traffic recover --since" and the time of its backup (missing: ${named(missing)}).`,
+    toRepair.length > 0 && `Count ${command('repair', toRepair)}.`,
+    silent.length > 0 && `"web-traffic windows" says what keeps ${named(silent)}.`,
+    lostWindows.length > 0 &&
+      `Keep ${named(starts(lostWindows))} as Postgres has them: Kafka has other records now at their offsets.`,
+    others.length > 0 && `Count ${command('replay', starts(others))}.`,
+  ]
+    .filter(sentence => typeof sentence === 'string')
+    .join(' ')
+}
+
+/** `it again with "web-traffic replay 2026-01-31T12:05:00Z"`: for people. */
+function command(name: string, starts: string[]): string {
+  const [first, ...others] = starts
+  const also = others.length > 0 ? ` (also ${others.join(', ')})` : ''
+  return `${starts.length === 1 ? 'it' : 'them'} again with "web-traffic ${name} ${first}"${also}`
 }
 
 function named(windows: string[]): string {

@@ -57,6 +57,7 @@ const tableActivities: Omit<
   verifyWindows: () => Promise.resolve({ right: 2, wrong: [], gone: [] }),
   repairWindow: () => Promise.resolve({ outcome: 'refused', reason: 'It is open.' }),
   findMissing: () => Promise.resolve([]),
+  findUnsettled: () => Promise.resolve([]),
   recoverWrites: () => Promise.resolve({ windows: 1, there: 1, ranges: 0, lateHits: 0, contradictory: [] }),
   maintainTables: () => Promise.resolve({ sealed: { hour: 1, day: 0, month: 0 }, months: [], lateHits: 0 }),
 }

@@ -50,5 +50,5 @@ test('eight partitions flood one window with distinct referrers, and no hit is l
   await pipeline.untilAccounted(sent, 120_000)
   expect(await stored()).toEqual({ groups: sent, hits: sent, most: 1, staged: 0 })
   await healthy()
-  expect(await pipeline.command('verify')).toContain('1 windows are right, 0 are not')
+  expect(await pipeline.command('verify')).toContain('1 window is right, 0 are not')
 }, 300_000)

@@ -232,7 +232,7 @@ test('a day is verified by a schedule, which can be taken away', async () => {
     .where('window_start', '=', new Date(yesterday + WINDOW))
     .execute()
   await expect(nightly()).rejects.toMatchObject({
-    cause: { type: 'Differences', message: expect.stringContaining('11 windows are right, 1 are not.') },
+    cause: { type: 'Differences', message: expect.stringContaining('11 windows are right, 1 is not.') },
   })
   await pipeline.command('verify', '--unschedule')
   expect((await pipeline.attempt('verify', '--unschedule')).code).toBe(1)

@@ -3,9 +3,9 @@ import type { RecoverSummary } from '../../src/workflows/recover'
 import type { VerifySummary } from '../../src/workflows/verify'
 import { openCountryDatabase } from '../../src/geo/country'
 import { countLog } from '../../src/oracle/reference'
-import { withTemporal } from '../../src/temporal'
 import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
+import { until } from '../support/until'
 
 let pipeline: TestPipeline
 afterEach(async () => pipeline.destroy())
@@ -36,6 +36,11 @@ function* large(at: number, part: number) {
     yield event(at + (i % 60) * 1_000, `https://${i}.example/${'x'.repeat(1_500)}`)
 }
 
+/** Late events that are larger than a message. */
+function* lateOnes(at: number) {
+  for (let i = 0; i < 200; i++) yield event(at + i * 1_000, `https://${i}.example/${'y'.repeat(1_500)}`)
+}
+
 /** All that readers see, whatever the time at which it was written. */
 async function contents() {
   const all: Record<string, object[]> = {}
@@ -46,10 +51,14 @@ async function contents() {
     rejected_counts: '*',
     rejected_events: 'topic, partition, kafka_offset, reason',
     traffic_windows: 'window_start, status, num_hits, late_hits, groups, revision, partitions',
-    exception_ranges: '*',
+    // A window that was counted again has one stretch in place of its ranges.
+    exception_ranges: 'window_start, kafka_partition, sum(records)',
+    window_books: '*',
   }))
     all[relation] = await pipeline.query<object>(
-      `select ${columns} from ${relation} t order by t::text collate "C"`,
+      relation === 'exception_ranges'
+        ? `select ${columns} from ${relation} group by 1, 2 having sum(records) > 0 order by 1, 2`
+        : `select ${columns} from ${relation} t order by t::text collate "C"`,
     )
   return all
 }
@@ -75,6 +84,10 @@ test('Postgres that was restored from a backup is made what it was, and goes on'
   const second = pipeline.startWorker()
   const after = W0 + 4 * WINDOW
   sent += await pipeline.send(traffic(after))
+  // So many that the poller records them itself: they are in no history.
+  sent += await pipeline.send(lateOnes(after))
+  await pipeline.untilDone(sent)
+  // So large that the poller stages them: their counts are in no history.
   for (let part = 0; part < 4; part++) sent += await pipeline.send(large(after + 5 * WINDOW, part))
   await pipeline.untilAccounted(sent)
   await expectCounts(
@@ -86,8 +99,10 @@ test('Postgres that was restored from a backup is made what it was, and goes on'
   await pipeline.untilAccounted(sent)
   sent += await pipeline.send([event(after + 1, 'https://woken.example/', 1)])
   await pipeline.untilAccounted(sent)
-  const pieces = `Pipeline = '${pipeline.config.settings.group}' AND WorkflowType = 'piece'`
-  expect(await withTemporal(async client => (await client.workflow.count(pieces)).count)).toBeGreaterThan(0)
+  await until(async () => {
+    const { open, closing } = (await pipeline.status()).windows
+    return open + closing === 0
+  })
   const before = await contents()
   expect(before.late_web_traffic).toContainEqual(expect.objectContaining({ cause: 'closed', num_hits: '2' }))
   const windows = before.traffic_windows!.length
@@ -102,7 +117,9 @@ test('Postgres that was restored from a backup is made what it was, and goes on'
   expect(lost.found.summary).toContain('web-traffic recover --since')
 
   const recovered = await recover(backedUpAt)
-  expect(recovered).toMatchObject({ windows: windows - 4, lateHits: 2, contradictory: [] })
+  expect(recovered).toMatchObject({ windows: windows - 5, lateHits: 2, contradictory: [], incomplete: [] })
+  expect(recovered.repaired).toContain(instant(after + 5 * WINDOW).replace('.000', ''))
+  expect(recovered.repaired).toHaveLength(2)
   expect(await contents()).toEqual(before)
   // Whatever is there already stays as it is, also where more than was lost is written again.
   expect(await recover(0)).toMatchObject({ windows: 0, there: windows, ranges: 0, lateHits: 0 })

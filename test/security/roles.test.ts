@@ -197,7 +197,6 @@ describe('is refused', () => {
     'truncate aggregated_web_traffic',
     'create index mine on aggregated_web_traffic (host)',
     'delete from window_results',
-    'delete from exception_ranges',
     'update exception_ranges set records = 0',
     'delete from window_books',
     'update window_books set num_hits = 0',
@@ -212,6 +211,7 @@ describe('is refused', () => {
   const OF_READER = [
     'select * from pipeline',
     'select * from exception_ranges',
+    'delete from exception_ranges',
     'select * from staged_pieces',
     'select * from staged_deltas',
     'select * from window_books',
