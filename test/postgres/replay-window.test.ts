@@ -68,6 +68,8 @@ test('a count in another order is right, also where it names other groups of a w
     differences: [],
     stored: 12,
     counted: 12,
+    missing: 0,
+    accepted: { hits: 0, exceptions: 0 },
   })
   expect(await replay(counted(otherOrder, 1))).toEqual({ outcome: 'unchanged', revision: 1 })
   expect(await database.contents()).toEqual(before)

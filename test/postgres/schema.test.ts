@@ -159,7 +159,7 @@ describe('the migrations', () => {
       expect(await other.rows('select * from exception_ranges')).toEqual([
         { kafka_partition: 0, range_from: '10' },
       ])
-      expect(await migrate(other.db)).toEqual(['0005-books'])
+      expect(await migrate(other.db)).toEqual(['0005-books', '0006-repair'])
       expect(await record(T0)).toBe(false)
       expect(await record(T0 + WINDOW)).toBe(false)
       expect(await other.rows('select records from rejected_counts')).toEqual([{ records: '2' }])

@@ -10,6 +10,7 @@ import { findWindow } from '../../src/postgres/open-window'
 import { claimSchema, isClaimed } from '../../src/postgres/owner'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { recordClosed, recordExceptions } from '../../src/postgres/record-exceptions'
+import { repairWindow } from '../../src/postgres/repair-window'
 import { replayWindow, verifyWindow } from '../../src/postgres/replay-window'
 import { dropPastRetention } from '../../src/postgres/retention'
 import { sealPeriod } from '../../src/postgres/seal'
@@ -104,9 +105,24 @@ async function everything(db: Db): Promise<void> {
     for (const group of GROUPS) counter.add(...group)
     return counter
   }
-  const replayed = await replayWindow(db, { start, counter: counter(), includeLate: true })
+  const replayed = await replayWindow(db, { start, counter: counter(), includeLate: true, acceptLoss: true })
   expect(replayed).toMatchObject({ outcome: 'replayed', hits: HITS + 3, broughtIn: 3 })
   expect(await verifyWindow(db, start, counter())).toMatchObject({ differences: [] })
+  const stretch = {
+    ...{
+      partition: 1,
+      from,
+      to: from + 10,
+      hitsTo: from + 10,
+      basis: null,
+      lastHit: from + 9,
+      last: from + 9,
+    },
+    ...{ hits: HITS, records: 0, lost: 0 },
+    exceptions: { partition: 1, from, late: [], rejected: {}, samples: [] },
+  }
+  const repair = { start, end: start + WINDOW, topic: 'topic', counter: counter(), books, acceptLoss: true }
+  expect(await repairWindow(db, { ...repair, stretches: () => [stretch] })).toMatchObject({ lost: {} })
   await sealPeriod(db, 'hour', T0)
   await dropPastRetention(db, Date.UTC(2000, 0))
   await db
