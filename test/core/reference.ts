@@ -15,7 +15,7 @@ export function referenceCount(logs: LogRecord[][], windowSize = 5 * MINUTE, del
   for (const log of logs) {
     let newest = -Infinity
     for (const { value: bytes, timestamp } of log) {
-      const seen = newest === -Infinity ? Math.min(Math.max(timestamp, 0), Date.UTC(9999, 0) - 1) : newest
+      const seen = newest === -Infinity ? 0 : newest
       const current = Math.floor(seen / windowSize) * windowSize
       const except = () => (result.exceptions[current] = (result.exceptions[current] ?? 0) + 1)
       const value = bytes?.toString()

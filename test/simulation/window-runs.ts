@@ -1,11 +1,5 @@
-import {
-  isBalanced,
-  type AppliedPartition,
-  type Balance,
-  Delta,
-  Settlement,
-  ToldBook,
-} from '../../src/core/messages'
+import type { Delta, Settlement, ToldBook } from '../../src/core/messages'
+import { isBalanced, type AppliedPartition, type Balance } from '../../src/core/messages'
 import { WindowState, type WindowSnapshot } from '../../src/core/window-state'
 import type { Sink } from './sink'
 import { DELAY, WINDOW } from './traffic'

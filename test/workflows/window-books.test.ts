@@ -92,7 +92,7 @@ class Books {
     const { events } = await client.getHandle(ingestId(this.settings.group)).fetchHistory()
     return (events ?? []).flatMap(({ workflowExecutionSignaledEventAttributes: signal }) =>
       signal?.signalName === settled.name
-        ? [JSON.parse(new TextDecoder().decode(signal.input!.payloads![0]!.data!)) as Settlement]
+        ? [JSON.parse(new TextDecoder().decode(signal.input!.payloads![0]!.data)) as Settlement]
         : [],
     )
   }
