@@ -358,7 +358,7 @@ class PointRun {
     return (
       struck !== undefined &&
       Date.now() - struck.at < REPORTED_AFTER_KILL &&
-      /^Poller \d+ fails, at attempt/.test(problem)
+      /^Poller \d+ (fails, at attempt|waits for a worker)/.test(problem)
     )
   }
 
