@@ -1,4 +1,5 @@
-import type { LogRecord, PartitionReader } from '../core/partition-reader'
+import type { LogRecord } from '../core/log-record'
+import type { PartitionReader } from '../core/partition-reader'
 import type { PollerState } from '../core/poller-state'
 import type { PipelineSettings } from '../core/settings'
 import { passesWindowEnd } from '../core/watermark'

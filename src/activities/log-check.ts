@@ -6,7 +6,8 @@ import {
   type LogFingerprint,
 } from '../core/log-fingerprint'
 import type { Claimed } from '../core/messages'
-import type { LogRecord, PartitionReader } from '../core/partition-reader'
+import type { LogRecord } from '../core/log-record'
+import type { PartitionReader } from '../core/partition-reader'
 import type { PartitionOffsets } from '../kafka/client'
 import type { Fetch, Position } from '../kafka/group-reader'
 

@@ -1,7 +1,7 @@
 import { EventReader } from '../core/event-reader'
 import { Recount, segmentsOf, type CountedWindow } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
-import type { LogRecord } from '../core/partition-reader'
+import type { LogRecord } from '../core/log-record'
 import type { AskedFirst, Lookup } from '../geo/lookup'
 import type { KafkaConnection } from '../kafka/connection'
 import { rangesThatAreGone, readRanges } from '../kafka/range-reader'

@@ -1,4 +1,4 @@
-import type { LogRecord } from './partition-reader'
+import type { LogRecord } from './log-record'
 
 /**
  * What tells a record from one that has its offset in another log of the same name. It has no content and no hash of

@@ -4,23 +4,12 @@ import { CountedExceptions } from './counted-exceptions'
 import { EventReader, type LocatedEvent, type LocatingRules } from './event-reader'
 import type { Claimed, Delta, RangeTotals } from './messages'
 import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
+import type { LogRecord } from './log-record'
 import { NamedGroups } from './named-groups'
 import { windowStart } from './tumbling-window'
 import { publishable } from './unknown-country'
 import type { Vocabulary } from './vocabulary'
 import { advance, isLate, type Basis } from './watermark'
-
-/** One record of the log. `timestamp` is epoch milliseconds. */
-export interface LogRecord {
-  offset: number
-  timestamp: number
-  /** UTF-8 text; null for a tombstone. */
-  value: Uint8Array | null
-  /** Bytes; -1, or absent, where the record has none. */
-  keySize?: number
-  /** Of the leader that appended it, where Kafka says so. */
-  leaderEpoch?: number
-}
 
 export interface ReaderRules extends LocatingRules {
   windowSize: number

@@ -2,7 +2,8 @@ import { GroupCounter } from './columnar'
 import type { EventReader } from './event-reader'
 import type { AppliedPartition } from './messages'
 import { firstGroups } from './named-groups'
-import { PartitionReader, type LogRecord, type ReaderRules } from './partition-reader'
+import type { LogRecord } from './log-record'
+import { PartitionReader, type ReaderRules } from './partition-reader'
 import type { Basis } from './watermark'
 
 /** A closed window, and what it was counted from. */

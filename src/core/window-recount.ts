@@ -2,7 +2,8 @@ import { GroupCounter } from './columnar'
 import type { EventReader } from './event-reader'
 import type { DeltaExceptions, RangeExceptions } from './messages'
 import { firstGroups } from './named-groups'
-import { PartitionReader, type LogRecord, type ReaderRules } from './partition-reader'
+import type { LogRecord } from './log-record'
+import { PartitionReader, type ReaderRules } from './partition-reader'
 import { isLate, type Basis } from './watermark'
 
 /** A stretch `[from, to)` of a partition's log in which the records of one window lie. */

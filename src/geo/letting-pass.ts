@@ -1,4 +1,4 @@
-import type { LogRecord } from '../core/partition-reader'
+import type { LogRecord } from '../core/log-record'
 import { UNKNOWN_COUNTRY, UNLOCATED } from '../core/unknown-country'
 import type { Logger } from '../log'
 import { publicAddress, type LocateCountry } from './country'

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { decodeText } from '../core/byte-memo'
 import { readEvent } from '../core/event'
-import type { LogRecord } from '../core/partition-reader'
+import type { LogRecord } from '../core/log-record'
 import { UNKNOWN_COUNTRY } from '../core/unknown-country'
 import type { Logger } from '../log'
 import { publicAddress, type LocateCountry } from './country'

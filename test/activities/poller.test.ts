@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { Poller } from '../../src/activities/poller'
-import type { LogRecord } from '../../src/core/partition-reader'
+import type { LogRecord } from '../../src/core/log-record'
 import type { PipelineSettings } from '../../src/core/settings'
 import { logger } from '../../src/log'
 import { PollerMetrics } from '../../src/metrics/poller-metrics'

@@ -2,7 +2,8 @@ import { describe, expect, test } from '@jest/globals'
 import { GroupCounter, groups, OTHER } from '../../src/core/columnar'
 import { GroupTable } from '../../src/core/group-table'
 import type { Claimed } from '../../src/core/messages'
-import { PartitionReader, type LogRecord } from '../../src/core/partition-reader'
+import type { LogRecord } from '../../src/core/log-record'
+import { PartitionReader } from '../../src/core/partition-reader'
 import { record, rules, T0 } from './support'
 
 const { imul } = Math

@@ -1,4 +1,4 @@
-import type { LogRecord } from '../../src/core/partition-reader'
+import type { LogRecord } from '../../src/core/log-record'
 import { MINUTE } from './support'
 
 export interface ReferenceCount {

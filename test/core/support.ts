@@ -1,6 +1,7 @@
 import type { HashKey } from '../../src/core/half-sip-hash'
 import { NumberWriter } from '../../src/core/row-text'
-import type { LogRecord, ReaderRules } from '../../src/core/partition-reader'
+import type { LogRecord } from '../../src/core/log-record'
+import type { ReaderRules } from '../../src/core/partition-reader'
 
 export const MINUTE = 60_000
 export const T0 = Date.UTC(2026, 0, 1, 12)

@@ -1,5 +1,6 @@
 import type { Delta } from '../../src/core/messages'
-import type { LogRecord, ReaderRules } from '../../src/core/partition-reader'
+import type { LogRecord } from '../../src/core/log-record'
+import type { ReaderRules } from '../../src/core/partition-reader'
 import { PollerState, type IdleClaim } from '../../src/core/poller-state'
 import type { Ingest } from './ingest'
 import type { Kafka } from './kafka'
