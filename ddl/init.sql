@@ -12,7 +12,7 @@ begin;
 
 -- Who owns this schema: one row, made by `web-traffic start`. Workers of any other pipeline are refused, since
 -- their counts would be mixed with these.
-create table pipeline (
+create table pipeline_owner (
   singleton boolean default true primary key check (singleton),
   kafka_group text not null,
   topic text not null,

@@ -40,7 +40,7 @@ to web_traffic_reader;
 -- Workers, and the commands start, verify, replay, retry and doctor.
 grant select on late_web_traffic, traffic_windows, kysely_migration to web_traffic_writer;
 -- The owner of the schema is recorded once, and not changed.
-grant select, insert on pipeline to web_traffic_writer;
+grant select, insert on pipeline_owner to web_traffic_writer;
 -- A window's row is locked and brought up to date, and stays.
 grant select, insert, update on window_results to web_traffic_writer;
 -- A later revision replaces the counts of the one before.

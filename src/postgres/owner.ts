@@ -14,7 +14,7 @@ export class WrongOwnerError extends Error {
 /** Records the owner where there is none yet, and refuses any other: its counts would be mixed with these. */
 export async function claimSchema(db: Db, owner: Owner): Promise<void> {
   await db
-    .insertInto('pipeline')
+    .insertInto('pipeline_owner')
     .values({ kafka_group: owner.group, topic: owner.topic, namespace: owner.namespace })
     .onConflict(conflict => conflict.doNothing())
     .execute()
@@ -22,7 +22,7 @@ export async function claimSchema(db: Db, owner: Owner): Promise<void> {
 }
 
 export async function isClaimed(db: Db): Promise<boolean> {
-  return (await db.selectFrom('pipeline').select('kafka_group').executeTakeFirst()) !== undefined
+  return (await db.selectFrom('pipeline_owner').select('kafka_group').executeTakeFirst()) !== undefined
 }
 
 /** Whether anything that was counted is recorded here. */
@@ -36,7 +36,7 @@ export async function hasCounted(db: Db): Promise<boolean> {
 }
 
 export async function checkOwner(db: Db, { group, topic, namespace }: Owner): Promise<void> {
-  const found = await db.selectFrom('pipeline').selectAll().executeTakeFirst()
+  const found = await db.selectFrom('pipeline_owner').selectAll().executeTakeFirst()
   if (found?.kafka_group === group && found.topic === topic && found.namespace === namespace) return
   throw new WrongOwnerError(
     found

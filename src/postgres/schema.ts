@@ -137,7 +137,7 @@ export interface TrafficWindowsView {
 }
 
 export interface Database {
-  pipeline: PipelineTable
+  pipeline_owner: PipelineTable
   aggregated_web_traffic: AggregatedWebTrafficTable
   aggregated_web_traffic_by_country: AggregatedWebTrafficByCountryTable
   traffic_rollups: TrafficRollupsTable

@@ -28,15 +28,15 @@ const OTHERS: [string, Owner][] = [
   ['another namespace', { ...OWNER, namespace: 'other' }],
 ]
 
-const owners = () => database.rows('select kafka_group, topic, namespace from pipeline')
+const owners = () => database.rows('select kafka_group, topic, namespace from pipeline_owner')
 
 describe('a schema', () => {
   test('belongs to the first pipeline that claims it, which may claim it again', async () => {
     await claimSchema(database.db, OWNER)
-    const before = await database.rows('select * from pipeline')
+    const before = await database.rows('select * from pipeline_owner')
     await claimSchema(database.db, OWNER)
     await checkOwner(database.db, OWNER)
-    expect(await database.rows('select * from pipeline')).toEqual(before)
+    expect(await database.rows('select * from pipeline_owner')).toEqual(before)
     expect(await owners()).toEqual([{ kafka_group: 'shop', topic: 'events', namespace: 'default' }])
   })
 

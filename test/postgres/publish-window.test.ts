@@ -233,6 +233,7 @@ describe('publishing again', () => {
     expect(await findWindow(database.db, T0)).toEqual({
       revision: 2,
       applied: [{ partition: 0, from: 20, basis: null, last: 29 }],
+      status: 'closed',
     })
   })
 })

@@ -380,6 +380,7 @@ describe('deltas that reach a closed window', () => {
     expect(await lateHits()).toEqual({ late_hits: '9', num_hits: '5', revision: 1 })
     expect(await findWindow(database.db, T0)).toEqual({
       revision: 1,
+      status: 'closed',
       applied: [
         { partition: 0, from: 0, basis: null, last: 120, counted: 99 },
         { partition: 1, from: 3, basis: T0, last: 4, counted: 2 },

@@ -183,7 +183,7 @@ describe('the migrations', () => {
     ['a column more', 'columns', 'alter table late_deltas add column note text'],
     ['a column less', 'columns', 'alter table rejected_events drop column rejected_at'],
     ['another type', 'columns', 'alter table exception_ranges alter column kafka_partition type bigint'],
-    ['a default', 'columns', `alter table pipeline alter column created_at set default 'epoch'`],
+    ['a default', 'columns', `alter table pipeline_owner alter column created_at set default 'epoch'`],
     ['a column that may be null', 'columns', 'alter table late_deltas alter column host drop not null'],
     [
       'a constraint less',

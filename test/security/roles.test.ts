@@ -218,14 +218,14 @@ describe('is refused', () => {
     'update window_books set num_hits = 0',
     'update staged_deltas set num_hits = 0',
     'delete from rejected_counts',
-    "update pipeline set kafka_group = 'mine'",
-    'delete from pipeline',
+    "update pipeline_owner set kafka_group = 'mine'",
+    'delete from pipeline_owner',
     'update aggregated_web_traffic set num_hits = 0',
     'update late_deltas set num_hits = 0',
     'delete from kysely_migration',
   ]
   const OF_READER = [
-    'select * from pipeline',
+    'select * from pipeline_owner',
     'select * from exception_ranges',
     'delete from exception_ranges',
     'select * from staged_pieces',

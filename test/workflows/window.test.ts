@@ -187,7 +187,13 @@ describe('by the clock of the time-skipping server', () => {
       lateHits: 0,
       overlaps: [],
     })
-    expect(window.sink.attempts).toEqual({ openWindow: 1, writeWindow: 1, stagePiece: 0, recordClosed: 0 })
+    expect(window.sink.attempts).toEqual({
+      openWindow: 1,
+      writeWindow: 1,
+      stagePiece: 0,
+      recordClosed: 0,
+      recordExceptions: 0,
+    })
   })
 
   test('hits that were not located are written as such, once, and the summary says what to do', async () => {

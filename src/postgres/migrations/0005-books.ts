@@ -7,6 +7,7 @@ const COUNTS = sql`bigint`
  * counts that are too large for a message, until their window closes; and exceptions by the window they travelled with.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
+  await moveOwner(db, 'pipeline', 'pipeline_owner')
   await db.schema
     .createTable('window_books')
     .addColumn('window_start', 'timestamptz', column => column.notNull())
@@ -63,4 +64,27 @@ export async function down(db: Kysely<unknown>): Promise<void> {
     .addPrimaryKeyConstraint('exception_ranges_pkey', ['kafka_partition', 'range_from'])
     .execute()
   for (const table of ['staged_deltas', 'window_books']) await db.schema.dropTable(table).execute()
+  await moveOwner(db, 'pipeline_owner', 'pipeline')
+}
+
+/**
+ * Under its new name an older release does not find the owner, and writes nothing: it would neither record exceptions,
+ * which travel with windows now, nor know staged counts.
+ */
+async function moveOwner(db: Kysely<unknown>, from: string, to: string): Promise<void> {
+  await db.schema
+    .createTable(to)
+    .addColumn('singleton', 'boolean', column =>
+      column
+        .primaryKey()
+        .defaultTo(true)
+        .check(sql`singleton`),
+    )
+    .addColumn('kafka_group', 'text', column => column.notNull())
+    .addColumn('topic', 'text', column => column.notNull())
+    .addColumn('namespace', 'text', column => column.notNull())
+    .addColumn('created_at', 'timestamptz', column => column.notNull().defaultTo(sql`now()`))
+    .execute()
+  await sql`insert into ${sql.table(to)} select * from ${sql.table(from)}`.execute(db)
+  await db.schema.dropTable(from).execute()
 }
