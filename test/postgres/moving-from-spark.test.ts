@@ -116,9 +116,9 @@ test("a database with the Spark job's table is refused in one line, and left as 
   try {
     await other.pool.query(`create table ${SPARK_TABLE}`)
     await expect(migrate(other.db)).rejects.toThrow(/not this pipeline's.*POSTGRES_DB/)
-    expect(await other.rows("select 1 from information_schema.tables where table_name = 'pipeline_owner'")).toEqual(
-      [],
-    )
+    expect(
+      await other.rows("select 1 from information_schema.tables where table_name = 'pipeline_owner'"),
+    ).toEqual([])
   } finally {
     await other.drop()
   }
