@@ -59,7 +59,9 @@ export async function verify(input: VerifyInput): Promise<VerifySummary> {
   const { settings } = input
   const verified = input.carried ?? nothing()
   let underWay = ''
-  const progress = () => `${sentence(verified)}${underWay && ` Now: ${underWay}.`}`
+  const isFirst = () => underWay !== '' && verified.right + verified.wrong + verified.gone === 0
+  const progress = () =>
+    isFirst() ? `Now: ${underWay}.` : `${sentence(verified)}${underWay && ` Now: ${underWay}.`}`
   setHandler(recountProgress, progress)
   describeWhenAsked(progress)
 
