@@ -262,7 +262,7 @@ describe('retention', () => {
   test('keeps what tells a repeat from a new event: a window of before is known as closed', async () => {
     const applied = [{ partition: 0, from: 0, basis: null, last: 7 }]
     await tidy()
-    expect(await findWindow(database.db, old[0]!)).toEqual({ revision: 1, applied })
+    expect(await findWindow(database.db, old[0]!)).toEqual({ revision: 1, applied, status: 'closed' })
     expect(await publish(old[0]!)).toMatchObject({ written: false })
     expect(
       await rows('select 1 from aggregated_web_traffic where window_start < $1', [new Date(KEPT_FROM)]),
