@@ -292,7 +292,7 @@ class WindowRun {
     this.gathering = true
     const gathered = () => {
       this.gathering = false
-      this.exceptionsAreDue = true
+      this.exceptionsAreDue = this.window.toRecord.length > 0
     }
     void sleep(EXCEPTIONS_INTERVAL, { summary: 'late and rejected records are gathered' }).then(gathered)
   }
