@@ -50,6 +50,7 @@ describe('what runs of a release did is what these workflows would do', () => {
         'piece',
         'poller',
         'recover',
+        'repair',
         'replay',
         'verify',
         'window',
