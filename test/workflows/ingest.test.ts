@@ -375,7 +375,7 @@ test('after five hundred messages it goes on in a new run with exactly the same 
 test('more windows than a history has room for are told to close over several runs', async () => {
   const pipeline = await Pipeline.start()
   const { port, handle, settings } = pipeline
-  const windows = Array.from({ length: 900 }, (_, i) => W0 + i * 5 * MINUTE)
+  const windows = Array.from({ length: 3_500 }, (_, i) => W0 + i * 5 * MINUTE)
   await port.claim(claimOf(1, 0))
   await port.flush(flushOf(1, { partition: 0, epoch: 1, announce: { from: 0, to: 10, windows } }))
   const first = await pipeline.runId()
@@ -383,9 +383,8 @@ test('more windows than a history has room for are told to close over several ru
   await port.flush(flushOf(1, { partition: 0, epoch: 1, done: done(10, beyond) }))
   await until(async () => (await pipeline.status()).ledger.openWindows.length === 0, 100_000)
   expect((await pipeline.status()).ledger).toMatchObject({ closed: windows.length })
-  await until(async () => (await pipeline.runId()) !== first, 100_000)
+  expect(await pipeline.runId()).not.toBe(first)
   const { events } = await client.workflow.getHandle(handle.workflowId, first).fetchHistory()
-  // Each is told, started since it is not there, and answers: not all of it in one run.
-  expect(events!.length).toBeLessThan(6 * windows.length)
-  await until(async () => (await pipeline.status()).ledger.books?.closing?.length === 0, 100_000)
+  // Two events for each, and a few of the tasks in which they are told.
+  expect(events!.length).toBeLessThan(2 * windows.length)
 }, 120_000)

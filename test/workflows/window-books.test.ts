@@ -208,6 +208,7 @@ test('a window stages what it has no room for by itself, one piece after the oth
   for (let n = 2; n < 10; n++) handle = await books.send(large(n))
   await until(() => books.sink.attempts.stagePiece > 1)
   // Three fit; three more are merged while the first piece waits.
+  await until(async () => (await handle.query(windowProgress)).deltas === 6)
   expect(await handle.query(windowProgress)).toMatchObject({ pieces: 1, deltas: 6, hits: 36 })
   away = false
   await handle.signal(closeWindow, [{ book: 1, hits: 60, exceptions: 0 }])
