@@ -17,7 +17,7 @@ afterAll(async () => {
 })
 
 afterEach(async () => {
-  await database.pool.query('truncate pipeline')
+  await database.pool.query('truncate pipeline_owner')
 })
 
 const OWNER: Owner = { group: 'shop', topic: 'events', namespace: 'default' }
