@@ -28,7 +28,7 @@ export interface BooksState {
 }
 
 /** A window is told again to close after so long, then after twice as long, up to an hour. ms */
-const TOLD_AGAIN = 60_000
+const TOLD_AGAIN = 25_000
 const LONGEST_WAIT = 3_600_000
 
 /**

@@ -77,7 +77,7 @@ async function expectExact(): Promise<void> {
 /** Until the commands say that the window lacks what it was told. */
 async function untilNamed(start: number): Promise<void> {
   const command = `web-traffic repair ${instant(start)}`
-  // The ledger tells a window again a minute later, and finds that nothing of it runs.
+  // The ledger tells a window again half a minute later, and finds that nothing of it runs.
   await until(async () => (await pipeline.attempt('status')).stdout.includes(command), 150_000)
   const { code } = await pipeline.attempt('status')
   expect(code).toBe(1)
