@@ -44,7 +44,6 @@ test('writes that are refused for good stay in sight, and one command brings eve
   await pipeline.untilAccounted(sent)
 
   await pipeline.query('alter table aggregated_web_traffic rename column num_hits to hits')
-  await pipeline.query('alter table late_deltas rename to late_elsewhere')
   sent += await traffic()
   await until(async () => (await stuckWindows()).length > 0)
   // A window that was refused does not come in the way of reading, nor of what comes after it.
@@ -65,6 +64,13 @@ test('writes that are refused for good stay in sight, and one command brings eve
   expect(await timersOf(workflowId!)).toContain(
     'write revision 1: refused, tried again after this or when told',
   )
+
+  // The same of late and rejected records.
+  await pipeline.query('alter table late_deltas rename to late_elsewhere')
+  sent += await traffic()
+  const refusesLate =
+    /it has tried to record late and rejected records\. .*"late_deltas".*"web-traffic retry"/
+  await until(async () => refusesLate.test(await pipeline.command('windows', '--limit', '50')))
 
   const { stdout, code } = await pipeline.attempt('status')
   expect(stdout).toMatch(/^UNHEALTHY\n {2}\d+ windows? (is|are) stuck: .*"web-traffic retry"/)
