@@ -50,7 +50,7 @@ test(
     await relay.close()
     const away = Date.now()
     const before = await pipeline.untilDone(1)
-    const failure = await pipeline.untilRetried(window, 'writeWindow', OUTAGE)
+    const failure = await pipeline.untilRetried(window, ['recordExceptions', 'writeWindow'], OUTAGE)
     expect(failure).toContain(`No Postgres answers at ${new URL(relay.url).host}`)
     const { stdout, stderr, code } = await pipeline.attempt('windows')
     expect(stdout).toMatch(/ (closing|stuck) /)

@@ -177,15 +177,18 @@ export class TestPipeline {
     return { ...totalsOf(status.ledger), openWindows: status.ledger.openWindows }
   }
 
-  /** Waits until Temporal shows an activity of a workflow as failed and to be tried again; what it failed with. */
-  async untilRetried(workflowId: string, activity: string, within = 60_000): Promise<string> {
+  /** Waits until Temporal shows one of the activities of a workflow as failed and to be tried again; its failure. */
+  async untilRetried(workflowId: string, activities: string | string[], within = 60_000): Promise<string> {
     const deadline = Date.now() + within
     return withTemporal(async client => {
       for (;;) {
         const { raw } = await client.workflow.getHandle(workflowId).describe()
-        const pending = raw.pendingActivities?.find(({ activityType }) => activityType?.name === activity)
+        const pending = raw.pendingActivities?.find(({ activityType }) =>
+          activities.includes(activityType?.name ?? '-'),
+        )
         if (pending?.lastFailure && pending.attempt! > 1) return pending.lastFailure.message ?? ''
-        if (Date.now() > deadline) throw new Error(`${workflowId} shows no ${activity} that is retried`)
+        if (Date.now() > deadline)
+          throw new Error(`${workflowId} shows no ${String(activities)} that is retried`)
         await sleep(200)
       }
     })
