@@ -1,7 +1,7 @@
 import type { AppliedPartition } from '../core/messages'
 import type { Db } from './database'
 
-/** What Postgres knows of a window: undefined where it was never published. */
+/** What Postgres knows of a window: undefined where it was neither published nor closed. */
 export interface KnownWindow {
   revision: number
   applied: AppliedPartition[]
@@ -14,5 +14,13 @@ export async function findWindow(db: Db, start: number): Promise<KnownWindow | u
     .select(['revision', 'partitions', 'status'])
     .where('window_start', '=', new Date(start))
     .executeTakeFirst()
-  return row && { revision: row.revision, applied: row.partitions, status: row.status }
+  if (row) return { revision: row.revision, applied: row.partitions, status: row.status }
+  // One that had nothing but late and rejected records has closed without a result: a repeat must not open it again.
+  const book = await db
+    .selectFrom('window_books')
+    .select('book')
+    .where('window_start', '=', new Date(start))
+    .limit(1)
+    .executeTakeFirst()
+  return book && { revision: 0, applied: [], status: 'closed' }
 }

@@ -45,8 +45,10 @@ export class Sink {
     private readonly announcedFor: (start: number) => number,
   ) {}
 
+  /** One that had nothing but exceptions has closed without a result. */
   find(start: number): PublishedWindow | undefined {
-    return this.windows.get(start)
+    const closed: PublishedWindow = { revision: 0, status: 'closed', applied: [], counts: [] }
+    return this.windows.get(start) ?? (this.books.has(start) ? closed : undefined)
   }
 
   /** Undefined where a piece has not arrived yet: it has to be tried again. */
