@@ -183,7 +183,8 @@ async function keepLedger(input: IngestInput): Promise<void> {
     ledger.told(closing, Date.now())
     if (heardIt) return
     // Without sums there is nothing to hold it against: it has ended, as windows did under an older release.
-    if (books.every(book => !('hits' in book))) ledger.settled({ start, books: books.map(({ book }) => book) })
+    if (books.every(book => !('hits' in book)))
+      ledger.settled({ start, books: books.map(({ book }) => book) })
     else await startForBooks(start, books)
   }
   /** No run of the window is there: it has ended and may have answered, or was ended by hand. A new one finds out. */
