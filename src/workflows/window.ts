@@ -329,9 +329,12 @@ class WindowRun {
     const { settings, start } = this.input
     const options = { summary: `piece ${number} of ${this.name}` }
     const input = { settings, start, chain: this.chain, number, counts }
-    await this.visibility.watched(`stage piece ${number}`, () =>
+    const staged = this.visibility.watched(`stage piece ${number}`, () =>
       stagePiece.executeWithOptions(options, [input]),
     )
+    // What waits has the piece's room now.
+    this.absorb()
+    await staged
     this.absorb()
   }
 
