@@ -120,6 +120,8 @@ class WindowRun {
   private signals = 0
   private readonly piecesUnderWay = new Set<Promise<unknown>>()
   private exceptionsAreDue = false
+  /** Whether it would close if Postgres took what it has to record before. */
+  private isDue = () => false
   private gathering = false
   private written: { groups: number; otherHits: number; balance?: Balance } = { groups: 0, otherHits: 0 }
   lateHits = 0
@@ -176,6 +178,7 @@ class WindowRun {
   /** Publishes and corrects, and continues as new, until the ledger and the clock let the window close. */
   private async untilClosable(over: Moment, done: Moment): Promise<void> {
     const mayClose = () => this.told === 'close' && done.passed
+    this.isDue = mayClose
     const mayPublish = () =>
       this.revision === 0 && this.told !== 'wait' && over.passed && this.holds(this.announced)
     const hasWork = () => this.lacksRoom || this.exceptionsAreDue
@@ -548,7 +551,8 @@ class WindowRun {
   }
 
   private progress(): WindowProgress {
-    const { state, revision, lateHits } = this
+    const { revision, lateHits } = this
+    const state = this.isDue() && this.state !== 'closed' ? 'closing' : this.state
     const { hits, unlocated, groups, deltas, repeats, pieces, stagedDeltas: staged } = this.window
     const { stuck } = this.visibility
     const parts = { pieces, staged }

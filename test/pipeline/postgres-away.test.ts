@@ -5,6 +5,7 @@ import { openCountryDatabase } from '../../src/geo/country'
 import { withTemporal } from '../../src/temporal'
 import { windowProgress } from '../../src/workflows/messages'
 import { expectCounts } from '../support/counts'
+import { until } from '../support/until'
 import { TestPipeline } from '../support/pipeline'
 import { PostgresRelay } from '../support/postgres-relay'
 import { countLog, totalOf } from '../../src/oracle/reference'
@@ -52,6 +53,7 @@ test(
     const before = await pipeline.untilDone(1)
     const failure = await pipeline.untilRetried(window, ['recordExceptions', 'writeWindow'], OUTAGE)
     expect(failure).toContain(`No Postgres answers at ${new URL(relay.url).host}`)
+    await until(async () => / (closing|stuck) /.test((await pipeline.attempt('windows')).stdout), OUTAGE)
     const { stdout, stderr, code } = await pipeline.attempt('windows')
     expect(stdout).toMatch(/ (closing|stuck) /)
     expect({ stderr, code }).toEqual({ stderr: expect.stringContaining('No Postgres answers'), code: 1 })
