@@ -389,7 +389,7 @@ describe('the books of a window', () => {
       expect(l.nextTelling).toBe(NOW)
       l.told(l.closing[0]!, NOW)
       expect(l.toTell(NOW)).toEqual([])
-      expect(l.nextTelling).toBe(NOW + MINUTE)
+      expect(l.nextTelling).toBe(NOW + 25_000)
     }
   })
 
