@@ -7,6 +7,7 @@ import type {
   Published,
   RangeExceptions,
   WindowTotals,
+  Sums,
 } from '../core/messages'
 import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
@@ -86,7 +87,7 @@ export interface VerifiedBatch {
   /** Windows of an older release, which have no books to be compared with. */
   withoutBooks?: number
   /** Hits and exceptions that were given up for good. */
-  accepted?: { hits: number; exceptions: number }
+  accepted?: Sums
 }
 
 export interface WrongWindow {

@@ -1,9 +1,4 @@
-import { isBalanced, type Balance, type Settlement, type ToldBook } from './messages'
-
-interface Sums {
-  hits: number
-  exceptions: number
-}
+import { isBalanced, type Balance, type Settlement, type Sums, type ToldBook } from './messages'
 
 /** A window that was told to close, and has not answered yet with a balance that is right. Times are epoch ms. */
 export interface ClosingWindow {

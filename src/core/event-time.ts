@@ -8,7 +8,7 @@ const FIRST_MILLISECONDS = 1e11
  * Windows are named by years of four digits, which is all that a Datetime in Temporal takes (RFC 3339); a year is left for
  * the end of the last one. Microseconds that were meant as milliseconds lie far beyond.
  */
-export const LAST_INSTANT = Date.UTC(9999, 0) - 1
+const LAST_INSTANT = Date.UTC(9999, 0) - 1
 
 /**
  * Epoch milliseconds of an `event_time`: ISO 8601 with an offset or `Z`, `YYYY-MM-DD HH:MM:SS[.fff]` (UTC),

@@ -12,6 +12,7 @@ import type {
   PartitionFlush,
   RangeTotals,
   Settlement,
+  Sums,
   ToldBook,
 } from './messages'
 import { sumOf } from './totals'
@@ -58,7 +59,7 @@ export interface LedgerState {
 /** What it takes to count a window again from the log. */
 export interface WindowSource {
   /** Everything that was announced for it; undefined where the ledger does not know that. */
-  told: { hits: number; exceptions: number } | undefined
+  told: Sums | undefined
   /** Those that were told and not settled. */
   books: ToldBook[]
   /** Whether it still waits for more to be announced. */
@@ -337,7 +338,7 @@ export class Ledger {
   }
 
   /** Everything that was announced for a window and is not settled; undefined where the ledger does not know it. */
-  announcedFor(start: number): { hits: number; exceptions: number } | undefined {
+  announcedFor(start: number): Sums | undefined {
     return this.books.of(start)
   }
 

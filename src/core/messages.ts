@@ -158,10 +158,16 @@ export interface WindowBook {
   exceptions: number
 }
 
-/** Hits and exceptions of a window by its books, and by what Postgres has of it. */
+/** Of a window: hits, and the late and rejected records that travelled with it. */
+export interface Sums {
+  hits: number
+  exceptions: number
+}
+
+/** A window by its books, and by what Postgres has of it. */
 export interface Balance {
-  told: { hits: number; exceptions: number }
-  accounted: { hits: number; exceptions: number }
+  told: Sums
+  accounted: Sums
 }
 
 export function isBalanced({ told, accounted }: Balance): boolean {

@@ -7,7 +7,6 @@ export const windowId = (group: string, start: number) => `${group}/window/${for
 /** `chain` is the id of the first of the window's runs that continue one another. */
 export const pieceId = (group: string, start: number, chain: string, number: number) =>
   `${windowId(group, start)}/piece/${chain}/${number}`
-export const exceptionsId = (group: string, flushId: string) => `${group}/exceptions/${flushId}`
 
 /** One for each selection of windows: the same one asked for twice at once is one run. */
 export const replayId = (group: string, selection: string) => `${group}/replay/${selection}`

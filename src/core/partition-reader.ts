@@ -2,7 +2,7 @@ import { GroupCounter, type Names } from './columnar'
 import type { RejectionReason } from './event'
 import { CountedExceptions } from './counted-exceptions'
 import { EventReader, type LocatedEvent, type LocatingRules } from './event-reader'
-import type { Claimed, Delta, RangeTotals } from './messages'
+import type { Claimed, Delta, RangeTotals, Sums } from './messages'
 import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
 import type { LogRecord } from './log-record'
 import { NamedGroups } from './named-groups'
@@ -125,7 +125,7 @@ export class Range {
   }
 
   /** Hits and exceptions for a window. */
-  sumsOf(start: number): { hits: number; exceptions: number } {
+  sumsOf(start: number): Sums {
     const { counter, exceptions } = this.windows.get(start)!
     return { hits: counter.hits, exceptions: exceptions?.records ?? 0 }
   }

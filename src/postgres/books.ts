@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import type { Balance, ToldBook } from '../core/messages'
+import type { Balance, Sums, ToldBook } from '../core/messages'
 import type { Db, Transaction } from './database'
 
 /** Enters what the ledger told a window; each book once. */
@@ -13,11 +13,6 @@ export async function enterBooks(transaction: Transaction, start: number, books:
       .onConflict(conflict => conflict.doNothing())
       .execute()
   }
-}
-
-export interface Sums {
-  hits: number
-  exceptions: number
 }
 
 /**

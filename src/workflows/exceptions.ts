@@ -28,7 +28,7 @@ export async function exceptions(input: ExceptionsInput): Promise<string> {
 setWorkflowOptions(finishedByItsBuild, exceptions)
 
 /** `2 late groups, 3 rejected records in 2 ranges`: for people. */
-export function describeExceptions(ranges: RangeExceptions[]): string {
+function describeExceptions(ranges: RangeExceptions[]): string {
   let late = 0
   let rejected = 0
   for (const range of ranges) {

@@ -8,6 +8,7 @@ import {
 } from '@temporalio/workflow'
 import type { LostWindow, VerifiedBatch, WrongWindow } from '../activities/types'
 import { grouped } from '../core/markdown'
+import type { Sums } from '../core/messages'
 import type { WindowSelection } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/tumbling-window'
@@ -47,7 +48,7 @@ export interface Verified {
   /** Windows that an older release closed, without books. */
   withoutBooks?: number
   /** What was given up for good. */
-  accepted?: { hits: number; exceptions: number }
+  accepted?: Sums
 }
 
 export interface VerifySummary extends Verified {
