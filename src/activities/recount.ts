@@ -42,17 +42,13 @@ export async function recountWindows(
   const segments = segmentsOf(counted)
   const all = segments.reduce((sum, { from, to }) => sum + to - from, 0)
   const readers = new Map(segments.map(segment => [segment, recount.segment(segment)]))
-  const resolve = async (asked: AskedFirst, records: LogRecord[]) => {
-    const unknown = asked.unknownOf(records)
-    if (unknown.length > 0) await asked.resolve(unknown, signal)
-  }
   let read = 0
   await readRanges(segments, {
     kafka,
     topic,
     group: `${settings.group}-replay`,
     signal,
-    ...(service && { prepare: records => resolve(service, records) }),
+    ...(service && { prepare: records => resolveAddresses(service, records, signal) }),
     onRecords: (range, records, next) => {
       const reader = readers.get(range)!
       const before = reader.position
@@ -62,4 +58,14 @@ export async function recountWindows(
     },
   })
   return { recount, gone, counted }
+}
+
+/** Looks up the addresses of records that the service has not been asked for yet. */
+export async function resolveAddresses(
+  service: AskedFirst,
+  records: LogRecord[],
+  signal: AbortSignal,
+): Promise<void> {
+  const unknown = service.unknownOf(records)
+  if (unknown.length > 0) await service.resolve(unknown, signal)
 }

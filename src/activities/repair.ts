@@ -5,12 +5,11 @@ import { EventReader } from '../core/event-reader'
 import type { WindowSource } from '../core/ledger'
 import type { AppliedPartition, ToldBook } from '../core/messages'
 import { ingestId, windowId } from '../core/names'
-import type { LogRecord } from '../core/log-record'
 import { lastCounted } from '../core/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/tumbling-window'
 import { WindowRecount, type Stretch, type StretchRecount } from '../core/window-recount'
-import type { AskedFirst, Lookup } from '../geo/lookup'
+import type { Lookup } from '../geo/lookup'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { readRanges, type LogRange } from '../kafka/range-reader'
 import { balanceOf } from '../postgres/books'
@@ -19,6 +18,7 @@ import { isPastRetention, windowResult } from '../postgres/closed-windows'
 import { repairWindow as publish, type Repaired } from '../postgres/repair-window'
 import { retry, settled, windowSource } from '../workflows/messages'
 import { hashKey } from './hash-key'
+import { resolveAddresses } from './recount'
 import type { GoneOffsets, RepairInput, RepairOutcome } from './types'
 
 export interface RepairSurroundings {
@@ -110,7 +110,7 @@ async function countAgain(
     topic,
     group: `${group}-repair`,
     signal,
-    ...(service && { prepare: records => resolve(service, records, signal) }),
+    ...(service && { prepare: records => resolveAddresses(service, records, signal) }),
     onRecords: ({ reader }, records, next) => {
       const before = reader.position
       const isEnough = reader.take(records, next)
@@ -120,11 +120,6 @@ async function countAgain(
     },
   })
   return { recount, readers, gone }
-}
-
-async function resolve(service: AskedFirst, records: LogRecord[], signal: AbortSignal): Promise<void> {
-  const unknown = service.unknownOf(records)
-  if (unknown.length > 0) await service.resolve(unknown, signal)
 }
 
 /** What the ledger and Postgres know of where the window's records are; a sentence where that does not suffice. */

@@ -32,12 +32,14 @@ const LONGEST_WAIT = 3_600_000
  */
 export class Books {
   private readonly sums: Map<number, Sums>
-  private readonly closing: Map<number, ClosingWindow>
+  private readonly closing = new Map<number, ClosingWindow>()
+  /** The same by the window's start: asked for with every announcement. */
+  private readonly closingOf = new Map<number, ClosingWindow[]>()
   private nextBook: number
 
   constructor(carried: BooksState) {
     this.sums = new Map(carried.sums?.map(([start, hits, exceptions]) => [start, { hits, exceptions }]))
-    this.closing = new Map(carried.closing?.map(window => [window.book, window]))
+    for (const window of carried.closing ?? []) this.keep(window)
     this.nextBook = carried.nextBook ?? 1
   }
 
@@ -60,7 +62,23 @@ export class Books {
     const sums = this.sums.get(start)
     this.sums.delete(start)
     const book = this.nextBook++
-    this.closing.set(book, { start, book, ...(sums && { sums }), since: now, told: 0, next: now })
+    this.keep({ start, book, ...(sums && { sums }), since: now, told: 0, next: now })
+  }
+
+  private keep(window: ClosingWindow): void {
+    this.closing.set(window.book, window)
+    this.closingOf.set(window.start, [...this.allOf(window.start), window])
+  }
+
+  private drop({ book, start }: ClosingWindow): void {
+    this.closing.delete(book)
+    const others = this.allOf(start).filter(window => window.book !== book)
+    if (others.length > 0) this.closingOf.set(start, others)
+    else this.closingOf.delete(start)
+  }
+
+  private allOf(start: number): ClosingWindow[] {
+    return this.closingOf.get(start) ?? []
   }
 
   /** Closing windows that are to be told now, oldest first. */
@@ -88,19 +106,19 @@ export class Books {
     for (const book of books) {
       const window = this.closing.get(book)
       if (!window) continue
-      if (!balance || isBalanced(balance)) this.closing.delete(book)
+      if (!balance || isBalanced(balance)) this.drop(window)
       else window.balance = balance
     }
   }
 
   /** Whether the books of a window are still open. */
   has(start: number): boolean {
-    return this.sums.has(start) || [...this.closing.values()].some(window => window.start === start)
+    return this.sums.has(start) || this.closingOf.has(start)
   }
 
   /** All that was announced for a window and is not settled; undefined where the ledger does not know it. */
   of(start: number): Sums | undefined {
-    const closing = [...this.closing.values()].filter(window => window.start === start)
+    const closing = this.allOf(start)
     if (closing.some(({ sums }) => !sums)) return undefined
     const all = [this.sums.get(start), ...closing.map(({ sums }) => sums)].filter(sums => sums !== undefined)
     if (all.length === 0) return undefined
@@ -111,7 +129,7 @@ export class Books {
   }
 
   booksOf(start: number): ToldBook[] {
-    return [...this.closing.values()].filter(window => window.start === start).map(toldOf)
+    return this.allOf(start).map(toldOf)
   }
 
   get windows(): ClosingWindow[] {
