@@ -23,7 +23,7 @@ node_modules/.package-lock.json: package.json package-lock.json
 	npm ci --no-audit --no-fund
 	@touch $@
 
-dist/.built: node_modules/.package-lock.json $(shell find src -type f) tsconfig.json tsconfig.build.json
+dist/.built: node_modules/.package-lock.json $(shell find src trials -type f) tsconfig.json tsconfig.build.json
 	rm -rf dist
 	npm run --silent build
 	@touch $@
@@ -49,27 +49,27 @@ test: lint
 
 # FIRST=7 begins with seed 7; SHORT=1 takes a few faults a seed; JSON=1 prints JSON.
 chaos: setup
-	@node dist/chaos/main.js $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(SHORT),--short) $(if $(JSON),--json)
+	@node dist/trials/chaos/main.js $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(SHORT),--short) $(if $(JSON),--json)
 
 # FIRST=7 begins with point 7; OUT=sweep.jsonl has the results; STALLED=60 seconds without progress fail a point; RETRY=1 runs failed points again.
 sweep: setup
-	@node dist/sweep/main.js $(if $(POINTS),--points $(POINTS)) $(if $(FIRST),--first $(FIRST)) $(if $(OUT),--out '$(OUT)') $(if $(STALLED),--stalled $(STALLED)) $(if $(RETRY),--retry)
+	@node dist/trials/sweep/main.js $(if $(POINTS),--points $(POINTS)) $(if $(FIRST),--first $(FIRST)) $(if $(OUT),--out '$(OUT)') $(if $(STALLED),--stalled $(STALLED)) $(if $(RETRY),--retry)
 
 # WORKERS=1,2,4 loads once with each, of a topic of PARTITIONS=8, events over WINDOWS=100; JSON=1 prints JSON.
 bench: setup
-	@node dist/bench/main.js load $(if $(EVENTS),--events $(EVENTS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(JSON),--json)
+	@node dist/trials/bench/main.js load $(if $(EVENTS),--events $(EVENTS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(JSON),--json)
 
 # RATES=1000,20000 PARTITIONS=4 WORKERS=1 WINDOWS=50 SIZE=5s FLUSH=5s; JSON=1 prints JSON.
 bench-live: setup
-	@node dist/bench/main.js live $(if $(RATES),--rates $(RATES)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(SIZE),--size $(SIZE)) $(if $(FLUSH),--flush $(FLUSH)) $(if $(JSON),--json)
+	@node dist/trials/bench/main.js live $(if $(RATES),--rates $(RATES)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(SIZE),--size $(SIZE)) $(if $(FLUSH),--flush $(FLUSH)) $(if $(JSON),--json)
 
 # WINDOWS=10000 EVENTS=500000; JSON=1 prints JSON.
 bench-held: setup
-	@node dist/bench/main.js held $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(JSON),--json)
+	@node dist/trials/bench/main.js held $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(JSON),--json)
 
 # ROWS=20000000 in each table of counts; each question is asked TIMES=40; JSON=1 prints JSON.
 bench-years: setup
-	@node dist/bench/main.js years $(if $(ROWS),--rows $(ROWS)) $(if $(TIMES),--times $(TIMES)) $(if $(JSON),--json)
+	@node dist/trials/bench/main.js years $(if $(ROWS),--rows $(ROWS)) $(if $(TIMES),--times $(TIMES)) $(if $(JSON),--json)
 
 format: setup
 	npm run --silent format

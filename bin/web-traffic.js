@@ -1,2 +1,2 @@
 #!/usr/bin/env -S MALLOC_ARENA_MAX=2 node --single-threaded-gc --max-semi-space-size=16
-require('../dist/cli/main.js')
+require('../dist/src/cli/main.js')

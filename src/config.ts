@@ -1,5 +1,4 @@
 import { existsSync, readFileSync } from 'node:fs'
-import type { ConnectionOptions } from 'node:tls'
 import { parse as parseEnvFile } from 'dotenv'
 import { z } from 'zod'
 import { UserError } from './errors'
@@ -7,16 +6,8 @@ import { parseDuration } from './core/duration'
 import type { PipelineSettings } from './core/settings'
 import { postgresTls } from './postgres/tls'
 import { kafkaConnection, SASL_MECHANISMS, type KafkaConnection } from './kafka/connection'
-
-export interface PostgresConfig {
-  host: string
-  port: number
-  database: string
-  user: string
-  password?: string
-  /** Undefined or false where the connection is not encrypted. */
-  ssl?: ConnectionOptions | false
-}
+import type { PostgresConfig } from './postgres/database'
+import type { GeoServiceConfig } from './geo/ip2location'
 
 export interface Config {
   kafka: KafkaConnection
@@ -41,16 +32,6 @@ export interface Config {
 export interface ListenAddress {
   host: string
   port: number
-}
-
-export interface GeoServiceConfig {
-  url: string
-  /** Secret; undefined where none is set. */
-  key?: string
-  /** Look-ups a second at most, of one worker process. */
-  rate: number
-  /** What becomes of events while it fails: they wait, or are counted under `??`, to be looked up again by a replay. */
-  onError: 'wait' | 'unknown'
 }
 
 const DAY = 86_400_000

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { parse } from 'dotenv'
 import { UserError } from '../src/errors'
 import { completeEnvironment, loadConfig } from '../src/config'
-import { temporalConfig } from '../src/temporal'
+import { temporalConfig } from '../src/temporal/connection'
 
 const ROOT = join(__dirname, '..')
 

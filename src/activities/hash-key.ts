@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { HashKey } from '../core/half-sip-hash'
+import type { HashKey } from '../core/counts/half-sip-hash'
 
 const random = randomBytes(16)
 

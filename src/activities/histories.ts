@@ -1,6 +1,6 @@
 import type { Client } from '@temporalio/client'
 import { defaultPayloadConverter } from '@temporalio/common'
-import { formatInstant } from '../core/tumbling-window'
+import { formatInstant } from '../core/window/tumbling-window'
 
 /** One run of a workflow. */
 export interface Run {

@@ -1,14 +1,14 @@
-import type { LogRecord } from '../core/log-record'
-import type { PartitionReader } from '../core/partition-reader'
-import type { PollerState } from '../core/poller-state'
+import type { LogRecord } from '../core/event/log-record'
+import type { PartitionReader } from '../core/window/partition-reader'
+import type { PollerState } from '../core/window/poller-state'
 import type { PipelineSettings } from '../core/settings'
-import { passesWindowEnd } from '../core/watermark'
+import { passesWindowEnd } from '../core/window/watermark'
 import type { AskedFirst } from '../geo/lookup'
 import type { Fetch } from '../kafka/group-reader'
 import { keepingSession } from '../kafka/session'
 import { inSteps, STEP, Turn } from '../kafka/turn'
-import type { PollerMetrics } from '../metrics/poller-metrics'
-import type { LogEnds } from './log-ends'
+import type { PollerMetrics } from '../telemetry/poller-metrics'
+import type { LogEnds } from './partition-lag'
 
 /** Records held unannounced at most; a fetch waits until they are cut. */
 const MAX_PENDING_RECORDS = 200_000

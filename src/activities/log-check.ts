@@ -4,10 +4,10 @@ import {
   isSameRecord,
   otherRecord,
   type LogFingerprint,
-} from '../core/log-fingerprint'
-import type { Claimed } from '../core/messages'
-import type { LogRecord } from '../core/log-record'
-import type { PartitionReader } from '../core/partition-reader'
+} from '../core/window/log-fingerprint'
+import type { Claimed } from '../core/window/protocol'
+import type { LogRecord } from '../core/event/log-record'
+import type { PartitionReader } from '../core/window/partition-reader'
 import type { PartitionOffsets } from '../kafka/client'
 import type { Fetch, Position } from '../kafka/group-reader'
 

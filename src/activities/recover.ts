@@ -1,9 +1,9 @@
 import { WorkflowNotFoundError } from '@temporalio/common'
-import { isBalanced, type AppliedPartition, type StagedPieces, type ToldBook } from '../core/messages'
-import { pieceId, windowId } from '../core/names'
-import type { WindowSelection } from '../core/recount'
+import { isBalanced, type AppliedPartition, type StagedPieces, type ToldBook } from '../core/window/protocol'
+import { pieceId, windowId } from '../contract/ids'
+import type { WindowSelection } from '../core/window/recount'
 import type { PipelineSettings } from '../core/settings'
-import { formatInstant } from '../core/tumbling-window'
+import { formatInstant } from '../core/window/tumbling-window'
 import { balanceOf } from '../postgres/books'
 import { bookedWithoutResult, windowResult, windowsWithResult } from '../postgres/closed-windows'
 import { findWindow } from '../postgres/open-window'
@@ -13,7 +13,7 @@ import { StagedDeltasMissingError } from '../postgres/staged-deltas'
 import { PiecesMissing, stagePiece } from '../postgres/staged-pieces'
 import { runsSince, writesOf, type Run } from './histories'
 import { askLedger, repairFrom, stretchesOf, type RepairSurroundings } from './repair'
-import type { RecordClosedInput, Recovered, RecoverInput, StagePieceInput, WriteWindowInput } from './types'
+import type { RecordClosedInput, Recovered, RecoverInput, StagePieceInput, WriteWindowInput } from '../contract/activities'
 
 type Outside = RepairSurroundings
 

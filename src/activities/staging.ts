@@ -1,5 +1,5 @@
 import { ApplicationFailure } from '@temporalio/common'
-import type { Delta } from '../core/messages'
+import type { Delta } from '../core/window/protocol'
 import type { PipelineSettings } from '../core/settings'
 import type { Db } from '../postgres/database'
 import { checkOwner } from '../postgres/owner'

@@ -1,10 +1,10 @@
 import { Command, InvalidArgumentError } from 'commander'
 import { loadConfig, type Config } from '../config'
-import type { AcceptedLog } from '../core/messages'
+import type { AcceptedLog } from '../core/window/protocol'
 import { UserError } from '../errors'
 import { topicOffsets, withAdmin, type PartitionOffsets } from '../kafka/client'
-import { Pipeline } from '../pipeline'
-import { withTemporal } from '../temporal'
+import { Pipeline } from '../pipeline/pipeline'
+import { withTemporal } from '../temporal/connection'
 
 const DESCRIPTION =
   'go on reading a topic that was deleted and re-created, or whose records Kafka lost: each partition goes on at the ' +

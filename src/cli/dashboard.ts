@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { loadConfig } from '../config'
 import { Dashboard } from '../dashboard/server'
-import { temporalConfig } from '../temporal'
-import { interruption } from './interruption'
+import { temporalConfig } from '../temporal/connection'
+import { interruption } from '../terminal/interruption'
 
 interface Flags {
   port?: number

@@ -1,12 +1,12 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
-import { checkGeo } from '../doctor/geo'
-import { checkKafka } from '../doctor/kafka'
-import { checkLog } from '../doctor/log'
-import { checkPostgres } from '../doctor/postgres'
-import { settle, type Finding } from '../doctor/finding'
-import { checkTemporal } from '../doctor/temporal'
-import { table } from './table'
+import { checkGeo } from '../pipeline/doctor/geo'
+import { checkKafka } from '../pipeline/doctor/kafka'
+import { checkLog } from '../pipeline/doctor/log'
+import { checkPostgres } from '../pipeline/doctor/postgres'
+import { settle, type Finding } from '../pipeline/doctor/finding'
+import { checkTemporal } from '../pipeline/doctor/temporal'
+import { table } from '../terminal/table'
 
 const SHOWN = { ok: 'ok', warning: 'WARNING', failed: 'FAILED' }
 

@@ -1,11 +1,10 @@
 import { Command, Option } from 'commander'
 import { loadConfig } from '../config'
-import { formatWindow } from '../core/tumbling-window'
+import { formatWindow } from '../core/window/tumbling-window'
 import type { Db } from '../postgres/database'
-import { withDatabase } from './database'
-import { wholeNumber } from './start'
-import { table } from './table'
-import { timeOption } from './recount'
+import { withDatabase } from '../pipeline/database'
+import { table } from '../terminal/table'
+import { timeOption, wholeNumber } from './options'
 
 interface Flags {
   from?: number

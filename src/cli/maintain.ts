@@ -1,26 +1,17 @@
-import { ScheduleAlreadyRunning, ScheduleNotFoundError, type Client } from '@temporalio/client'
 import { Command } from 'commander'
-import type { MaintainInput } from '../activities/types'
-import { loadConfig, type Config } from '../config'
+import { loadConfig } from '../config'
 import { formatDuration } from '../core/duration'
-import { maintainId } from '../core/names'
-import type { PipelineSettings } from '../core/settings'
-import { withTemporal } from '../temporal'
-import type { MaintainSummary } from '../workflows/maintain'
-import { pipelineAttributes } from '../workflows/search-attributes'
-import { UserError } from '../errors'
-import { settingsOf, startOrJoin } from './recount'
+import { maintainId } from '../contract/ids'
+import { withTemporal } from '../temporal/connection'
+import type { MaintainSummary } from '../contract/workflows'
+import { inputOf, scheduleMaintenance, unschedule } from '../pipeline/maintenance'
+import { settingsOf, startOrJoin } from '../pipeline/workflow-runs'
 
 interface Flags {
   schedule?: true
   unschedule?: true
   json?: true
 }
-
-/** A few minutes after the hour: its windows have closed, and it can be added up. */
-const HOURLY_AT = { hour: '*', minute: 5 } as const
-
-export const scheduleId = (group: string) => maintainId(group, 'hourly')
 
 export function maintainCommand(): Command {
   return new Command('maintain')
@@ -55,62 +46,3 @@ export function maintainCommand(): Command {
     })
 }
 
-function inputOf({ retention }: Config, settings: PipelineSettings): MaintainInput {
-  return { settings, retention: retention ?? null }
-}
-
-/** Has the tables looked after every hour; a schedule that is there already takes what is configured now. */
-export async function scheduleMaintenance(
-  client: Client,
-  config: Config,
-  settings: PipelineSettings,
-): Promise<void> {
-  const scheduled = {
-    spec: { calendars: [HOURLY_AT] },
-    action: {
-      type: 'startWorkflow' as const,
-      workflowType: 'maintain',
-      workflowId: maintainId(settings.group, 'hour'),
-      taskQueue: config.taskQueue,
-      args: [inputOf(config, settings)],
-      typedSearchAttributes: pipelineAttributes(settings),
-    },
-  }
-  try {
-    await client.schedule.create({
-      scheduleId: scheduleId(settings.group),
-      ...scheduled,
-      state: { triggerImmediately: true },
-    })
-  } catch (error) {
-    if (!(error instanceof ScheduleAlreadyRunning)) throw error
-    await client.schedule
-      .getHandle(scheduleId(settings.group))
-      .update(({ policies, state }) => ({ policies, state, ...scheduled }))
-  }
-}
-
-/** What the schedule says; undefined where there is none. */
-export async function scheduledMaintenance(
-  client: Client,
-  group: string,
-): Promise<{ paused: boolean; retention: number | undefined } | undefined> {
-  try {
-    const { state, action } = await client.schedule.getHandle(scheduleId(group)).describe()
-    const [input] = (action.args ?? []) as MaintainInput[]
-    return { paused: state.paused, retention: input?.retention ?? undefined }
-  } catch (error) {
-    if (error instanceof ScheduleNotFoundError) return undefined
-    throw error
-  }
-}
-
-async function unschedule(client: Client, { settings: { group } }: Config): Promise<void> {
-  try {
-    await client.schedule.getHandle(scheduleId(group)).delete()
-  } catch (error) {
-    if (!(error instanceof ScheduleNotFoundError)) throw error
-    throw new UserError(`No maintenance of "${group}" is scheduled.`)
-  }
-  console.log('The tables are looked after no more; "web-traffic start" has it done again.')
-}

@@ -1,9 +1,9 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
 import { createDatabase, migrate } from '../postgres/migrate'
-import { registerSearchAttributes } from '../search-attributes'
-import { withTemporal } from '../temporal'
-import { explain, withDatabase } from './database'
+import { registerSearchAttributes } from '../temporal/search-attributes'
+import { withTemporal } from '../temporal/connection'
+import { explain, withDatabase } from '../pipeline/database'
 
 export function migrateCommand(): Command {
   return new Command('migrate')

@@ -1,15 +1,15 @@
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Option } from 'commander'
 import { Kafka, logLevel } from 'kafkajs'
-import { parseDuration } from '../core/duration'
-import { parseEventTime } from '../core/event-time'
 import { loadKafkaConnection } from '../config'
 import { withAdmin } from '../kafka/client'
 import { kafkajsConnection, parseBrokers, type KafkaConnection } from '../kafka/connection'
-import type { Site } from '../traffic/access-log'
-import { type ProduceResult, produce } from '../traffic/produce'
-import { Progress, counted, grouped } from '../traffic/progress'
-import { type Source, accessLogSource, historySource, liveSource, ndjsonSource } from '../traffic/source'
+import type { Site } from '../sources/access-log'
+import { type ProduceResult, produce } from '../sources/produce'
+import { Progress, counted, grouped } from '../terminal/progress'
+import { accessLogSource, ndjsonSource, type Source } from '../sources/source'
 import { UserError } from '../errors'
+import { duration, factor, instant, share, site, whole } from './options'
+import { historySource, liveSource } from '../dev/traffic/source'
 
 interface Flags {
   accessLog?: string
@@ -229,36 +229,6 @@ function report(flags: Flags, source: Source, result: ProduceResult, interrupted
   }
 }
 
-export const whole = (least: number) => (text: string) => {
-  const value = Number(text)
-  if (Number.isInteger(value) && value >= least && value <= 2 ** 31 - 1) return value
-  throw new InvalidArgumentError(`It must be a whole number from ${least}.`)
-}
-
-function duration(text: string): number {
-  const value = parseDuration(text)
-  if (value !== undefined) return value
-  throw new InvalidArgumentError('It must be a duration such as 500ms, 10s, 5m or 1h.')
-}
-
-function factor(text: string): number {
-  const value = Number(text)
-  if (text.trim() !== '' && value >= 0.01 && value <= 1_000_000) return value
-  throw new InvalidArgumentError('It must be a number from 0.01 to 1000000.')
-}
-
-function share(text: string): number {
-  const value = Number(text)
-  if (text.trim() !== '' && value >= 0 && value <= 1) return value
-  throw new InvalidArgumentError('It must be a number from 0 to 1.')
-}
-
-function instant(text: string): number {
-  const value = parseEventTime(text)
-  if (value !== undefined) return value
-  throw new InvalidArgumentError('It must be a time such as 2026-01-31T12:00:00Z.')
-}
-
 function brokerList(text: string): string[] {
   const brokers = parseBrokers(text)
   const wrong = brokers.find(broker => !/^\S+:\d{1,5}$/.test(broker))
@@ -266,9 +236,3 @@ function brokerList(text: string): string[] {
   throw new UserError(`"${wrong}" is no broker address: write HOST:PORT in --brokers or KAFKA_URL.`)
 }
 
-/** `example.com`, `http://example.com` or `https://example.com`. */
-function site(text: string): Site {
-  const [, scheme = 'http', host] = /^(?:(https?):\/\/)?([^\s/"]+)\/?$/.exec(text) ?? []
-  if (host !== undefined) return { host, scheme: scheme as Site['scheme'] }
-  throw new InvalidArgumentError('It must be a host name such as www.example.com.')
-}

@@ -1,31 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Client, WorkflowHandle } from '@temporalio/client'
-import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
-import { InvalidArgumentError, type Command } from 'commander'
-import type { LostWindow } from '../activities/types'
-import type { Config } from '../config'
-import { parseEventTime } from '../core/event-time'
-import type { WindowSelection } from '../core/recount'
+import type { WorkflowHandle } from '@temporalio/client'
+import { type Command } from 'commander'
+import type { LostWindow } from '../contract/activities'
+import type { WindowSelection } from '../core/window/recount'
 import type { PipelineSettings } from '../core/settings'
-import { formatInstant, windowStart } from '../core/tumbling-window'
-import { recountProgress } from '../workflows/messages'
-import { pipelineAttributes } from '../workflows/search-attributes'
+import { formatInstant, windowStart } from '../core/window/tumbling-window'
+import { recountProgress } from '../contract/messages'
 import { UserError } from '../errors'
-import { Pipeline } from '../pipeline'
-import { table } from './table'
+import { table } from '../terminal/table'
+import { timeOption } from './options'
 
 export interface SelectionFlags {
   from?: number
   to?: number
   detach?: true
   json?: true
-}
-
-/** A time as an option's value, epoch milliseconds. */
-export function timeOption(text: string): number {
-  const at = parseEventTime(text)
-  if (at === undefined) throw new InvalidArgumentError('It is not a time such as 2026-01-31T12:05:00Z.')
-  return at
 }
 
 /** The options by which closed windows are named. */
@@ -79,33 +68,6 @@ export function describeLost(lost: number, named: LostWindow[]): string[] {
     table(['window (UTC)', 'hits counted', 'hits in Kafka'], rows),
     ...(lost > named.length ? [`and ${lost - named.length} more`] : []),
   ]
-}
-
-/** The settings that the pipeline was started with. */
-export async function settingsOf(client: Client, config: Config): Promise<PipelineSettings> {
-  const status = await new Pipeline(client, config).requireStatus()
-  return status.settings
-}
-
-/** Starts a workflow of the pipeline; one of the same id that is running already is joined. */
-export async function startOrJoin(
-  client: Client,
-  { taskQueue }: Config,
-  settings: PipelineSettings,
-  { type, workflowId, input, summary }: { type: string; workflowId: string; input: object; summary: string },
-): Promise<WorkflowHandle> {
-  try {
-    return await client.workflow.start(type, {
-      workflowId,
-      taskQueue,
-      args: [input],
-      staticSummary: summary,
-      typedSearchAttributes: pipelineAttributes(settings),
-    })
-  } catch (error) {
-    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
-    return client.workflow.getHandle(workflowId)
-  }
 }
 
 /** Prints how far a workflow is on standard error, a line whenever that changes, until it has ended. */

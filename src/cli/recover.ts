@@ -1,11 +1,12 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
-import type { RecoverInput } from '../activities/types'
-import { recoverId } from '../core/names'
-import { formatInstant } from '../core/tumbling-window'
-import { withTemporal } from '../temporal'
-import type { RecoverSummary } from '../workflows/recover'
-import { settingsOf, startOrJoin, timeOption } from './recount'
+import type { RecoverInput } from '../contract/activities'
+import { recoverId } from '../contract/ids'
+import { formatInstant } from '../core/window/tumbling-window'
+import { withTemporal } from '../temporal/connection'
+import type { RecoverSummary } from '../contract/workflows'
+import { settingsOf, startOrJoin } from '../pipeline/workflow-runs'
+import { timeOption } from './options'
 
 export function recoverCommand(): Command {
   return new Command('recover')

@@ -7,11 +7,11 @@ import { loadConfig, type Config } from '../config'
 import { republishRecords, type Republishable } from '../kafka/republish'
 import { rangesThatAreGone, readRanges, type LogRange } from '../kafka/range-reader'
 import type { Db } from '../postgres/database'
-import { withDatabase } from './database'
+import { withDatabase } from '../pipeline/database'
 import { UserError } from '../errors'
-import { interruption } from './interruption'
-import { wholeNumber } from './start'
-import { printable, table } from './table'
+import { interruption } from '../terminal/interruption'
+import { printable, table } from '../terminal/table'
+import { wholeNumber } from './options'
 
 interface Flags {
   reason?: string

@@ -1,23 +1,13 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
-import { replayId } from '../core/names'
-import { formatInstant } from '../core/tumbling-window'
-import { withTemporal } from '../temporal'
-import type { ReplayInput, ReplaySummary } from '../workflows/replay'
+import { replayId } from '../contract/ids'
+import { formatInstant } from '../core/window/tumbling-window'
+import { withTemporal } from '../temporal/connection'
 import { UserError } from '../errors'
-import {
-  describeGone,
-  describeLost,
-  follow,
-  nameOf,
-  requireClosed,
-  selectionOf,
-  settingsOf,
-  startOrJoin,
-  withSelection,
-  type SelectionFlags,
-} from './recount'
-import { table } from './table'
+import { describeGone, describeLost, follow, nameOf, requireClosed, type SelectionFlags, selectionOf, withSelection } from './recount'
+import { table } from '../terminal/table'
+import type { ReplayInput, ReplaySummary } from '../contract/workflows'
+import { settingsOf, startOrJoin } from '../pipeline/workflow-runs'
 
 interface Flags extends SelectionFlags {
   late?: true

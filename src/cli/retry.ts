@@ -2,8 +2,8 @@ import type { Client } from '@temporalio/client'
 import { WorkflowNotFoundError } from '@temporalio/common'
 import { Command } from 'commander'
 import { loadConfig } from '../config'
-import { withTemporal } from '../temporal'
-import { retry } from '../workflows/messages'
+import { withTemporal } from '../temporal/connection'
+import { retry } from '../contract/messages'
 
 export function retryCommand(): Command {
   return new Command('retry')

@@ -1,21 +1,11 @@
-import { Command, InvalidArgumentError } from 'commander'
-import { parseEventTime } from '../core/event-time'
-import { topicOffsets, withAdmin } from '../kafka/client'
-import { claimSchema, hasCounted, isClaimed } from '../postgres/owner'
-import { requireSearchAttributes } from '../search-attributes'
-import { temporalConfig, withTemporal } from '../temporal'
-import { loadConfig, type Config } from '../config'
-import { withDatabase } from './database'
+import { Command } from 'commander'
+import { withTemporal } from '../temporal/connection'
+import { loadConfig } from '../config'
 import { UserError } from '../errors'
-import type { IngestStatus } from '../workflows/messages'
-import { scheduleMaintenance } from './maintain'
-import { checkSettings, ledgerGone, Pipeline } from '../pipeline'
-
-export function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,3}$/.test(text))
-    throw new InvalidArgumentError('It must be a whole number from 1 to 9999.')
-  return Number(text)
-}
+import type { IngestStatus } from '../contract/messages'
+import { Pipeline } from '../pipeline/pipeline'
+import { count, startPipeline } from '../pipeline/start'
+import { wholeNumber } from './options'
 
 export function startCommand(): Command {
   return new Command('start')
@@ -93,58 +83,3 @@ async function withRunning(
   })
 }
 
-/** Starts or resumes the configured pipeline, and says in one line what it did. */
-export async function startPipeline(config: Config, pollers: number, from: string): Promise<string> {
-  const { settings } = config
-  const startPositions = await findStartPositions(config, from)
-  return withTemporal(async client => {
-    const pipeline = new Pipeline(client, config)
-    const existing = await pipeline.status()
-    if (existing) checkSettings(existing.settings, settings)
-    await requireSearchAttributes(client)
-    await withDatabase(config, async db => {
-      const { namespace } = temporalConfig()
-      const owner = { group: settings.group, topic: settings.topic, namespace }
-      // A pipeline that exists has claimed its schema: one without an owner is another, and would get a part of it.
-      if (existing && !(await isClaimed(db))) throw new UserError(otherSchema(config))
-      // A new ledger would cut ranges anew: what was counted of them already would not be recognised.
-      if (!existing && ((await pipeline.hasUnderWay()) || (await hasCounted(db))))
-        throw new UserError(ledgerGone(settings.group))
-      await claimSchema(db, owner)
-    })
-    const created = await pipeline.create(pollers, startPositions)
-    await scheduleMaintenance(client, config, settings)
-    if (created)
-      return `Started "${settings.group}" on topic "${settings.topic}" with ${count(pollers)}, from ${from}.`
-    await pipeline.scale(pollers)
-    return `"${settings.group}" goes on from where it was, with ${count(pollers)}.`
-  })
-}
-
-function otherSchema({ settings, postgres }: Config): string {
-  return (
-    `The pipeline "${settings.group}" runs already and writes to another database than "${postgres.database}": ` +
-    'set POSTGRES_URL and POSTGRES_DB as they were, or start another pipeline with a KAFKA_GROUP of its own.'
-  )
-}
-
-const count = (pollers: number) => `${pollers} poller${pollers === 1 ? '' : 's'}`
-
-/** Offsets where the partitions begin; empty for the earliest, which each partition has by itself. */
-async function findStartPositions(
-  { kafka, settings }: Config,
-  from: string,
-): Promise<Record<number, number>> {
-  const time = from === 'earliest' || from === 'latest' ? undefined : parseEventTime(from)
-  if (from !== 'earliest' && from !== 'latest' && time === undefined)
-    throw new UserError(
-      `--from: "${from}" is neither earliest, latest nor a time such as 2026-01-31T12:00:00Z.`,
-    )
-  return withAdmin(kafka, async admin => {
-    const offsets = await topicOffsets(admin, settings.topic)
-    if (from === 'latest') return Object.fromEntries(offsets.map(({ partition, high }) => [partition, high]))
-    if (time === undefined) return {}
-    const atTime = await admin.fetchTopicOffsetsByTimestamp(settings.topic, time)
-    return Object.fromEntries(atTime.map(({ partition, offset }) => [partition, Number(offset)]))
-  })
-}

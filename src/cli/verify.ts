@@ -7,29 +7,19 @@ import {
 import { ApplicationFailure } from '@temporalio/common'
 import { Command } from 'commander'
 import { loadConfig, type Config } from '../config'
-import { totalsOf } from '../core/ledger'
-import { verifyId } from '../core/names'
-import { formatInstant } from '../core/tumbling-window'
-import { describeUnsettled } from '../core/unsettled'
-import { withTemporal } from '../temporal'
-import { DIFFERENCES } from '../workflows/messages'
-import { pipelineAttributes } from '../workflows/search-attributes'
-import type { Verified, VerifyInput, VerifySummary } from '../workflows/verify'
+import { totalsOf } from '../core/window/ledger'
+import { verifyId } from '../contract/ids'
+import { formatInstant } from '../core/window/tumbling-window'
+import { describeUnsettled } from '../contract/unsettled'
+import { withTemporal } from '../temporal/connection'
+import { DIFFERENCES } from '../contract/messages'
+import { pipelineAttributes } from '../contract/search-attributes'
 import { UserError } from '../errors'
-import { Pipeline } from '../pipeline'
-import {
-  describeGone,
-  describeLost,
-  follow,
-  nameOf,
-  requireClosed,
-  selectionOf,
-  settingsOf,
-  startOrJoin,
-  withSelection,
-  type SelectionFlags,
-} from './recount'
-import { table } from './table'
+import { Pipeline } from '../pipeline/pipeline'
+import { describeGone, describeLost, follow, nameOf, requireClosed, type SelectionFlags, selectionOf, withSelection } from './recount'
+import { table } from '../terminal/table'
+import type { Verified, VerifyInput, VerifySummary } from '../contract/workflows'
+import { settingsOf, startOrJoin } from '../pipeline/workflow-runs'
 
 interface Flags extends SelectionFlags {
   schedule?: true

@@ -2,7 +2,7 @@ import { Command, Option } from 'commander'
 import { loadConfig } from '../config'
 import { logger } from '../log'
 import { ROLES, type Role } from '../workers/roles'
-import { interruption } from './interruption'
+import { interruption } from '../terminal/interruption'
 
 export function workerCommand(): Command {
   return new Command('worker')

@@ -1,4 +1,5 @@
-import type { Stuck } from '../core/window-report'
+import type { Stuck } from '../contract/messages'
+
 
 /** What the server tells the page, as JSON. Times are epoch milliseconds. */
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { UserError } from '../errors'
+import { packageRoot } from '../package-root'
 
 export interface PageFile {
   type: string
@@ -15,7 +16,7 @@ const TYPES = {
 }
 
 /** Where the build leaves the page. */
-const FOLDER = join(__dirname, '..', '..', 'dist', 'dashboard', 'page')
+const FOLDER = join(packageRoot(), 'dist', 'src', 'dashboard', 'page')
 
 /** The page, by path. */
 export function pageFiles(): Map<string, PageFile> {

@@ -1,9 +1,9 @@
-import { stateOf } from '../pipeline'
-import { Ledger } from '../core/ledger'
-import { windowId, ingestId } from '../core/names'
-import { describeUnsettled, NAMED_UNSETTLED, unsettledWindows } from '../core/unsettled'
-import { watermark } from '../core/watermark'
-import type { IngestStatus, WindowProgress } from '../workflows/messages'
+import { stateOf } from '../pipeline/pipeline'
+import { Ledger } from '../core/window/ledger'
+import { windowId, ingestId } from '../contract/ids'
+import { describeUnsettled, NAMED_UNSETTLED, unsettledWindows } from '../contract/unsettled'
+import { watermark } from '../core/window/watermark'
+import type { IngestStatus, WindowProgress } from '../contract/messages'
 import type { OpenWindow, PartitionNow, PipelineNow, Waiting } from './messages'
 
 /**

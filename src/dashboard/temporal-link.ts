@@ -1,6 +1,6 @@
 import { Client, Connection, isGrpcServiceError, ServiceError } from '@temporalio/client'
 import { UserError } from '../errors'
-import { temporalConfig, unreachable } from '../temporal'
+import { temporalConfig, unreachable } from '../temporal/connection'
 
 const CONNECT_WITHIN = 4_000
 const ANSWER_WITHIN = 10_000

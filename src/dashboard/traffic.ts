@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
-import { MAX_REFERRER_LENGTH } from '../core/event'
-import { divides, PERIODS } from '../core/periods'
+import { MAX_REFERRER_LENGTH } from '../core/event/event'
+import { divides, PERIODS } from '../core/window/periods'
 import type { Transaction } from '../postgres/database'
 import { hitsBy, piecesOf, within, type Hosts, type Piece } from '../postgres/rollups'
 import type { Dimension } from '../postgres/schema'

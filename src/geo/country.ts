@@ -1,7 +1,7 @@
 import { BlockList } from 'node:net'
 import { open, validate, type CountryResponse, type Reader } from 'maxmind'
 import { UserError } from '../errors'
-import { UNKNOWN_COUNTRY } from '../core/unknown-country'
+import { UNKNOWN_COUNTRY } from '../core/counts/unknown-country'
 
 /** ISO 3166-1 alpha-2 code of an IPv4 or IPv6 address; `??` where it is unknown, private or no address. */
 export type LocateCountry = (ip: string) => string

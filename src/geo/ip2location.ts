@@ -1,4 +1,4 @@
-import { UNKNOWN_COUNTRY } from '../core/unknown-country'
+import { UNKNOWN_COUNTRY } from '../core/counts/unknown-country'
 import { LookupFailure } from './lookup'
 
 const TIMEOUT = 5_000
@@ -86,4 +86,14 @@ function retryAfter(headers: Headers): number | undefined {
   if (value === null) return undefined
   const wait = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now()
   return Number.isNaN(wait) ? undefined : Math.min(Math.max(wait, 0), LONGEST_RETRY_AFTER)
+}
+
+export interface GeoServiceConfig {
+  url: string
+  /** Secret; undefined where none is set. */
+  key?: string
+  /** Look-ups a second at most, of one worker process. */
+  rate: number
+  /** What becomes of events while it fails: they wait, or are counted under `??`, to be looked up again by a replay. */
+  onError: 'wait' | 'unknown'
 }

@@ -1,4 +1,4 @@
-import type { LogRecord } from '../core/log-record'
+import type { LogRecord } from '../core/event/log-record'
 import type { LocateCountry } from './country'
 
 /** Where countries come from. */

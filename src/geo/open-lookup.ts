@@ -3,7 +3,7 @@ import type { Config } from '../config'
 import { logger } from '../log'
 import { openCountryDatabase } from './country'
 import { Ip2Location } from './ip2location'
-import { LettingPass } from './letting-pass'
+import { LettingPass } from './fallback-lookup'
 import type { Lookup } from './lookup'
 import { RemoteLookup } from './remote-lookup'
 

@@ -1,5 +1,5 @@
 import type { Admin, Consumer, EachBatchPayload, InstrumentationEvent, Kafka, KafkaMessage } from 'kafkajs'
-import type { LogRecord } from '../core/log-record'
+import type { LogRecord } from '../core/event/log-record'
 import { topicOffsets, type PartitionOffsets } from './client'
 
 export interface GroupReaderEvents {

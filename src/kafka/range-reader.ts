@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { LogRecord } from '../core/log-record'
+import type { LogRecord } from '../core/event/log-record'
 import { kafkaClient, topicOffsets, withAdmin } from './client'
 import type { KafkaConnection } from './connection'
 import { GroupReader, type Fetch } from './group-reader'

@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import type { Balance, Sums, ToldBook } from '../core/messages'
+import type { Balance, Sums, ToldBook } from '../core/window/protocol'
 import type { Db, Transaction } from './database'
 
 /** Enters what the ledger told a window; each book once. */

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
-import type { CountedWindow, WindowSelection } from '../core/recount'
-import type { AppliedPartition } from '../core/messages'
+import type { CountedWindow, WindowSelection } from '../core/window/recount'
+import type { AppliedPartition } from '../core/window/protocol'
 import type { Db } from './database'
 
 /**

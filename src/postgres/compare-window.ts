@@ -1,18 +1,6 @@
-import { groups, hitsOf, withoutCountries, type ColumnarCounts, type GroupCounter } from '../core/columnar'
+import { groups, hitsOf, withoutCountries, type ColumnarCounts, type GroupCounter } from '../core/counts/columnar'
 import type { Db, Transaction } from './database'
-
-/**
- * A group of a window that Postgres has with other hits than a count; null where one of the two does not have it. The
- * host {@link EVERY} stands for all groups together.
- */
-export interface Difference {
-  table: 'aggregated_web_traffic' | 'aggregated_web_traffic_by_country'
-  host: string
-  referrer: string
-  country?: string
-  stored: number | null
-  counted: number | null
-}
+import type { Difference } from '../contract/activities'
 
 export const EVERY = '(all groups)'
 

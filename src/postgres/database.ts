@@ -1,7 +1,7 @@
+import type { ConnectionOptions } from 'node:tls'
 import { isNativeError } from 'node:util/types'
 import { Kysely, PostgresDialect, type Transaction as KyselyTransaction } from 'kysely'
 import { Pool, types } from 'pg'
-import type { PostgresConfig } from '../config'
 import type { Database } from './schema'
 
 export type Db = Kysely<Database>
@@ -53,3 +53,13 @@ export function isAway(error: unknown): boolean {
 
 const typeParser: typeof types.getTypeParser = ((oid: number, format?: 'text' | 'binary') =>
   oid === Number(types.builtins.INT8) ? Number : (types.getTypeParser(oid, format) as unknown)) as never
+
+export interface PostgresConfig {
+  host: string
+  port: number
+  database: string
+  user: string
+  password?: string
+  /** Undefined or false where the connection is not encrypted. */
+  ssl?: ConnectionOptions | false
+}

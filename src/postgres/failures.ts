@@ -1,7 +1,6 @@
 import { isNativeError } from 'node:util/types'
-import type { PostgresConfig } from '../config'
 import { tlsTrouble } from '../tls/trouble'
-import { isAway } from './database'
+import { isAway, type PostgresConfig } from './database'
 import { WrongOwnerError } from './owner'
 import { StagedDeltasMissingError } from './staged-deltas'
 

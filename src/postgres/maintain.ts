@@ -1,14 +1,10 @@
-import { monthOf, PERIODS, periodEnd, type PeriodName } from '../core/periods'
+import { monthOf, PERIODS, periodEnd } from '../core/window/periods'
 import type { Db } from './database'
 import { createPartitions } from './partitions'
-import { dropPastRetention, type Dropped } from './retention'
+import { dropPastRetention } from './retention'
 import { sealPeriod, unsealedPeriods } from './seal'
 import { dropStagedRepeats } from './staged-deltas'
-
-export interface Maintained extends Dropped {
-  /** How many periods were added up. */
-  sealed: Record<PeriodName, number>
-}
+import type { Maintained } from '../contract/activities'
 
 /**
  * What the tables need from time to time: partitions for this month and the next, the totals of periods that are over,

@@ -1,8 +1,7 @@
 import { Migrator } from 'kysely'
 import { Pool } from 'pg'
 import { UserError } from '../errors'
-import type { PostgresConfig } from '../config'
-import type { Db } from './database'
+import type { Db, PostgresConfig } from './database'
 import { migrations } from './migrations'
 
 /** PostgreSQL's error code (appendix A of its manual). */

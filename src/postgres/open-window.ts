@@ -1,4 +1,4 @@
-import type { AppliedPartition } from '../core/messages'
+import type { AppliedPartition } from '../core/window/protocol'
 import type { Db } from './database'
 
 /** What Postgres knows of a window: undefined where it was neither published nor closed. */

@@ -7,9 +7,9 @@ import {
   OTHER,
   withoutCountries,
   type ColumnarCounts,
-} from '../core/columnar'
-import type { Published, WindowTotals } from '../core/messages'
-import { firstGroups } from '../core/named-groups'
+} from '../core/counts/columnar'
+import type { Published, WindowTotals } from '../core/window/protocol'
+import { firstGroups } from '../core/counts/group-limit'
 import type { Db, Transaction } from './database'
 import { balanceOf, enterBooks } from './books'
 import { createPartitions } from './partitions'

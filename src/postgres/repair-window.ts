@@ -1,8 +1,8 @@
 import { sql } from 'kysely'
-import { groups, GroupCounter, type ColumnarCounts } from '../core/columnar'
-import { isBalanced, type AppliedPartition, type Balance, type Sums, type ToldBook } from '../core/messages'
-import { lastCounted } from '../core/recount'
-import type { CountedStretch } from '../core/window-recount'
+import { groups, GroupCounter, type ColumnarCounts } from '../core/counts/columnar'
+import { isBalanced, type AppliedPartition, type Balance, type Sums, type ToldBook } from '../core/window/protocol'
+import { lastCounted } from '../core/window/recount'
+import type { CountedStretch } from '../core/window/window-recount'
 import { acceptedLoss, balanceOf, correctBooks, enterBooks } from './books'
 import { compareWindow } from './compare-window'
 import type { Db, Transaction } from './database'
@@ -11,6 +11,7 @@ import { deleteCounts, insertCounts, lockWindow } from './publish-window'
 import { adjustRejected, insertLate, lockExceptions, nameRejected } from './record-exceptions'
 import { dropStagedDeltas } from './staged-deltas'
 import { dropPieces } from './staged-pieces'
+import type { Incomplete, Repaired } from '../contract/activities'
 
 /** A window as it was counted again from the log. */
 export interface RecountedWindow {
@@ -24,26 +25,6 @@ export interface RecountedWindow {
   books: ToldBook[]
   /** Whether what the log no longer has is given up. */
   acceptLoss: boolean
-}
-
-export interface Repaired {
-  outcome: 'repaired' | 'unchanged'
-  revision: number
-  hits: number
-  hitsBefore: number
-  exceptions: number
-  exceptionsBefore: number
-  /** Absent where a release without books counted the window. */
-  balance?: Balance
-  /** What was given up for good, by this repair and earlier ones. */
-  lost: Sums
-}
-
-/** The log has something else than was announced. Nothing was changed. */
-export interface Incomplete {
-  outcome: 'incomplete'
-  told: Sums
-  found: Sums
 }
 
 /** Undoes the transaction. */

@@ -1,12 +1,13 @@
 import { sql, type UpdateObject } from 'kysely'
-import type { GroupCounter } from '../core/columnar'
-import type { Balance, Sums } from '../core/messages'
+import type { GroupCounter } from '../core/counts/columnar'
+import type { Balance, Sums } from '../core/window/protocol'
 import { acceptedLoss, balanceOf, correctBooks } from './books'
-import { compareWindow, type Difference } from './compare-window'
+import { compareWindow } from './compare-window'
 import type { Db, Transaction } from './database'
 import { createPartitions } from './partitions'
 import { deleteCounts, insertCounts } from './publish-window'
 import type { Database } from './schema'
+import type { Difference } from '../contract/activities'
 
 export type Replayed =
   /** The result was as counted. */

@@ -1,17 +1,11 @@
 import { sql } from 'kysely'
-import { periodEnd } from '../core/periods'
+import { periodEnd } from '../core/window/periods'
 import type { Db } from './database'
 import { lockMonth, partitionedMonths } from './partitions'
+import type { Dropped } from '../contract/activities'
 
 /** Late events that are deleted in one transaction. */
 const BATCH = 10_000
-
-export interface Dropped {
-  /** Starts of the months whose counts were dropped. */
-  months: number[]
-  /** Late events that were deleted, and are in no result. */
-  lateHits: number
-}
 
 /**
  * Drops the counts, totals and late events of windows that began before a month. The windows' own rows stay, since they

@@ -1,5 +1,5 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
-import { cover, PERIODS, type PeriodName, type Stretch } from '../core/periods'
+import { cover, PERIODS, type PeriodName, type Stretch } from '../core/window/periods'
 import type { Db, Transaction } from './database'
 import type { Dimension } from './schema'
 

@@ -1,7 +1,7 @@
 import type { ColumnType, Generated } from 'kysely'
-import type { ColumnarCounts } from '../core/columnar'
-import type { AppliedPartition } from '../core/messages'
-import type { PeriodName } from '../core/periods'
+import type { ColumnarCounts } from '../core/counts/columnar'
+import type { AppliedPartition } from '../core/window/protocol'
+import type { PeriodName } from '../core/window/periods'
 
 /** What hits are counted by over a range. */
 export type Dimension = 'host' | 'referrer' | 'country'

@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import { monthOf, periodEnd, PERIODS, type PeriodName } from '../core/periods'
+import { monthOf, periodEnd, PERIODS, type PeriodName } from '../core/window/periods'
 import type { Db, Transaction } from './database'
 import { lockMonth } from './partitions'
 import { hitsBy, piecesOf } from './rollups'

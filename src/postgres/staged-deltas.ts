@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
-import type { ColumnarCounts } from '../core/columnar'
-import type { AppliedPartition, Delta, StagedDeltas } from '../core/messages'
-import { repairCommand } from '../core/names'
+import type { ColumnarCounts } from '../core/counts/columnar'
+import type { AppliedPartition, Delta, StagedDeltas } from '../core/window/protocol'
+import { repairCommand } from '../contract/ids'
 import type { Db, Transaction } from './database'
 
 /** Deltas that were sent as staged and are not in Postgres: it was restored from a backup, or they were deleted. */

@@ -1,5 +1,5 @@
-import type { ColumnarCounts } from '../core/columnar'
-import type { StagedPieces } from '../core/messages'
+import type { ColumnarCounts } from '../core/counts/columnar'
+import type { StagedPieces } from '../core/window/protocol'
 import type { Db, Transaction } from './database'
 
 /** Pieces of one window's counts, numbered from 1, by one chain of its runs. */

@@ -2,7 +2,7 @@ import { metricMeter } from '@temporalio/workflow'
 
 /*
  * What a workflow counts for Prometheus, where no activity sees it. It leaves no history, and a replay counts nothing
- * again. The names are those of the worker's own metrics (src/metrics/step-metrics.ts), which begin them at 0.
+ * again. The names are those of the worker's own metrics (src/telemetry/step-metrics.ts), which begin them at 0.
  */
 
 /** A delta that a window was sent and did not count. */

@@ -14,13 +14,12 @@ import {
   startChild,
   workflowInfo,
 } from '@temporalio/workflow'
-import type { ClosingWindow } from '../core/books'
-import { Ledger, type LedgerState } from '../core/ledger'
-import { describeLedger } from '../core/ledger-report'
-import { pollerId, windowId } from '../core/names'
-import type { ToldBook } from '../core/messages'
-import type { PipelineSettings } from '../core/settings'
-import { formatWindow } from '../core/tumbling-window'
+import type { ClosingWindow } from '../core/window/books'
+import { Ledger } from '../core/window/ledger'
+import { describeLedger } from './ledger-report'
+import { pollerId, windowId } from '../contract/ids'
+import type { ToldBook } from '../core/window/protocol'
+import { formatWindow } from '../core/window/tumbling-window'
 import { signalUnheard } from './counters'
 import { describeWhenAsked } from './details'
 import {
@@ -39,20 +38,11 @@ import {
   settled,
   wake,
   windowSource,
-} from './messages'
+} from '../contract/messages'
 import type { poller } from './poller'
-import { pipelineAttributes, windowAttributes, windowMemo } from './search-attributes'
+import { pipelineAttributes, windowAttributes, windowMemo } from '../contract/search-attributes'
 import type { window } from './window'
-
-export interface IngestInput {
-  settings: PipelineSettings
-  taskQueue: string
-  pollers: number
-  /** Offsets where the partitions begin at the first start; the earliest record where one is not named. */
-  startPositions: Record<number, number>
-  /** Carried from run to run. */
-  carried?: { ledger: LedgerState; running: number[]; ending?: number[]; paused?: number }
-}
+import type { IngestInput } from '../contract/workflows'
 
 /**
  * The server takes 2,000 updates a run and suggests nothing before that. Far fewer, so that a worker that takes the

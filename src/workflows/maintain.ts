@@ -1,6 +1,7 @@
 import { proxyActivities, setWorkflowOptions } from '@temporalio/workflow'
-import type { Activities, Maintained, MaintainInput } from '../activities/types'
+import type { Activities, Maintained, MaintainInput } from '../contract/activities'
 import { finishedByItsBuild } from './builds'
+import type { MaintainSummary } from '../contract/workflows'
 
 /** Waits a while where it is in the way of others: what it is for has time. */
 const { maintainTables } = proxyActivities<Activities>({
@@ -8,10 +9,6 @@ const { maintainTables } = proxyActivities<Activities>({
   heartbeatTimeout: '20s',
   retry: { initialInterval: '10s', maximumInterval: '10m' },
 })
-
-export interface MaintainSummary extends Maintained {
-  summary: string
-}
 
 /** Has the tables in Postgres looked after, once. */
 export async function maintain(input: MaintainInput): Promise<MaintainSummary> {

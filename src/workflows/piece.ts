@@ -1,5 +1,5 @@
 import { proxyActivities, setWorkflowOptions } from '@temporalio/workflow'
-import type { Activities, StagePieceInput } from '../activities/types'
+import type { Activities, StagePieceInput } from '../contract/activities'
 import { finishedByItsBuild } from './builds'
 import { untilRecorded } from './recording'
 

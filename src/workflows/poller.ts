@@ -6,9 +6,9 @@ import {
   proxyActivities,
   setHandler,
 } from '@temporalio/workflow'
-import type { Activities, PollInput } from '../activities/types'
-import { ingestId, pollerTaskQueue } from '../core/names'
-import { drain, pollerEnded } from './messages'
+import type { Activities, PollInput } from '../contract/activities'
+import { ingestId, pollerTaskQueue } from '../contract/ids'
+import { drain, pollerEnded } from '../contract/messages'
 
 /** An activity ends only when its worker shuts down, so this many rolling restarts fit in one run. */
 const ACTIVITIES_PER_RUN = 200

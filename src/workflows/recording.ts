@@ -1,4 +1,4 @@
-import { explainRefusal } from '../core/window-report'
+import { explainRefusal } from './window-report'
 import { describeWhenAsked } from './details'
 import { Retries, type Refusal } from './retries'
 

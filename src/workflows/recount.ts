@@ -1,8 +1,8 @@
 import { proxyActivities, workflowInfo } from '@temporalio/workflow'
-import type { Activities } from '../activities/types'
-import type { WindowSelection } from '../core/recount'
+import type { Activities } from '../contract/activities'
+import type { WindowSelection } from '../core/window/recount'
 import type { PipelineSettings } from '../core/settings'
-import { formatInstant } from '../core/tumbling-window'
+import { formatInstant } from '../core/window/tumbling-window'
 
 const { selectWindows } = proxyActivities<Activities>({
   startToCloseTimeout: '1m',

@@ -1,16 +1,12 @@
 import { ApplicationFailure, setHandler, setWorkflowOptions } from '@temporalio/workflow'
-import type { RepairInput, RepairOutcome } from '../activities/types'
-import { grouped } from '../core/markdown'
-import { formatInstant, formatWindow } from '../core/tumbling-window'
+import type { RepairInput, RepairOutcome } from '../contract/activities'
+import { grouped } from '../contract/markdown'
+import { formatInstant, formatWindow } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
-import { NOT_REPAIRED, recountProgress } from './messages'
+import { NOT_REPAIRED, recountProgress } from '../contract/messages'
 import { batches } from './recount'
-
-export type RepairSummary = Extract<RepairOutcome, { outcome: 'repaired' | 'unchanged' }> & {
-  summary: string
-  start: number
-}
+import type { RepairSummary } from '../contract/workflows'
 
 /** Partitions that are named. */
 const NAMED = 10

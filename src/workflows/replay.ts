@@ -1,42 +1,15 @@
 import { continueAsNew, setHandler, setWorkflowOptions } from '@temporalio/workflow'
-import type { LostWindow, ReplayedBatch } from '../activities/types'
-import { markdownTable } from '../core/markdown'
-import type { WindowSelection } from '../core/recount'
-import type { PipelineSettings } from '../core/settings'
-import { formatInstant } from '../core/tumbling-window'
+import type { ReplayedBatch } from '../contract/activities'
+import { markdownTable } from '../contract/markdown'
+import { formatInstant } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
-import { recountProgress } from './messages'
+import { recountProgress } from '../contract/messages'
 import { batches, passByPass } from './recount'
+import type { ReplayInput, ReplaySummary, ReplayTotals } from '../contract/workflows'
 
 /** Windows that are named in the result, of each kind. */
 const NAMED = 50
-
-export interface ReplayInput {
-  settings: PipelineSettings
-  selection: WindowSelection
-  includeLate: boolean
-  /** Whether windows are published of which Kafka has fewer hits than were counted. */
-  acceptLoss?: boolean
-  /** From the run before, where this one continues it. */
-  carried?: ReplayTotals
-}
-
-interface ReplayTotals {
-  unchanged: number
-  replayed: number
-  gone: number
-  /** Windows that would lose hits, and were left as they are. */
-  lost?: number
-  /** Some of them. */
-  windows: ReplayedBatch['replayed']
-  goneWindows: string[]
-  lostWindows?: LostWindow[]
-}
-
-export interface ReplaySummary extends ReplayTotals {
-  summary: string
-}
 
 /** Counts closed windows anew from the log, pass by pass, and publishes those that differ as their next revision. */
 export async function replay(input: ReplayInput): Promise<ReplaySummary> {

@@ -1,5 +1,5 @@
 import { ActivityFailure, condition, isCancellation, setHandler } from '@temporalio/workflow'
-import { retry } from './messages'
+import { retry } from '../contract/messages'
 
 /** Why a step was given up on for now. */
 export interface Refusal {

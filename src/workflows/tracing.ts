@@ -4,37 +4,15 @@ import {
   proxySinks,
   workflowInfo,
   type Headers,
-  type Sinks,
   type WorkflowInterceptorsFactory,
 } from '@temporalio/workflow'
+import { TRACE_HEADER, type TracingSinks } from '../contract/tracing'
 
 /*
  * Hands the trace on that a workflow's messages came with: nothing of OpenTelemetry is in the bundle. Whether or not
  * there is a trace, every call goes through in the same step of the same promise, so that histories replay with
  * tracing on or off, and with either for a part of them.
  */
-
-/** The header of Temporal's own tracing interceptors: an object with `traceparent`, as W3C Trace Context has it. */
-export const TRACE_HEADER = '_tracer-data'
-
-/** What a worker that traces makes a span of. */
-export interface WorkflowSpan {
-  name: string
-  /** 16 hexadecimal digits; any where it is absent. */
-  id?: string
-  /** The `traceparent` of its parent. */
-  parent: string
-  /** Signals that came from other traces. */
-  links?: { signal: string; traceparent: string }[]
-  /** By the server's clock, epoch ms. */
-  start: number
-  end: number
-  failed?: boolean
-}
-
-export interface TracingSinks extends Sinks {
-  tracing: { ended(span: WorkflowSpan): void }
-}
 
 const { tracing } = proxySinks<TracingSinks>()
 

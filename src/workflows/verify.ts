@@ -6,54 +6,19 @@ import {
   setWorkflowOptions,
   workflowInfo,
 } from '@temporalio/workflow'
-import type { LostWindow, VerifiedBatch, WrongWindow } from '../activities/types'
-import { grouped } from '../core/markdown'
-import type { Sums } from '../core/messages'
-import type { WindowSelection } from '../core/recount'
-import type { PipelineSettings } from '../core/settings'
-import { formatInstant } from '../core/tumbling-window'
-import type { UnsettledWindow } from '../core/unsettled'
+import type { VerifiedBatch } from '../contract/activities'
+import { grouped } from '../contract/markdown'
+import type { WindowSelection } from '../core/window/recount'
+import { formatInstant } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
-import { DIFFERENCES, recountProgress } from './messages'
+import { DIFFERENCES, recountProgress } from '../contract/messages'
 import { batches, passByPass } from './recount'
+import type { Verified, VerifyInput, VerifySummary } from '../contract/workflows'
 
 /** Windows that are named in the failure. */
 const NAMED = 20
 const DAY = 86_400_000
-
-export interface VerifyInput {
-  settings: PipelineSettings
-  /** Or the day before the one on which it is started, in UTC. */
-  selection: WindowSelection | 'yesterday'
-  /** From the run before, where this one continues it. */
-  carried?: Verified
-}
-
-export interface Verified {
-  right: number
-  wrong: number
-  gone: number
-  /** Some of the wrong ones. */
-  windows: WrongWindow[]
-  /** Some of those of which Kafka no longer has all records. */
-  goneWindows: string[]
-  /** Windows that were closed, and of which Postgres has no result. */
-  missing: string[]
-  /** Windows of which Kafka has fewer hits than were counted, and some of them. */
-  lost?: number
-  lostWindows?: LostWindow[]
-  /** Windows that should be closed by the ledger's books, and are not. */
-  unsettled?: UnsettledWindow[]
-  /** Windows that an older release closed, without books. */
-  withoutBooks?: number
-  /** What was given up for good. */
-  accepted?: Sums
-}
-
-export interface VerifySummary extends Verified {
-  summary: string
-}
 
 /** Counts closed windows anew from the log, and compares Postgres with it, row by row. Fails where they differ. */
 export async function verify(input: VerifyInput): Promise<VerifySummary> {

@@ -5,9 +5,9 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow'
-import type { Stuck } from '../core/window-report'
 import { Retries, type Refusal } from './retries'
-import { statusAttributes, windowStatus, type WindowStatus } from './search-attributes'
+import { statusAttributes, windowStatus, type WindowStatus } from '../contract/search-attributes'
+import type { Stuck } from '../contract/messages'
 
 /** A step that has not succeeded after so long is shown as stuck: by then it has failed a few times. */
 const STUCK_AFTER = 20_000

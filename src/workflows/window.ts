@@ -13,33 +13,26 @@ import {
   startChild,
   workflowInfo,
 } from '@temporalio/workflow'
-import type { Activities, KnownWindow, WindowInput } from '../activities/types'
-import { grouped } from '../core/markdown'
-import { isBalanced, type Balance, type Delta, type Overlap, type ToldBook } from '../core/messages'
-import { ingestId, pieceId, repairCommand } from '../core/names'
-import { formatWindow } from '../core/tumbling-window'
-import { describeWindow, type Told } from '../core/window-report'
+import type { Activities, KnownWindow } from '../contract/activities'
+import { grouped } from '../contract/markdown'
+import { isBalanced, type Balance, type Delta, type ToldBook } from '../core/window/protocol'
+import { ingestId, pieceId, repairCommand } from '../contract/ids'
+import { formatWindow } from '../core/window/tumbling-window'
+import { describeWindow } from './window-report'
 import {
   deltaBytes,
   MAX_PIECE_BYTES,
   WindowState,
   type Piece,
-  type WindowSnapshot,
-} from '../core/window-state'
+} from '../core/window/window-state'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
 import { drop } from './counters'
-import {
-  addDeltas,
-  closeWindow,
-  publishWindow,
-  settled,
-  windowProgress,
-  type WindowProgress,
-} from './messages'
+import { addDeltas, closeWindow, publishWindow, settled, type Told, windowProgress, type WindowProgress } from '../contract/messages'
 import type { piece } from './piece'
-import { pipelineAttributes } from './search-attributes'
+import { pipelineAttributes } from '../contract/search-attributes'
 import { WindowVisibility, type Moment } from './window-visibility'
+import type { WindowRunInput, WindowSummary } from '../contract/workflows'
 
 const { openWindow, writeWindow, recordClosed, recordExceptions, stagePiece } = proxyActivities<Activities>({
   startToCloseTimeout: '2m',
@@ -53,36 +46,6 @@ const SIGNALS_PER_RUN = 2_000
 const CORRECTION_INTERVAL = '5s'
 /** Late and rejected records are gathered for so long. */
 const EXCEPTIONS_INTERVAL = '2s'
-
-export interface WindowRunInput extends WindowInput {
-  /** Where the ledger starts it, since no run is there to be told to close. */
-  books?: ToldBook[]
-  /** From the run before, where this one continues it. */
-  carried?: {
-    opened: boolean
-    told: Told
-    announced?: Balance['told'] | undefined
-    books?: ToldBook[]
-    revision: number
-    changed: boolean
-    window: WindowSnapshot
-  }
-}
-
-export interface WindowSummary {
-  summary: string
-  hits: number
-  groups: number
-  /** Hits of groups beyond `MAX_GROUPS`, counted under `(other)`. */
-  otherHits: number
-  /** Of the result in Postgres. */
-  revision: number
-  deltas: number
-  repeats: number
-  /** Hits that came after the window had closed, counted as late. */
-  lateHits: number
-  overlaps: Overlap[]
-}
 
 /**
  * One tumbling window: asks Postgres whether it is closed already, accumulates deltas, sleeps until its end plus

@@ -1,12 +1,12 @@
 import { expect, test } from '@jest/globals'
 import { Intake } from '../../src/activities/intake'
-import { LogEnds } from '../../src/activities/log-ends'
-import { PollerState } from '../../src/core/poller-state'
-import type { LogRecord } from '../../src/core/log-record'
+import { LogEnds } from '../../src/activities/partition-lag'
+import { PollerState } from '../../src/core/window/poller-state'
+import type { LogRecord } from '../../src/core/event/log-record'
 import type { AskedFirst } from '../../src/geo/lookup'
-import { PollerMetrics } from '../../src/metrics/poller-metrics'
+import { PollerMetrics } from '../../src/telemetry/poller-metrics'
 import { record, rules, T0 } from '../core/support'
-import { MemoryMeter } from '../metrics/memory-meter'
+import { MemoryMeter } from '../telemetry/memory-meter'
 
 /** Each record has an address of its own. */
 const records = Array.from({ length: 1_000 }, (_, i) => record(i, { at: T0, ip: `DE${i}` }))

@@ -1,12 +1,12 @@
 import type { PipelinePort } from '../../src/activities/pipeline-port'
 import type { Staging } from '../../src/activities/staging'
 import type { LogPort, Poller } from '../../src/activities/poller'
-import { Ledger } from '../../src/core/ledger'
-import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../../src/core/messages'
-import type { LogRecord } from '../../src/core/log-record'
-import type { Outgoing } from '../../src/core/poller-state'
+import { Ledger } from '../../src/core/window/ledger'
+import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../../src/core/window/protocol'
+import type { LogRecord } from '../../src/core/event/log-record'
+import type { Outgoing } from '../../src/core/window/poller-state'
 import type { PipelineSettings } from '../../src/core/settings'
-import { WindowState } from '../../src/core/window-state'
+import { WindowState } from '../../src/core/window/window-state'
 
 /** An error as grpc-js gives it: the client knows it by its details and metadata. */
 export function grpcError(code: number, details: string): Error {

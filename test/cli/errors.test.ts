@@ -7,10 +7,10 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Client, Connection } from '@temporalio/client'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { ingestId, pollerId } from '../../src/core/names'
+import { ingestId, pollerId } from '../../src/contract/ids'
 import { withAdmin } from '../../src/kafka/client'
 import { TestDatabase } from '../postgres/support'
-import { program } from '../../src/cli/program'
+import { program } from '../../src/dev/program'
 
 /** No command may keep a person waiting for longer. */
 const PATIENCE = 20_000

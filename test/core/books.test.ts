@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals'
-import { Books, type BooksState } from '../../src/core/books'
-import type { Balance } from '../../src/core/messages'
+import { Books, type BooksState } from '../../src/core/window/books'
+import type { Balance } from '../../src/core/window/protocol'
 import { T0 } from './support'
 
 const W0 = T0

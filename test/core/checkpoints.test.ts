@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { Checkpoints, type Checkpoint } from '../../src/core/checkpoints'
+import { Checkpoints, type Checkpoint } from '../../src/core/window/checkpoints'
 import { T0 } from './support'
 
 const W = (n: number) => T0 + n * 300_000

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { GroupCounter, groups, type ColumnarCounts } from '../../src/core/columnar'
-import { Lexicon, Vocabulary } from '../../src/core/vocabulary'
+import { GroupCounter, groups, type ColumnarCounts } from '../../src/core/counts/columnar'
+import { Lexicon, Vocabulary } from '../../src/core/counts/string-interning'
 import { hashKey } from './support'
 
 const group = fc.record({

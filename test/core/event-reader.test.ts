@@ -1,10 +1,10 @@
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { ByteMemo } from '../../src/core/byte-memo'
-import { GroupCounter, groups } from '../../src/core/columnar'
-import { readEvent, type RejectionReason } from '../../src/core/event'
-import { EventReader, type LocatedEvent } from '../../src/core/event-reader'
-import { EventScanner } from '../../src/core/event-scanner'
+import { ByteMemo } from '../../src/core/counts/byte-cache'
+import { GroupCounter, groups } from '../../src/core/counts/columnar'
+import { readEvent, type RejectionReason } from '../../src/core/event/event'
+import { EventReader, type LocatedEvent } from '../../src/core/event/event-reader'
+import { EventScanner } from '../../src/core/event/event-scanner'
 import { hashKey, MINUTE, T0 } from './support'
 
 const rules = { hashKey, maxFuture: MINUTE, referrer: 'full' as const, locate: (ip: string) => `<${ip}>` }

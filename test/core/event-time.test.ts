@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { parseEventTime } from '../../src/core/event-time'
+import { parseEventTime } from '../../src/core/event/event-time'
 
 const noon = Date.UTC(2026, 0, 31, 12)
 

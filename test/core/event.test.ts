@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals'
-import { MAX_REFERRER_LENGTH, readEvent, type EventRules } from '../../src/core/event'
+import { MAX_REFERRER_LENGTH, readEvent, type EventRules } from '../../src/core/event/event'
 import { MINUTE, T0 } from './support'
 
 const rules: EventRules = { maxFuture: MINUTE, referrer: 'full' }

@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals'
-import { GroupCounter, groups, OTHER } from '../../src/core/columnar'
-import { GroupTable } from '../../src/core/group-table'
-import type { Claimed } from '../../src/core/messages'
-import type { LogRecord } from '../../src/core/log-record'
-import { PartitionReader } from '../../src/core/partition-reader'
+import { GroupCounter, groups, OTHER } from '../../src/core/counts/columnar'
+import { GroupTable } from '../../src/core/counts/group-table'
+import type { Claimed } from '../../src/core/window/protocol'
+import type { LogRecord } from '../../src/core/event/log-record'
+import { PartitionReader } from '../../src/core/window/partition-reader'
 import { record, rules, T0 } from './support'
 
 const { imul } = Math

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals'
-import { halfSipHash } from '../../src/core/half-sip-hash'
+import { halfSipHash } from '../../src/core/counts/half-sip-hash'
 
 /**
  * Of the bytes 0, 1, 2, … n - 1 by the key 00 01 … 07, for n = 0, 1, 2, …: what Linux tests its 32-bit hsiphash against

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
-import { Ledger, type LedgerState } from '../../src/core/ledger'
-import type { FlushRequest, PartitionFlush } from '../../src/core/messages'
+import { Ledger, type LedgerState } from '../../src/core/window/ledger'
+import type { FlushRequest, PartitionFlush } from '../../src/core/window/protocol'
 import { MINUTE, T0 } from './support'
 
 const rules = { windowSize: 5 * MINUTE, watermarkDelay: MINUTE, allowedLateness: 0 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from '@jest/globals'
-import { cover, divides, monthOf, periodEnd, PERIODS, type Stretch } from '../../src/core/periods'
+import { cover, divides, monthOf, periodEnd, PERIODS, type Stretch } from '../../src/core/window/periods'
 
 const at = (text: string) => Date.parse(`2026-${text}Z`)
 const hours = (...all: number[]) => all.map(hour => at(`01-01T${String(hour).padStart(2, '0')}:00`))

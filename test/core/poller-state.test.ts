@@ -1,10 +1,10 @@
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { hitsOf } from '../../src/core/columnar'
-import type { FlushAnswer } from '../../src/core/messages'
-import type { LogRecord } from '../../src/core/log-record'
-import { MAX_WINDOWS } from '../../src/core/partition-reader'
-import { bytesOf, MAX_ANNOUNCED, PollerState } from '../../src/core/poller-state'
+import { hitsOf } from '../../src/core/counts/columnar'
+import type { FlushAnswer } from '../../src/core/window/protocol'
+import type { LogRecord } from '../../src/core/event/log-record'
+import { MAX_WINDOWS } from '../../src/core/window/partition-reader'
+import { bytesOf, MAX_ANNOUNCED, PollerState } from '../../src/core/window/poller-state'
 import { MINUTE, record, rules, T0 } from './support'
 
 const accepted: FlushAnswer = { refused: [], pollers: 1 }

@@ -1,4 +1,4 @@
-import type { LogRecord } from '../../src/core/log-record'
+import type { LogRecord } from '../../src/core/event/log-record'
 import { MINUTE } from './support'
 
 export interface ReferenceCount {

@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { GroupCounter } from '../../src/core/columnar'
-import { Ledger } from '../../src/core/ledger'
-import { describeLedger } from '../../src/core/ledger-report'
-import { code, grouped } from '../../src/core/markdown'
-import { describeWindow, type WindowReport } from '../../src/core/window-report'
-import { formatWindow } from '../../src/core/tumbling-window'
+import { GroupCounter } from '../../src/core/counts/columnar'
+import { Ledger } from '../../src/core/window/ledger'
+import { describeLedger } from '../../src/workflows/ledger-report'
+import { code, grouped } from '../../src/contract/markdown'
+import { describeWindow, type WindowReport } from '../../src/workflows/window-report'
+import { formatWindow } from '../../src/core/window/tumbling-window'
 
 const MINUTE = 60_000
 const W0 = Date.UTC(2026, 0, 1, 12)

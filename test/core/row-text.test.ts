@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { countNumbers, NumberReader, NumberWriter } from '../../src/core/row-text'
+import { countNumbers, NumberReader, NumberWriter } from '../../src/core/counts/row-text'
 import { rowsOf } from './support'
 
 const number = fc.oneof(

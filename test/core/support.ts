@@ -1,7 +1,7 @@
-import type { HashKey } from '../../src/core/half-sip-hash'
-import { NumberWriter } from '../../src/core/row-text'
-import type { LogRecord } from '../../src/core/log-record'
-import type { ReaderRules } from '../../src/core/partition-reader'
+import type { HashKey } from '../../src/core/counts/half-sip-hash'
+import { NumberWriter } from '../../src/core/counts/row-text'
+import type { LogRecord } from '../../src/core/event/log-record'
+import type { ReaderRules } from '../../src/core/window/partition-reader'
 
 export const MINUTE = 60_000
 export const T0 = Date.UTC(2026, 0, 1, 12)

@@ -1,10 +1,10 @@
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { groups } from '../../src/core/columnar'
-import type { Delta } from '../../src/core/messages'
-import { PartitionReader } from '../../src/core/partition-reader'
-import { UNLOCATED } from '../../src/core/unknown-country'
-import { WindowState, type WindowSnapshot } from '../../src/core/window-state'
+import { groups } from '../../src/core/counts/columnar'
+import type { Delta } from '../../src/core/window/protocol'
+import { PartitionReader } from '../../src/core/window/partition-reader'
+import { UNLOCATED } from '../../src/core/counts/unknown-country'
+import { WindowState, type WindowSnapshot } from '../../src/core/window/window-state'
 import { record, rules, T0 } from './support'
 
 const ADDRESSES = ['1', '2', '3', 'nowhere']

@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { groups, GroupCounter, OTHER, type ColumnarCounts } from '../../src/core/columnar'
-import type { Delta, DeltaExceptions } from '../../src/core/messages'
-import { NamedGroups } from '../../src/core/named-groups'
+import { groups, GroupCounter, OTHER, type ColumnarCounts } from '../../src/core/counts/columnar'
+import type { Delta, DeltaExceptions } from '../../src/core/window/protocol'
+import { NamedGroups } from '../../src/core/counts/group-limit'
 import {
   deltaBytes,
   exceptionBytes,
@@ -10,7 +10,7 @@ import {
   MAX_PIECE_BYTES,
   WindowState,
   type WindowSnapshot,
-} from '../../src/core/window-state'
+} from '../../src/core/window/window-state'
 import { hashKey, rowsOf, T0 } from './support'
 
 /** A delta of `size` groups with long referrers, so that a few of them fill a piece. */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Browser } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
-import { windowStart } from '../../src/core/tumbling-window'
+import { windowStart } from '../../src/core/window/tumbling-window'
 import { TestPipeline } from '../support/pipeline'
 import { PostgresRelay } from '../support/postgres-relay'
 import { until } from '../support/until'

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
-import { Ledger } from '../../src/core/ledger'
+import { Ledger } from '../../src/core/window/ledger'
 import { pipelineNow, workflowLinks } from '../../src/dashboard/pipeline-now'
-import type { IngestStatus, WindowProgress } from '../../src/workflows/messages'
+import type { IngestStatus, WindowProgress } from '../../src/contract/messages'
 
 const MINUTE = 60_000
 const W0 = Date.UTC(2026, 0, 1, 12)

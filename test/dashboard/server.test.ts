@@ -3,7 +3,7 @@ import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:ht
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { loadConfig } from '../../src/config'
 import { Dashboard } from '../../src/dashboard/server'
-import { anyFreePort } from '../../src/cluster/ports'
+import { anyFreePort } from '../../src/dev/cluster/ports'
 import { T0, TestDatabase, WINDOW } from '../postgres/support'
 
 let database: TestDatabase

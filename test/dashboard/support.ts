@@ -2,8 +2,8 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
-import { program } from '../../src/cli/program'
-import { anyFreePort } from '../../src/cluster/ports'
+import { program } from '../../src/dev/program'
+import { anyFreePort } from '../../src/dev/cluster/ports'
 
 /** The dashboard as a user starts it: a process of its own, that says where it is. */
 export class DashboardProcess {

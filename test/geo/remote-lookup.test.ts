@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
-import type { LogRecord } from '../../src/core/log-record'
+import type { LogRecord } from '../../src/core/event/log-record'
 import { Ip2Location } from '../../src/geo/ip2location'
 import { LookupFailure } from '../../src/geo/lookup'
 import { RemoteLookup } from '../../src/geo/remote-lookup'

@@ -9,11 +9,11 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing'
 import { Worker } from '@temporalio/worker'
 import { afterAll, beforeAll, describe, test } from '@jest/globals'
 import { TemporalPort } from '../../src/activities/pipeline-port'
-import type { Activities } from '../../src/activities/types'
-import type { Delta } from '../../src/core/messages'
-import { ingestId, pollerId, pollerTaskQueue, repairId, windowId } from '../../src/core/names'
+import type { Activities } from '../../src/contract/activities'
+import type { Delta } from '../../src/core/window/protocol'
+import { ingestId, pollerId, pollerTaskQueue, repairId, windowId } from '../../src/contract/ids'
 import type { PipelineSettings } from '../../src/core/settings'
-import { windowStart } from '../../src/core/tumbling-window'
+import { windowStart } from '../../src/core/window/tumbling-window'
 import type { ingest } from '../../src/workflows/ingest'
 import {
   acceptLog,
@@ -25,7 +25,7 @@ import {
   scale,
   windowProgress,
   type WindowProgress,
-} from '../../src/workflows/messages'
+} from '../../src/contract/messages'
 import type { window } from '../../src/workflows/window'
 import { NO_STAGING } from '../activities/support'
 import { until } from '../support/until'

@@ -6,8 +6,8 @@ import { temporal } from '@temporalio/proto'
 import { Worker, type WorkflowBundle } from '@temporalio/worker'
 import { DeterminismViolationError } from '@temporalio/workflow'
 import { beforeAll, describe, expect, test } from '@jest/globals'
-import { TRACE_HEADER } from '../../src/workflows/tracing'
 import { bundleAnew, bundleWorkflows, quietRuntime } from '../workflows/support'
+import { TRACE_HEADER } from '../../src/contract/tracing'
 
 const FOLDER = join(__dirname, 'recorded')
 const names = readdirSync(FOLDER).map(file => file.replace(/\.pb.gz$/, ''))

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from '@jest/globals'
-import type { Finding } from '../../src/doctor/finding'
-import { pollerId } from '../../src/core/names'
+import type { Finding } from '../../src/pipeline/doctor/finding'
+import { pollerId } from '../../src/contract/ids'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
 

@@ -4,7 +4,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
-import { program } from '../../src/cli/program'
+import { program } from '../../src/dev/program'
 
 let folder: string
 beforeEach(async () => {

@@ -1,16 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { WorkflowNotFoundError } from '@temporalio/common'
-import type { WindowLine } from '../../src/cli/windows'
-import { pollerId, replayId } from '../../src/core/names'
+import { pollerId, replayId } from '../../src/contract/ids'
 import { publicAddress } from '../../src/geo/country'
-import { byGroup, countLog, differences } from '../../src/oracle/reference'
-import { withTemporal } from '../../src/temporal'
-import type { ReplaySummary } from '../../src/workflows/replay'
-import type { VerifySummary } from '../../src/workflows/verify'
+import { byGroup, countLog, differences } from '../../trials/oracle/reference'
+import { withTemporal } from '../../src/temporal/connection'
 import { countryOf, LookUpService, type Mood } from '../support/look-up-service'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
+import type { ReplaySummary, VerifySummary } from '../../src/contract/workflows'
+import type { WindowLine } from '../../src/pipeline/windows'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { openCountryDatabase } from '../../src/geo/country'
 import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
-import { countLog, totalOf, type Reference } from '../../src/oracle/reference'
+import { countLog, totalOf, type Reference } from '../../trials/oracle/reference'
 
 /** Events of each half of the topic. */
 const HALF = 20_000

@@ -1,13 +1,13 @@
 import type { Client, ScheduleDescription } from '@temporalio/client'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { maintainId } from '../../src/core/names'
+import { maintainId } from '../../src/contract/ids'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { partitionedMonths } from '../../src/postgres/partitions'
-import { withTemporal } from '../../src/temporal'
-import type { MaintainSummary } from '../../src/workflows/maintain'
+import { withTemporal } from '../../src/temporal/connection'
 import { columns, WINDOW } from '../postgres/support'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
+import type { MaintainSummary } from '../../src/contract/workflows'
 
 const DAY = 86_400_000
 

@@ -1,11 +1,11 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
 import { defaultPayloadConverter } from '@temporalio/common'
-import type { PollResult } from '../../src/activities/types'
-import { pollerId } from '../../src/core/names'
+import type { PollResult } from '../../src/contract/activities'
+import { pollerId } from '../../src/contract/ids'
 import { openCountryDatabase } from '../../src/geo/country'
-import { withTemporal } from '../../src/temporal'
+import { withTemporal } from '../../src/temporal/connection'
 import { expectCounts } from '../support/counts'
-import { countLog, totalOf, type Reference } from '../../src/oracle/reference'
+import { countLog, totalOf, type Reference } from '../../trials/oracle/reference'
 import { TestPipeline } from '../support/pipeline'
 
 const EVENTS = 1_000_000

@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
-import { windowId } from '../../src/core/names'
+import { windowId } from '../../src/contract/ids'
 import { openCountryDatabase } from '../../src/geo/country'
-import { withTemporal } from '../../src/temporal'
-import { windowProgress } from '../../src/workflows/messages'
+import { withTemporal } from '../../src/temporal/connection'
+import { windowProgress } from '../../src/contract/messages'
 import { expectCounts } from '../support/counts'
 import { until } from '../support/until'
 import { TestPipeline } from '../support/pipeline'
 import { PostgresRelay } from '../support/postgres-relay'
-import { countLog, totalOf } from '../../src/oracle/reference'
+import { countLog, totalOf } from '../../trials/oracle/reference'
 
 /** How long Postgres is away. */
 const OUTAGE = Number(process.env.OUTAGE_SECONDS ?? 10) * 1_000

@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { defaultPayloadConverter } from '@temporalio/common'
-import type { WindowLine } from '../../src/cli/windows'
 import { openCountryDatabase } from '../../src/geo/country'
-import { countLog } from '../../src/oracle/reference'
-import { withTemporal } from '../../src/temporal'
-import { retry } from '../../src/workflows/messages'
+import { countLog } from '../../trials/oracle/reference'
+import { withTemporal } from '../../src/temporal/connection'
+import { retry } from '../../src/contract/messages'
 import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
+import type { WindowLine } from '../../src/pipeline/windows'
 
 const WINDOW = 2_000
 const DELAY = 500

@@ -1,17 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
-import type { WindowLine } from '../../src/cli/windows'
-import { windowId } from '../../src/core/names'
+import { windowId } from '../../src/contract/ids'
 import { openCountryDatabase } from '../../src/geo/country'
-import { countLog } from '../../src/oracle/reference'
-import { withTemporal } from '../../src/temporal'
-import type { RepairSummary } from '../../src/workflows/repair'
-import type { ReplaySummary } from '../../src/workflows/replay'
-import type { VerifySummary } from '../../src/workflows/verify'
-import { windowProgress } from '../../src/workflows/messages'
+import { countLog } from '../../trials/oracle/reference'
+import { withTemporal } from '../../src/temporal/connection'
+import { windowProgress } from '../../src/contract/messages'
 import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
+import type { RepairSummary, ReplaySummary, VerifySummary } from '../../src/contract/workflows'
+import type { WindowLine } from '../../src/pipeline/windows'
 
 const MINUTE = 60_000
 const WINDOW = 5 * MINUTE

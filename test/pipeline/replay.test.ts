@@ -3,14 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from '@jest/globals'
-import { verifyId } from '../../src/core/names'
-import { withTemporal } from '../../src/temporal'
-import type { VerifySummary } from '../../src/workflows/verify'
-import type { ReplaySummary } from '../../src/workflows/replay'
-import { byGroup, countLog, differences, fold, type CountedRow } from '../../src/oracle/reference'
+import { verifyId } from '../../src/contract/ids'
+import { withTemporal } from '../../src/temporal/connection'
+import { byGroup, countLog, differences, fold, type CountedRow } from '../../trials/oracle/reference'
 import { openCountryDatabase } from '../../src/geo/country'
 import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
+import type { ReplaySummary, VerifySummary } from '../../src/contract/workflows'
 
 let pipeline: TestPipeline
 afterEach(async () => pipeline.destroy())

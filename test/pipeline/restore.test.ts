@@ -1,11 +1,10 @@
 import { afterEach, expect, test } from '@jest/globals'
-import type { RecoverSummary } from '../../src/workflows/recover'
-import type { VerifySummary } from '../../src/workflows/verify'
 import { openCountryDatabase } from '../../src/geo/country'
-import { countLog } from '../../src/oracle/reference'
+import { countLog } from '../../trials/oracle/reference'
 import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
+import type { RecoverSummary, VerifySummary } from '../../src/contract/workflows'
 
 let pipeline: TestPipeline
 afterEach(async () => pipeline.destroy())

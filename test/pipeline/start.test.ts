@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from '@jest/globals'
-import type { PipelineStatus } from '../../src/cli/status'
-import { withTemporal } from '../../src/temporal'
+import { withTemporal } from '../../src/temporal/connection'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
+import type { PipelineStatus } from '../../src/pipeline/status'
 
 let pipeline: TestPipeline
 afterEach(async () => pipeline.destroy())

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
-import { GroupCounter } from '../../src/core/columnar'
-import type { Delta, ToldBook } from '../../src/core/messages'
+import { GroupCounter } from '../../src/core/counts/columnar'
+import type { Delta, ToldBook } from '../../src/core/window/protocol'
 import { balanceOf, enterBooks } from '../../src/postgres/books'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { recordClosed, recordExceptions } from '../../src/postgres/record-exceptions'

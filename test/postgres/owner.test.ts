@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import { noopMetricMeter } from '@temporalio/common'
 import { createActivities } from '../../src/activities'
 import type { PipelineSettings } from '../../src/core/settings'
-import { PollerMetrics } from '../../src/metrics/poller-metrics'
+import { PollerMetrics } from '../../src/telemetry/poller-metrics'
 import { checkOwner, claimSchema, WrongOwnerError, type Owner } from '../../src/postgres/owner'
 import { columns, MINUTE, T0, TestDatabase, WINDOW } from './support'
 

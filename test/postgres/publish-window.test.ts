@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
-import type { ColumnarCounts } from '../../src/core/columnar'
+import type { ColumnarCounts } from '../../src/core/counts/columnar'
 import { findWindow } from '../../src/postgres/open-window'
 import { publishWindow, type WindowResult } from '../../src/postgres/publish-window'
 import { PiecesMissing, stagePiece } from '../../src/postgres/staged-pieces'

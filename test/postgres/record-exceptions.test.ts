@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
-import type { ClosedOutcome, Delta, RangeExceptions } from '../../src/core/messages'
+import type { ClosedOutcome, Delta, RangeExceptions } from '../../src/core/window/protocol'
 import { findWindow } from '../../src/postgres/open-window'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { PiecesMissing, stagePiece } from '../../src/postgres/staged-pieces'

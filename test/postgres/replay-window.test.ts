@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
-import { GroupCounter } from '../../src/core/columnar'
-import { firstGroups } from '../../src/core/named-groups'
+import { GroupCounter } from '../../src/core/counts/columnar'
+import { firstGroups } from '../../src/core/counts/group-limit'
 import { selectClosedWindows } from '../../src/postgres/closed-windows'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { replayWindow, verifyWindow } from '../../src/postgres/replay-window'

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import { sql } from 'kysely'
-import { divides, PERIODS } from '../../src/core/periods'
-import { GroupCounter } from '../../src/core/columnar'
+import { divides, PERIODS } from '../../src/core/window/periods'
+import { GroupCounter } from '../../src/core/counts/columnar'
 import { breakdown, timeline } from '../../src/dashboard/traffic'
 import { reading } from '../../src/dashboard/reading'
 import { sealAll } from '../../src/postgres/maintain'
@@ -9,7 +9,7 @@ import { publishWindow } from '../../src/postgres/publish-window'
 import { replayWindow } from '../../src/postgres/replay-window'
 import { piecesOf } from '../../src/postgres/rollups'
 import { sealPeriod, unsealedPeriods } from '../../src/postgres/seal'
-import { Random } from '../../src/traffic/random'
+import { Random } from '../../src/dev/traffic/random'
 import { columns, Gate, TestDatabase, WINDOW, type Group } from './support'
 
 const DAY = 86_400_000

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
-import type { AppliedPartition, Delta, StagedDeltas } from '../../src/core/messages'
+import type { AppliedPartition, Delta, StagedDeltas } from '../../src/core/window/protocol'
 import { postgresFailure } from '../../src/postgres/failures'
 import { findWindow } from '../../src/postgres/open-window'
 import { publishWindow, type WindowResult } from '../../src/postgres/publish-window'

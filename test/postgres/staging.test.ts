@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import { ApplicationFailure } from '@temporalio/common'
-import { inSight } from '../../src/activities/in-sight'
+import { inSight } from '../../src/activities/to-application-failure'
 import { PostgresStaging } from '../../src/activities/staging'
 import { loadConfig } from '../../src/config'
-import type { Delta } from '../../src/core/messages'
+import type { Delta } from '../../src/core/window/protocol'
 import { claimSchema } from '../../src/postgres/owner'
 import { columns, T0, TestDatabase, WINDOW } from './support'
 

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { Client, Pool } from 'pg'
-import { loadConfig, type PostgresConfig } from '../../src/config'
-import { GroupCounter, type ColumnarCounts } from '../../src/core/columnar'
-import { openDatabase, type Db } from '../../src/postgres/database'
+import { loadConfig } from '../../src/config'
+import { GroupCounter, type ColumnarCounts } from '../../src/core/counts/columnar'
+import { type Db, openDatabase, type PostgresConfig } from '../../src/postgres/database'
 import { migrate } from '../../src/postgres/migrate'
 
 export const MINUTE = 60_000

@@ -1,4 +1,4 @@
-import { groups, type ColumnarCounts } from '../../src/core/columnar'
+import { groups, type ColumnarCounts } from '../../src/core/counts/columnar'
 
 /** Hits by start of the window, host and country, as one text. */
 export type Counts = Map<string, number>

@@ -1,5 +1,5 @@
-import type { ClosingWindow } from '../../src/core/books'
-import { Ledger, type LedgerRules, type LedgerState, type WindowSource } from '../../src/core/ledger'
+import type { ClosingWindow } from '../../src/core/window/books'
+import { Ledger, type LedgerRules, type LedgerState, type WindowSource } from '../../src/core/window/ledger'
 import type {
   Balance,
   Claimed,
@@ -8,7 +8,7 @@ import type {
   FlushRequest,
   Settlement,
   ToldBook,
-} from '../../src/core/messages'
+} from '../../src/core/window/protocol'
 import type { Kafka } from './kafka'
 import { Ownership } from './ownership'
 import { DELAY, newestEventTime, WINDOW } from './traffic'

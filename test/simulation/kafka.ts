@@ -1,4 +1,4 @@
-import type { LogRecord } from '../../src/core/log-record'
+import type { LogRecord } from '../../src/core/event/log-record'
 import type { Arrival, TrafficEvent } from './traffic'
 import type { World } from './world'
 

@@ -1,4 +1,4 @@
-import { hitsOf, type ColumnarCounts } from '../../src/core/columnar'
+import { hitsOf, type ColumnarCounts } from '../../src/core/counts/columnar'
 import type {
   AppliedPartition,
   Balance,
@@ -6,10 +6,10 @@ import type {
   RangeExceptions,
   StagedDeltas,
   ToldBook,
-} from '../../src/core/messages'
-import { isBalanced } from '../../src/core/messages'
-import type { CountedStretch } from '../../src/core/window-recount'
-import { judge } from '../../src/core/window-state'
+} from '../../src/core/window/protocol'
+import { isBalanced } from '../../src/core/window/protocol'
+import type { CountedStretch } from '../../src/core/window/window-recount'
+import { judge } from '../../src/core/window/window-state'
 import { addColumns, totalOf, type Counts } from './counts'
 import type { World } from './world'
 

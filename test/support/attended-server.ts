@@ -3,9 +3,9 @@ import { closeSync, openSync, readFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Command } from '../../src/cluster/command'
-import type { Surroundings } from '../../src/cluster/component'
-import { packageRoot } from '../../src/cluster/install'
+import type { Command } from '../../src/dev/cluster/command'
+import type { Surroundings } from '../../src/dev/cluster/component'
+import { packageRoot } from '../../src/package-root'
 
 /** Where a server of the cluster's kind is found and installed, for a test that sets one up by itself. */
 export function surroundings(dir: string): Surroundings {

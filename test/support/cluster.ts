@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { AttendedCluster, withoutAddresses } from '../../src/cluster/attended'
+import { AttendedCluster, withoutAddresses } from '../../src/dev/cluster/attended'
 
 let cluster: AttendedCluster | undefined
 

@@ -1,7 +1,7 @@
 import { expect } from '@jest/globals'
 import type { Db } from '../../src/postgres/database'
-import { differences, fold, type Reference } from '../../src/oracle/reference'
-import { readResults } from '../../src/oracle/results'
+import { differences, fold, type Reference } from '../../trials/oracle/reference'
+import { readResults } from '../../trials/oracle/results'
 
 /** Every table of counts, row by row, against an independent count. */
 export async function expectCounts(db: Db, reference: Reference): Promise<void> {

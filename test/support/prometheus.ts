@@ -3,10 +3,10 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, w
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parse, stringify } from 'yaml'
-import { findOnPath } from '../../src/cluster/command'
-import { endProcess } from '../../src/cluster/end-process'
-import { packageRoot } from '../../src/cluster/install'
-import { anyFreePort } from '../../src/cluster/ports'
+import { findOnPath } from '../../src/dev/cluster/command'
+import { endProcess } from '../../src/dev/cluster/end-process'
+import { packageRoot } from '../../src/package-root'
+import { anyFreePort } from '../../src/dev/cluster/ports'
 import { until } from './until'
 
 const CACHE = join(packageRoot(), 'node_modules', '.cache', 'web-traffic')

@@ -1,5 +1,5 @@
 import { chromium, type Browser } from 'playwright-core'
-import { findOnPath } from '../../src/cluster/command'
+import { findOnPath } from '../../src/dev/cluster/command'
 
 /** Names that distributions give it. */
 const ON_THE_PATH = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']

@@ -13,10 +13,10 @@ import type {
   StagePieceInput,
   WindowInput,
   WriteWindowInput,
-} from '../../src/activities/types'
-import { packageRoot } from '../../src/cluster/install'
-import { findTemporalProgram } from '../../src/cluster/temporal-program'
-import { groups, type ColumnarCounts } from '../../src/core/columnar'
+} from '../../src/contract/activities'
+import { packageRoot } from '../../src/package-root'
+import { findTemporalProgram } from '../../src/dev/cluster/temporal-program'
+import { groups, type ColumnarCounts } from '../../src/core/counts/columnar'
 import type {
   AppliedPartition,
   Balance,
@@ -24,12 +24,12 @@ import type {
   Delta,
   RangeExceptions,
   ToldBook,
-} from '../../src/core/messages'
+} from '../../src/core/window/protocol'
 import type { PipelineSettings } from '../../src/core/settings'
-import { judge } from '../../src/core/window-state'
+import { judge } from '../../src/core/window/window-state'
 import { rowsOf } from '../core/support'
 import { workflowSources } from '../../src/workers/bundle-workflows'
-import { searchAttributes } from '../../src/workflows/search-attributes'
+import { searchAttributes } from '../../src/contract/search-attributes'
 import { until } from '../support/until'
 
 export const MINUTE = 60_000

@@ -4,16 +4,16 @@ import { Connection, WorkflowClient, type WorkflowHandleWithSignaledRunId } from
 import { ApplicationFailure, type PayloadCodec } from '@temporalio/common'
 import { TestWorkflowEnvironment } from '@temporalio/testing'
 import { NativeConnection, Worker, type WorkflowBundle } from '@temporalio/worker'
-import { findTestServer } from '../../src/cluster/test-server'
-import { groups } from '../../src/core/columnar'
-import type { Delta } from '../../src/core/messages'
-import { windowId } from '../../src/core/names'
+import { findTestServer } from '../../src/dev/cluster/test-server'
+import { groups } from '../../src/core/counts/columnar'
+import type { Delta } from '../../src/core/window/protocol'
+import { windowId } from '../../src/contract/ids'
 import type { PipelineSettings } from '../../src/core/settings'
-import { formatWindow, windowStart } from '../../src/core/tumbling-window'
-import { addSearchAttributes } from '../../src/search-attributes'
-import { addDeltas, closeWindow, publishWindow, retry, windowProgress } from '../../src/workflows/messages'
-import { searchAttributes } from '../../src/workflows/search-attributes'
-import type { window as windowWorkflow, WindowSummary } from '../../src/workflows/window'
+import { formatWindow, windowStart } from '../../src/core/window/tumbling-window'
+import { addSearchAttributes } from '../../src/temporal/search-attributes'
+import { addDeltas, closeWindow, publishWindow, retry, windowProgress } from '../../src/contract/messages'
+import { searchAttributes } from '../../src/contract/search-attributes'
+import type { window as windowWorkflow } from '../../src/workflows/window'
 import { until } from '../support/until'
 import {
   bundleWorkflows,
@@ -29,6 +29,7 @@ import {
   untilHandled,
 } from './support'
 import { rowsOf } from '../core/support'
+import type { WindowSummary } from '../../src/contract/workflows'
 
 type Handle = WorkflowHandleWithSignaledRunId<typeof windowWorkflow>
 

@@ -1,5 +1,5 @@
 import './language'
-import { formatWindow } from '../../core/tumbling-window'
+import { formatWindow } from '../../core/window/tumbling-window'
 import type { Breakdown, Live, Ranking, ResultsNow, Timeline, WindowDetail, WindowPage } from '../messages'
 import { choiceAddress, readChoice, selectionQuery, type Choice } from './choice'
 import { Choices } from './choices'

@@ -1,8 +1,8 @@
-import { formatWindow } from '../../core/tumbling-window'
-import type { Stuck } from '../../core/window-report'
+import { formatWindow } from '../../core/window/tumbling-window'
 import type { OpenWindow, PipelineNow, Waiting } from '../messages'
 import { find, Keyed, make, outward, setText } from './dom'
 import { clock, count, roughly, visible } from './format'
+import type { Stuck } from '../../contract/messages'
 
 const STATES = {
   opening: 'opening',

@@ -1,5 +1,5 @@
 import type { Series, Span, Timeline } from '../messages'
-import { formatWindow } from '../../core/tumbling-window'
+import { formatWindow } from '../../core/window/tumbling-window'
 import { count, visible } from './format'
 
 /** A timeline as it is drawn: from the bottom up, each host on top of those before it. */

@@ -1,4 +1,4 @@
-import { formatWindow } from '../../core/tumbling-window'
+import { formatWindow } from '../../core/window/tumbling-window'
 import type { Ranking, WindowDetail, WindowResult } from '../messages'
 import { find, make, outward, setText } from './dom'
 import { count, countryName, instant, visible } from './format'

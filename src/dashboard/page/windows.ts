@@ -1,4 +1,4 @@
-import { formatWindow } from '../../core/tumbling-window'
+import { formatWindow } from '../../core/window/tumbling-window'
 import type { WindowPage, WindowSummary } from '../messages'
 import { find, Keyed, make, setText } from './dom'
 import { count } from './format'

@@ -1,0 +1,86 @@
+import type { LogRecord } from '../event/log-record'
+
+/**
+ * What tells a record from one that has its offset in another log of the same name. It has no content and no hash of
+ * it: an address could be guessed from a hash.
+ */
+export interface LogFingerprint {
+  offset: number
+  /** Epoch milliseconds. */
+  timestamp: number
+  /** Bytes; -1 for null, as Kafka encodes it. */
+  keySize: number
+  valueSize: number
+  /** Of the leader that appended the record; absent where Kafka does not say. */
+  leaderEpoch?: number
+}
+
+export function fingerprintOf({
+  offset,
+  timestamp,
+  keySize = -1,
+  value,
+  leaderEpoch,
+}: LogRecord): LogFingerprint {
+  return {
+    offset,
+    timestamp,
+    keySize,
+    valueSize: value?.byteLength ?? -1,
+    ...(leaderEpoch !== undefined && { leaderEpoch }),
+  }
+}
+
+export function isSameRecord(a: LogFingerprint, b: LogFingerprint): boolean {
+  const sameEpoch =
+    a.leaderEpoch === undefined || b.leaderEpoch === undefined || a.leaderEpoch === b.leaderEpoch
+  return (
+    sameEpoch &&
+    a.offset === b.offset &&
+    a.timestamp === b.timestamp &&
+    a.keySize === b.keySize &&
+    a.valueSize === b.valueSize
+  )
+}
+
+/** A partition of a topic, and the next offset to read of it. */
+export interface ReadPartition {
+  topic: string
+  partition: number
+  position: number
+}
+
+/** The line for a partition whose log has another record where the last done one was. */
+export function otherRecord(read: ReadPartition, expected: LogFingerprint, found: LogFingerprint): string {
+  return (
+    `Partition ${read.partition} of "${read.topic}" is not the log that was read: at offset ${expected.offset} ` +
+    `${describe(expected)} was read, and now there is ${describe(found)}. ${causeAndDecisions(read)}`
+  )
+}
+
+/** The line for a partition whose log ends before what is done. */
+export function endsTooSoon(read: ReadPartition, end: number): string {
+  return (
+    `Partition ${read.partition} of "${read.topic}" ends at offset ${end}, but it was read to offset ` +
+    `${read.position}. ${causeAndDecisions(read)}`
+  )
+}
+
+function causeAndDecisions({ partition, position }: ReadPartition): string {
+  return (
+    'The topic was deleted and re-created, or Kafka lost records. To count this log from its start, run ' +
+    '"web-traffic migrate" and "web-traffic start" with another KAFKA_GROUP and POSTGRES_DB. To go on at offset ' +
+    `${position} and leave out the records before it, run "web-traffic accept-log --partition ${partition}" ` +
+    '(without --partition for all partitions).'
+  )
+}
+
+function describe({ timestamp, keySize, valueSize, leaderEpoch }: LogFingerprint): string {
+  const epoch = leaderEpoch === undefined ? '' : `, leader epoch ${leaderEpoch}`
+  const time = new Date(timestamp).toISOString()
+  return `a record of ${time} (${sizeOf('key', keySize)}, ${sizeOf('value', valueSize)}${epoch})`
+}
+
+function sizeOf(part: string, size: number): string {
+  return size < 0 ? `no ${part}` : `${part} of ${size} bytes`
+}

@@ -1,0 +1,158 @@
+import { existsSync } from 'node:fs'
+import { readFile, readlink, realpath, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Client } from 'pg'
+import { UserError } from '../../errors'
+import { lastLine, run, type Command } from './command'
+import { portOf, type Component, type Surroundings } from './component'
+import { buildFolder } from './install'
+import { findPlainUser, type PlainUser } from './plain-user'
+import { findPostgresProgram, type PostgresProgram } from './postgres-program'
+import { identify, isAlive, signalProcess, type ProcessIdentity } from './process-identity'
+
+const USER = 'postgres'
+const PASSWORD = 'postgres'
+const DATABASE = 'web_traffic'
+const NO_SUCH_DATABASE = '3D000'
+const DUPLICATE_DATABASE = '42P04'
+
+/** PostgreSQL: one server with the database `web_traffic`. */
+export const postgres: Component = {
+  name: 'postgres',
+  title: 'PostgreSQL',
+  addressVariable: 'POSTGRES_URL',
+  externalVariables: /^(POSTGRES_(URL|USER|PASSWORD|DB)|PGSSL(MODE|ROOTCERT|CERT|KEY))$/,
+  ports: { main: { purpose: 'PostgreSQL', usual: 5432 } },
+  readyWithinMs: 30_000,
+  stopSignal: 'SIGINT',
+  // The children of a server that was killed hold its shared memory for a moment longer.
+  passingFailure: /pre-existing shared memory block/,
+
+  async find(surroundings) {
+    const folder = join(surroundings.dir, 'postgres')
+    const user = await findPlainUser(surroundings, folder)
+    const versionFile = join(folder, 'data', 'PG_VERSION')
+    const dataMajor = existsSync(versionFile) ? (await readFile(versionFile, 'utf8')).trim() : undefined
+    const program = await findPostgresProgram(surroundings, user, dataMajor)
+    return {
+      description: program.description,
+      prepare: (own, ports) => prepare(program, user, own, portOf(ports, 'main'), surroundings),
+    }
+  },
+
+  async probe(ports) {
+    const port = portOf(ports, 'main')
+    try {
+      await query(port, DATABASE, 'select 1')
+    } catch (error) {
+      if ((error as { code?: string }).code !== NO_SUCH_DATABASE) throw error
+      await createDatabase(port)
+      await query(port, DATABASE, 'select 1')
+    }
+  },
+
+  variables: ports => ({
+    POSTGRES_URL: `postgresql://127.0.0.1:${portOf(ports, 'main')}/${DATABASE}`,
+    POSTGRES_USER: USER,
+    POSTGRES_PASSWORD: PASSWORD,
+    POSTGRES_DB: DATABASE,
+  }),
+}
+
+async function query(port: number, database: string, sql: string): Promise<void> {
+  const client = new Client({
+    host: '127.0.0.1',
+    port,
+    database,
+    user: USER,
+    password: PASSWORD,
+    ssl: false,
+    connectionTimeoutMillis: 2000,
+    query_timeout: 5000,
+  })
+  client.on('error', () => undefined)
+  try {
+    await client.connect()
+    await client.query(sql)
+  } finally {
+    await client.end()
+  }
+}
+
+async function createDatabase(port: number): Promise<void> {
+  try {
+    await query(port, 'postgres', `create database ${DATABASE}`)
+  } catch (error) {
+    if ((error as { code?: string }).code !== DUPLICATE_DATABASE) throw error
+  }
+}
+
+async function prepare(
+  program: PostgresProgram,
+  user: PlainUser,
+  folder: string,
+  port: number,
+  surroundings: Surroundings,
+): Promise<Command> {
+  const data = join(folder, 'data')
+  await user.own(folder)
+  const inherited = Object.entries(surroundings.environment).filter(([name]) => !name.startsWith('PG'))
+  const environment = { ...Object.fromEntries(inherited), LC_ALL: 'C' }
+  if (existsSync(data)) await clearStalePid(data, surroundings)
+  else await initialize(program, user, folder, environment, surroundings.signal)
+  const settings = { listen_addresses: '127.0.0.1', port, unix_socket_directories: '' }
+  const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+  return user.run({ file: program.postgres, args: ['-D', data, ...args], environment, cwd: folder })
+}
+
+async function initialize(
+  program: PostgresProgram,
+  user: PlainUser,
+  folder: string,
+  environment: NodeJS.ProcessEnv,
+  signal: AbortSignal,
+): Promise<void> {
+  const passwordFile = join(folder, 'password')
+  await writeFile(passwordFile, PASSWORD, { mode: 0o600 })
+  await buildFolder(join(folder, 'data'), async draft => {
+    await user.own(folder)
+    const args = ['-D', draft, '-U', USER, `--pwfile=${passwordFile}`, '-A', 'scram-sha-256']
+    args.push('-E', 'UTF8', '--locale=C', '--no-sync')
+    const command = user.run({ file: program.initdb, args, environment, cwd: folder })
+    const { ok, output } = await run(command, 60_000, signal)
+    if (!ok) throw new UserError(`PostgreSQL could not make its data folder: ${lastLine(output)}`)
+  })
+  await rm(passwordFile)
+}
+
+/**
+ * A server that was killed leaves postmaster.pid, and the next one refuses to start if any process has that
+ * pid by now. The file goes unless a server really works on this data; that one, of which our state knows
+ * nothing, is ended first.
+ */
+async function clearStalePid(data: string, { report }: Surroundings): Promise<void> {
+  const file = join(data, 'postmaster.pid')
+  if (!existsSync(file)) return
+  const pid = Number((await readFile(file, 'utf8')).split('\n')[0])
+  const holder = Number.isSafeInteger(pid) && pid > 1 ? identify(pid) : undefined
+  if (holder !== undefined && (await servesData(holder, data))) {
+    report(`PostgreSQL: ending a server that was left on this data (pid ${pid})`)
+    signalProcess(holder, 'SIGINT')
+    for (let waited = 0; isAlive(holder); waited += 50) {
+      if (waited >= 20_000) signalProcess(holder, 'SIGKILL')
+      await sleep(50)
+    }
+  }
+  await rm(file, { force: true })
+}
+
+async function servesData(holder: ProcessIdentity, data: string): Promise<boolean> {
+  if (process.platform !== 'linux') {
+    const { output } = await run({ file: 'ps', args: ['-o', 'command=', '-p', String(holder.pid)] }, 5000)
+    return output.includes(data)
+  }
+  // A server's working folder is its data.
+  const folder = await readlink(`/proc/${holder.pid}/cwd`).catch(() => undefined)
+  return folder === (await realpath(data))
+}

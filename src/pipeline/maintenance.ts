@@ -1,0 +1,72 @@
+import { type Client, ScheduleAlreadyRunning, ScheduleNotFoundError } from '@temporalio/client'
+import type { MaintainInput } from '../contract/activities'
+import type { Config } from '../config'
+import { maintainId } from '../contract/ids'
+import type { PipelineSettings } from '../core/settings'
+import { pipelineAttributes } from '../contract/search-attributes'
+import { UserError } from '../errors'
+
+/** A few minutes after the hour: its windows have closed, and it can be added up. */
+export const HOURLY_AT = { hour: '*', minute: 5 } as const
+
+export const scheduleId = (group: string) => maintainId(group, 'hourly')
+
+export function inputOf({ retention }: Config, settings: PipelineSettings): MaintainInput {
+  return { settings, retention: retention ?? null }
+}
+
+/** Has the tables looked after every hour; a schedule that is there already takes what is configured now. */
+export async function scheduleMaintenance(
+  client: Client,
+  config: Config,
+  settings: PipelineSettings,
+): Promise<void> {
+  const scheduled = {
+    spec: { calendars: [HOURLY_AT] },
+    action: {
+      type: 'startWorkflow' as const,
+      workflowType: 'maintain',
+      workflowId: maintainId(settings.group, 'hour'),
+      taskQueue: config.taskQueue,
+      args: [inputOf(config, settings)],
+      typedSearchAttributes: pipelineAttributes(settings),
+    },
+  }
+  try {
+    await client.schedule.create({
+      scheduleId: scheduleId(settings.group),
+      ...scheduled,
+      state: { triggerImmediately: true },
+    })
+  } catch (error) {
+    if (!(error instanceof ScheduleAlreadyRunning)) throw error
+    await client.schedule
+      .getHandle(scheduleId(settings.group))
+      .update(({ policies, state }) => ({ policies, state, ...scheduled }))
+  }
+}
+
+/** What the schedule says; undefined where there is none. */
+export async function scheduledMaintenance(
+  client: Client,
+  group: string,
+): Promise<{ paused: boolean; retention: number | undefined } | undefined> {
+  try {
+    const { state, action } = await client.schedule.getHandle(scheduleId(group)).describe()
+    const [input] = (action.args ?? []) as MaintainInput[]
+    return { paused: state.paused, retention: input?.retention ?? undefined }
+  } catch (error) {
+    if (error instanceof ScheduleNotFoundError) return undefined
+    throw error
+  }
+}
+
+export async function unschedule(client: Client, { settings: { group } }: Config): Promise<void> {
+  try {
+    await client.schedule.getHandle(scheduleId(group)).delete()
+  } catch (error) {
+    if (!(error instanceof ScheduleNotFoundError)) throw error
+    throw new UserError(`No maintenance of "${group}" is scheduled.`)
+  }
+  console.log('The tables are looked after no more; "web-traffic start" has it done again.')
+}

@@ -1,0 +1,33 @@
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
+import type { Client, WorkflowHandle } from '@temporalio/client'
+import type { Config } from '../config'
+import type { PipelineSettings } from '../core/settings'
+import { pipelineAttributes } from '../contract/search-attributes'
+import { Pipeline } from './pipeline'
+
+/** The settings that the pipeline was started with. */
+export async function settingsOf(client: Client, config: Config): Promise<PipelineSettings> {
+  const status = await new Pipeline(client, config).requireStatus()
+  return status.settings
+}
+
+/** Starts a workflow of the pipeline; one of the same id that is running already is joined. */
+export async function startOrJoin(
+  client: Client,
+  { taskQueue }: Config,
+  settings: PipelineSettings,
+  { type, workflowId, input, summary }: { type: string; workflowId: string; input: object; summary: string },
+): Promise<WorkflowHandle> {
+  try {
+    return await client.workflow.start(type, {
+      workflowId,
+      taskQueue,
+      args: [input],
+      staticSummary: summary,
+      typedSearchAttributes: pipelineAttributes(settings),
+    })
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
+    return client.workflow.getHandle(workflowId)
+  }
+}

@@ -1,0 +1,123 @@
+import { groups, type ColumnarCounts } from '../core/counts/columnar'
+import { code, grouped, markdownTable } from '../contract/markdown'
+import type { AppliedPartition, Overlap } from '../core/window/protocol'
+import { ingestId } from '../contract/ids'
+import type { PipelineSettings } from '../core/settings'
+import { formatInstant } from '../core/window/tumbling-window'
+import type { Stuck, Told } from '../contract/messages'
+
+export interface WindowReport {
+  settings: PipelineSettings
+  start: number
+  name: string
+  state: 'opening' | 'open' | 'published' | 'closing' | 'closed'
+  told: Told
+  stuck: Stuck | undefined
+  /** As a sentence, once it has ended. */
+  outcome: string | undefined
+  hits: number
+  /** Hits among them whose look-up failed and was not waited for. */
+  unlocated: number
+  deltas: number
+  repeats: number
+  revision: number
+  lateHits: number
+  overlaps: Overlap[]
+  pieces: number
+  /** Deltas whose counts the pollers put into Postgres. */
+  staged: number
+  /** What is held: not what was sent ahead in pieces, or waits for Postgres to be asked. */
+  counts: ColumnarCounts
+  applied: AppliedPartition[]
+}
+
+const TOP = 10
+
+/** A window in Markdown, for the Temporal Web UI. */
+export function describeWindow(report: WindowReport): string {
+  const { name, state, stuck, outcome, counts, applied } = report
+  const parts = report.pieces + report.staged
+  const top = topReferrers(counts)
+  const lines = [`### ${name} is ${stuck ? 'stuck' : state}`, outcome ?? progress(report, top.groups)]
+  const next = stuck ? explainStuck(stuck) : waiting(report)
+  if (next !== '') lines.push('', next)
+  if (top.rows.length > 0) {
+    lines.push('', `#### Top referrers${parts > 0 ? ' of what is held here' : ''}`, '')
+    lines.push(...markdownTable(['referrer', 'hits'], top.rows))
+  }
+  if (applied.length > 0) {
+    const rows = applied.map(({ partition, from, last }) => [String(partition), from, last])
+    lines.push('', '#### Read from Kafka', '')
+    lines.push(...markdownTable(['partition', 'from offset', 'to offset'], rows))
+  }
+  return lines.join('\n')
+}
+
+function progress(report: WindowReport, groups: number): string {
+  const { state, hits, deltas, pieces, staged } = report
+  const parts = pieces + staged
+  const held = parts > 0 ? ` here, and more in ${grouped(parts)} parts that are in Postgres` : ''
+  const inGroups = state === 'opening' ? '' : ` in **${grouped(groups)}** groups${held}`
+  return `**${grouped(hits)}** hits${inGroups}, from ${grouped(deltas)} deltas. ${asides(report)}`
+}
+
+function explainStuck({ step, since, reason, nextTry }: Stuck): string {
+  if (reason !== undefined && nextTry !== undefined)
+    return `**Stuck**: since ${formatInstant(since)} it has tried to ${step}. ${explainRefusal(reason, nextTry)}`
+  if (reason !== undefined) return `**Stuck** since ${formatInstant(since)}: ${reason}`
+  return (
+    `**Stuck**: since ${formatInstant(since)} it has tried to ${step}. Its pending activity says why, and when it is ` +
+    'tried again. Mend the cause; the window then goes on by itself.'
+  )
+}
+
+/** A step that only a person can bring on, and how. */
+export function explainRefusal(reason: string, nextTry: number): string {
+  return (
+    `${reason} Mend that, then run ${code('web-traffic retry')}, or send the signal ${code('retry')}; by itself it is ` +
+    `tried again at ${formatInstant(nextTry)}.`
+  )
+}
+
+/** What the window waits for. Which partition holds it back only the ledger knows. */
+function waiting({ settings, start, state, told }: WindowReport): string {
+  if (state === 'opening') return 'It waits for Postgres to say whether it is closed already.'
+  if (state !== 'open' && state !== 'published') return ''
+  const lateness = state === 'published' ? settings.allowedLateness : 0
+  const end = start + settings.windowSize + lateness
+  const clock = formatInstant(end + settings.watermarkDelay)
+  if (told === 'close' || (told === 'publish' && state === 'open'))
+    return `Every partition has reached ${formatInstant(end)}; it waits for the clock to pass ${clock}.`
+  return (
+    `It waits for the clock to pass ${clock}, and for the watermark of every partition to reach ` +
+    `${formatInstant(end)}: the workflow ${code(ingestId(settings.group))} shows which one holds it back.`
+  )
+}
+
+function asides({ revision, unlocated, lateHits, repeats, overlaps }: WindowReport): string {
+  const sentences = [`Late so far: ${grouped(lateHits)} hits.`]
+  if (revision > 0) sentences.push(`The result is revision ${revision}${revision > 1 ? ', corrected' : ''}.`)
+  if (unlocated > 0)
+    sentences.push(
+      `**${grouped(unlocated)} hits** are under ${code('??')} since their look-up failed: ${code('web-traffic replay --unlocated')} ` +
+        'looks them up again once the window is closed.',
+    )
+  if (repeats > 0) sentences.push(`${grouped(repeats)} repeats were dropped.`)
+  if (overlaps.length > 0)
+    sentences.push(`**${grouped(overlaps.length)} deltas overlap and are not counted: replay it.**`)
+  return sentences.join(' ')
+}
+
+function topReferrers(counts: ColumnarCounts): { groups: number; rows: (string | number)[][] } {
+  const hitsOf = new Map<string, number>()
+  let size = 0
+  for (const { referrer, hits } of groups(counts)) {
+    size++
+    hitsOf.set(referrer, (hitsOf.get(referrer) ?? 0) + hits)
+  }
+  const top = [...hitsOf].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).slice(0, TOP)
+  return {
+    groups: size,
+    rows: top.map(([referrer, hits]) => [referrer === '' ? '(none)' : code(referrer), hits]),
+  }
+}

@@ -1,0 +1,33 @@
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import { promisify } from 'node:util'
+import { expect, test } from '@jest/globals'
+import { program } from '../../src/dev/program'
+
+/** How a worker with this address ends; it asks no server before. */
+async function worker(METRICS_ADDRESS: string): Promise<{ code: number; stderr: string }> {
+  const env = { ...process.env, METRICS_ADDRESS }
+  return promisify(execFile)(process.execPath, [program, 'worker'], { env, timeout: 20_000 }).then(
+    ({ stderr }) => ({ code: 0, stderr }),
+    (error: { code: number; stderr: string }) => ({ code: error.code, stderr: error.stderr }),
+  )
+}
+
+test('an address that is taken is said in one line', async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = `127.0.0.1:${(server.address() as AddressInfo).port}`
+  const { code, stderr } = await worker(address)
+  server.close()
+  expect(code).not.toBe(0)
+  expect(stderr.trim().split('\n')).toHaveLength(1)
+  expect(stderr).toContain(`METRICS_ADDRESS: ${address} cannot be listened on (Address already in use`)
+})
+
+test('a host without an address is said in one line', async () => {
+  const { code, stderr } = await worker('nowhere.invalid:9464')
+  expect(code).not.toBe(0)
+  expect(stderr.trim().split('\n')).toHaveLength(1)
+  expect(stderr).toMatch(/METRICS_ADDRESS: nowhere\.invalid has no address \(E\w+\): set another\./)
+})

@@ -1,0 +1,167 @@
+import { counted, grouped } from '../../src/terminal/progress'
+import { Random } from '../../src/dev/traffic/random'
+
+/** Topic data per point, bytes. */
+export const MAX_TOPIC_BYTES = 64e6
+export const MAX_PARTITIONS = 64
+export const MAX_WINDOWS = 100
+export const REFERRER_BYTES = { least: 20, most: 2_048 }
+
+/** JSON of an event without its referrer, bytes, rounded up. */
+export const EVENT_BYTES = 160
+/** Keeps a point with short referrers from taking minutes. */
+const MAX_RECORDS = 200_000
+const MIN_RECORDS = 400
+
+/** Which characters referrers consist of. `escaped` has quotes, backslashes and control characters, which grow as JSON. */
+export const TEXTS = ['ascii', 'unicode', 'escaped'] as const
+export type Text = (typeof TEXTS)[number]
+/** Bytes as JSON for each byte of text, on average, rounded up. */
+export const JSON_GROWTH: Record<Text, number> = { ascii: 1, unicode: 1, escaped: 1.7 }
+
+/** `distinct`: every record has its own referrer. `mixed`: each comes a few times. `repeated`: a few make up nearly all. */
+export const DRAWS = ['distinct', 'mixed', 'repeated'] as const
+export type Draw = (typeof DRAWS)[number]
+
+export interface Disturbance {
+  /** SIGKILL, or SIGTERM, of one worker; a replacement follows. */
+  kind: 'none' | 'kill' | 'restart'
+  /** `load`: counted from when the workers are ready. `close`: from when all windows have been told to close. */
+  during: 'load' | 'close'
+  /** Milliseconds. */
+  after: number
+  /** Milliseconds until the replacement starts. */
+  pause: number
+  /** Which worker: this one, modulo how many run. */
+  victim: number
+}
+
+/** Everything about a point that its number decides. */
+export interface Point {
+  number: number
+  partitions: number
+  /** Half of all records go to the first partition. */
+  skewed: boolean
+  /** The last partition receives nothing. */
+  hasEmptyPartition: boolean
+  windows: number
+  records: number
+  /** How many referrers the records are drawn from. */
+  referrers: number
+  referrerBytes: { least: number; most: number }
+  text: Text
+  draw: Draw
+  hosts: number
+  /** Share of late records, 0 to 1. */
+  late: number
+  /** Share of malformed records, 0 to 1. */
+  malformed: number
+  workers: number
+  /** FLUSH_INTERVAL */
+  flushInterval: string
+  /** MAX_GROUPS */
+  maxGroups: number
+  /** Milliseconds over which the records are sent while the workers run; 0 sends them all before the pipeline starts. */
+  liveFor: number
+  disturbance: Disturbance
+}
+
+export const DEFAULT_FLUSH_INTERVAL = '5s'
+export const DEFAULT_MAX_GROUPS = 250_000
+
+/** A pure function of the number. */
+export function derivePoint(number: number): Point {
+  const random = new Random(number)
+  // The first values of neighbouring seeds resemble each other.
+  for (let i = 0; i < 32; i++) random.fraction()
+  const chance = (probability: number) => random.fraction() < probability
+
+  const partitions = chance(0.5) ? random.pick([1, 2, 4, 8, 16, 32, 64]) : 1 + random.below(MAX_PARTITIONS)
+  const windows = chance(0.4) ? 1 : between(random, 2, MAX_WINDOWS)
+  const text = chance(0.7) ? 'ascii' : random.pick(['unicode', 'escaped'] as const)
+  const draw = chance(0.5) ? 'distinct' : random.pick(['mixed', 'repeated'] as const)
+  const most = between(random, REFERRER_BYTES.least, REFERRER_BYTES.most)
+  const least = chance(0.5) ? most : between(random, REFERRER_BYTES.least, most)
+  const recordBytes = EVENT_BYTES + ((least + most) / 2) * JSON_GROWTH[text]
+  const records = Math.max(
+    MIN_RECORDS,
+    Math.min(MAX_RECORDS, Math.floor((topicBytes(random) * 0.95) / recordBytes)),
+  )
+  return {
+    number,
+    partitions,
+    skewed: partitions > 1 && chance(0.2),
+    hasEmptyPartition: partitions > 1 && chance(0.1),
+    windows,
+    records,
+    referrers: referrersOf(draw, records, random),
+    referrerBytes: { least, most },
+    text,
+    draw,
+    hosts: between(random, 1, 50),
+    late: chance(0.35) ? 0.0005 + random.fraction() * 0.05 : 0,
+    malformed: chance(0.35) ? 0.0005 + random.fraction() * 0.05 : 0,
+    workers: random.pick([1, 1, 1, 2, 2, 3]),
+    flushInterval: chance(0.75) ? DEFAULT_FLUSH_INTERVAL : random.pick(['100ms', '500ms', '1s', '12s']),
+    maxGroups: chance(0.8) ? DEFAULT_MAX_GROUPS : random.pick([100, 1_000, 5_000, 20_000, 50_000]),
+    liveFor: chance(0.5) ? 0 : 3_000 + random.below(9_000),
+    disturbance: disturbanceOf(random),
+  }
+}
+
+function topicBytes(random: Random): number {
+  const size = random.fraction()
+  if (size < 0.15) return between(random, 5e5, 5e6)
+  return size < 0.93 ? between(random, 5e6, 30e6) : between(random, 30e6, MAX_TOPIC_BYTES)
+}
+
+function referrersOf(draw: Draw, records: number, random: Random): number {
+  if (draw === 'distinct') return records
+  if (draw === 'repeated') return between(random, 5, 2_000)
+  return Math.ceil(records / (2 + random.below(9)))
+}
+
+function disturbanceOf(random: Random): Disturbance {
+  const lot = random.fraction()
+  const during = random.fraction() < 0.35 ? 'close' : 'load'
+  return {
+    kind: lot < 0.2 ? 'none' : lot < 0.65 ? 'kill' : 'restart',
+    during,
+    after: random.below(during === 'close' ? 1_500 : 8_000),
+    pause: random.below(3_000),
+    victim: random.below(1_000),
+  }
+}
+
+/** A whole number, log-uniform, both ends included. */
+function between(random: Random, least: number, most: number): number {
+  const drawn = Math.floor(Math.exp(Math.log(least) + random.fraction() * Math.log((most + 1) / least)))
+  return Math.max(least, Math.min(most, drawn))
+}
+
+/** For people: `8 partitions, 40,000 records, …`. */
+export function describePoint(point: Point): string {
+  const { partitions, records, referrers, referrerBytes, text, draw, windows, workers, disturbance } = point
+  const { least, most } = referrerBytes
+  const size = least === most ? `${most} B` : `${least}-${most} B`
+  const parts = [
+    counted(partitions, 'partition') + (point.skewed ? ' (skewed)' : ''),
+    `${counted(records, 'record')} in ${counted(windows, 'window')}`,
+    `${grouped(referrers)} ${draw} ${text} referrers of ${size}`,
+    counted(workers, 'worker'),
+    point.liveFor > 0 ? `live for ${(point.liveFor / 1_000).toFixed(0)} s` : 'backlog',
+  ]
+  if (point.flushInterval !== DEFAULT_FLUSH_INTERVAL) parts.push(`FLUSH_INTERVAL=${point.flushInterval}`)
+  if (point.maxGroups !== DEFAULT_MAX_GROUPS) parts.push(`MAX_GROUPS=${point.maxGroups}`)
+  if (point.late > 0) parts.push('late records')
+  if (point.malformed > 0) parts.push('malformed records')
+  if (point.hasEmptyPartition) parts.push('one empty partition')
+  parts.push(describeDisturbance(disturbance))
+  return parts.join(', ')
+}
+
+function describeDisturbance({ kind, during, after }: Disturbance): string {
+  if (kind === 'none') return 'no disturbance'
+  const signal = kind === 'kill' ? 'SIGKILL' : 'SIGTERM'
+  return `${signal} of a worker during the ${during}, ${(after / 1_000).toFixed(1)} s in`
+}

@@ -1,0 +1,161 @@
+import type { Client } from '@temporalio/client'
+import { temporal } from '@temporalio/proto'
+import { causes } from '../../src/errors'
+
+const { HistoryEvent } = temporal.api.history.v1
+const { EventType, WorkflowTaskFailedCause } = temporal.api.enums.v1
+type Event = temporal.api.history.v1.IHistoryEvent
+
+export interface Largest {
+  value: number
+  /** The workflow, without the name of its pipeline. */
+  workflow: string
+}
+
+/** The largest messages of a pipeline, as Temporal stored them. */
+export interface Sizes {
+  /** Encoded bytes of one event, by its type. */
+  events: Record<string, Largest>
+  /** Encoded bytes of all events that one completed workflow task caused: its commands and the answers to updates. */
+  task: Largest
+  /** Encoded bytes of one run's history. */
+  historyBytes: Largest
+  /** Events of one run's history. */
+  historyEvents: Largest
+  runs: number
+}
+
+export interface Histories {
+  sizes: Sizes
+  /** Runs that ended, and workflow tasks that failed, as none should have; one line each. */
+  problems: string[]
+}
+
+const RUNS_AT_ONCE = 4
+const MAX_PAGE = 1_000
+/** Inside the server a page travels as one message of at most 4 MB; of a longer history each batch is asked for alone. */
+const MAX_PAGE_BYTES = 2e6
+/** Milliseconds. A page that is too large is refused, and the client repeats the request for minutes. */
+const ANSWERED_WITHIN = 20_000
+/** Every way in which a run may end that is no failure. */
+const FINE = ['RUNNING', 'COMPLETED', 'CONTINUED_AS_NEW']
+/**
+ * Tasks that the server repeats: a signal or update came while a run was ending, or the signals that came during a task
+ * outgrew what the server buffers.
+ */
+const REPEATED = ['UNHANDLED_COMMAND', 'UNHANDLED_UPDATE', 'FORCE_CLOSE_COMMAND']
+/** `verify` fails where it finds differences, which its own exit code says. */
+const MAY_FAIL = ['verify']
+const SHOWN = 8
+
+const NONE: Largest = { value: 0, workflow: '' }
+
+/** Reads the raw history of every run of every workflow of a pipeline. */
+export async function readHistories(client: Client, group: string, signal: AbortSignal): Promise<Histories> {
+  const sizes: Sizes = { events: {}, task: NONE, historyBytes: NONE, historyEvents: NONE, runs: 0 }
+  const problems: string[] = []
+  const runs = client.workflow.list({ query: `Pipeline = '${group}'` })[Symbol.asyncIterator]()
+  const readNext = async () => {
+    for (let next = await runs.next(); !next.done; next = await runs.next()) {
+      signal.throwIfAborted()
+      const { workflowId, runId, type, status } = next.value
+      const workflow = workflowId.replace(`${group}/`, '')
+      sizes.runs++
+      const history = await historyOf(client, workflowId, runId).catch((error: unknown) => {
+        problems.push(`${workflow}: its history cannot be read: ${causes(error).at(-1)?.message}`)
+        return []
+      })
+      measure(history, workflow, sizes)
+      if (!FINE.includes(status.name) && !MAY_FAIL.includes(type))
+        problems.push(`${workflow} ended as ${status.name}${reasonOf(history.at(-1))}`)
+      problems.push(...failedTasks(history).map(cause => `${workflow}: a workflow task failed with ${cause}`))
+    }
+  }
+  await Promise.all(Array.from({ length: RUNS_AT_ONCE }, readNext))
+  return { sizes, problems: shortened(problems) }
+}
+
+async function historyOf(client: Client, workflowId: string, runId: string): Promise<Event[]> {
+  const { historySize = Infinity } = await client.workflow.getHandle(workflowId, runId).describe()
+  const maximumPageSize = historySize < MAX_PAGE_BYTES ? MAX_PAGE : 1
+  const events: Event[] = []
+  let nextPageToken: Uint8Array | undefined
+  do {
+    const page = await client.withDeadline(Date.now() + ANSWERED_WITHIN, () =>
+      client.workflowService.getWorkflowExecutionHistory({
+        namespace: client.options.namespace,
+        execution: { workflowId, runId },
+        maximumPageSize,
+        ...(nextPageToken && { nextPageToken }),
+      }),
+    )
+    events.push(...(page.history?.events ?? []))
+    nextPageToken = page.nextPageToken
+  } while (nextPageToken?.length)
+  return events
+}
+
+function measure(history: Event[], workflow: string, sizes: Sizes): void {
+  let total = 0
+  /** Of the events since the last workflow task was completed. */
+  let caused = 0
+  for (const event of history) {
+    const bytes = HistoryEvent.encode(event).finish().length
+    const kind = kindOf(event)
+    total += bytes
+    sizes.events[kind] = larger(sizes.events[kind] ?? NONE, bytes, workflow)
+    if (event.workflowTaskCompletedEventAttributes) caused = 0
+    if (!isCausedByTask(event)) continue
+    caused += bytes
+    sizes.task = larger(sizes.task, caused, workflow)
+  }
+  sizes.historyBytes = larger(sizes.historyBytes, total, workflow)
+  sizes.historyEvents = larger(sizes.historyEvents, history.length, workflow)
+}
+
+/** An accepted update carries the request, which the server has and the worker need not send. */
+function isCausedByTask(event: Event): boolean {
+  if (event.workflowExecutionUpdateCompletedEventAttributes) return true
+  return Object.values(event as Record<string, { workflowTaskCompletedEventId?: unknown } | null>).some(
+    attributes => Number(attributes?.workflowTaskCompletedEventId ?? 0) > 0,
+  )
+}
+
+/** `WorkflowExecutionSignaled`, as the Web UI names it. */
+function kindOf({ eventType }: Event): string {
+  const name = EventType[eventType ?? 0]!.replace('EVENT_TYPE_', '')
+  return name
+    .split('_')
+    .map(word => word[0] + word.slice(1).toLowerCase())
+    .join('')
+}
+
+function failedTasks(history: Event[]): string[] {
+  return history.flatMap(({ workflowTaskFailedEventAttributes: failed }) => {
+    if (!failed) return []
+    const cause = WorkflowTaskFailedCause[failed.cause ?? 0]!.replace('WORKFLOW_TASK_FAILED_CAUSE_', '')
+    return REPEATED.includes(cause) ? [] : [`${cause}${said(failed.failure?.message)}`]
+  })
+}
+
+function reasonOf(last: Event | undefined): string {
+  const { workflowExecutionTerminatedEventAttributes: terminated } = last ?? {}
+  const failure = last?.workflowExecutionFailedEventAttributes?.failure
+  const by = terminated?.identity ? ` by ${terminated.identity}` : ''
+  return `${by}${said(terminated?.reason ?? failure?.message)}`
+}
+
+const said = (message: string | null | undefined) => (message ? `: ${message.slice(0, 200)}` : '')
+
+export function larger(known: Largest, value: number, workflow: string): Largest {
+  return value > known.value ? { value, workflow } : known
+}
+
+/** The same problem in many runs is told once. */
+function shortened(problems: string[]): string[] {
+  const times = new Map<string, number>()
+  for (const problem of problems) times.set(problem, (times.get(problem) ?? 0) + 1)
+  const lines = [...times].map(([problem, n]) => (n > 1 ? `${problem} (${n} times)` : problem))
+  const more = lines.length - SHOWN
+  return more > 0 ? [...lines.slice(0, SHOWN), `and ${more} more problems in histories`] : lines
+}
