@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CLI := node bin/web-traffic.js
 
-.PHONY: help setup demo test chaos sweep bench bench-live bench-held bench-years lint eslint prettier types format clean
+.PHONY: help setup demo test chaos sweep bench bench-live bench-held bench-years lint eslint imports prettier types format clean
 
 help:
 	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   the whole pipeline, live or on a log of yours'
@@ -31,12 +31,15 @@ dist/.built: node_modules/.package-lock.json $(shell find src trials -type f) ts
 demo: setup
 	@$(CLI) demo $(if $(FOR),--for $(FOR)) $(if $(LOG),--log '$(LOG)') $(if $(HOST),--host $(HOST)) $(if $(RATE),--rate $(RATE))
 
-# Side by side: each of the three keeps one core busy.
+# Side by side: each of them keeps one core busy.
 lint: setup
-	@$(MAKE) --no-print-directory --jobs eslint prettier types
+	@$(MAKE) --no-print-directory --jobs eslint imports prettier types
 
 eslint:
 	npm run --silent lint
+
+imports:
+	npm run --silent lint:imports
 
 prettier:
 	npm run --silent format:check

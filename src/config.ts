@@ -8,8 +8,10 @@ import { postgresTls } from './postgres/tls'
 import { kafkaConnection, SASL_MECHANISMS, type KafkaConnection } from './kafka/connection'
 import type { PostgresConfig } from './postgres/database'
 import type { GeoServiceConfig } from './geo/ip2location'
+import type { LookupConfig } from './geo/open-lookup'
+import type { ListenAddress } from './telemetry/exporter'
 
-export interface Config {
+export interface Config extends LookupConfig {
   kafka: KafkaConnection
   settings: PipelineSettings
   postgres: PostgresConfig
@@ -19,19 +21,10 @@ export interface Config {
   taskQueue: string
   /** Of this worker's code, where its workers are versioned. */
   buildId?: string
-  /** A MaxMind-format database; undefined for the one that comes with the project. */
-  geoDatabase?: string
-  /** Asked instead of a database, where GEO_PROVIDER says so. */
-  geoService?: GeoServiceConfig
   /** Where a worker answers probes; undefined where it does not. */
   health?: ListenAddress
   /** Where a worker serves its metrics; undefined where it does not. */
   metrics?: ListenAddress
-}
-
-export interface ListenAddress {
-  host: string
-  port: number
 }
 
 const DAY = 86_400_000
@@ -253,15 +246,15 @@ function postgresConfig(env: z.infer<typeof environmentSchema>): PostgresConfig 
  * Completes the process's environment with what it does not set itself: first the file `stream.env` of the
  * current folder, then the addresses of a running development cluster.
  */
-export function completeEnvironment(
-  clusterEnvironment: () => Environment | undefined,
+export async function completeEnvironment(
+  clusterEnvironment: () => Promise<Environment | undefined>,
   file = 'stream.env',
-): void {
+): Promise<void> {
   const fill = (values: Environment) => {
     for (const [name, value] of Object.entries(values)) process.env[name] ||= value
   }
   if (existsSync(file)) fill(parseEnvFile(readFileSync(file)))
-  fill(clusterEnvironment() ?? {})
+  fill((await clusterEnvironment()) ?? {})
   // Empty is unset, also for those who read the environment by themselves.
   for (const [name, value] of Object.entries(process.env))
     if (value === '' && /^(KAFKA|POSTGRES|TEMPORAL)_|^PGSSL/.test(name)) delete process.env[name]

@@ -337,10 +337,10 @@ describe('the environment is completed', () => {
     return path
   }
 
-  test('by stream.env, and only then by the cluster', () => {
+  test('by stream.env, and only then by the cluster', async () => {
     process.env = { KAFKA_TOPIC: 'environment' }
-    completeEnvironment(
-      () => ({ KAFKA_TOPIC: 'cluster', KAFKA_GROUP: 'cluster', KAFKA_URL: 'cluster:1' }),
+    await completeEnvironment(
+      () => Promise.resolve({ KAFKA_TOPIC: 'cluster', KAFKA_GROUP: 'cluster', KAFKA_URL: 'cluster:1' }),
       file('KAFKA_TOPIC=file\nKAFKA_GROUP=file\n'),
     )
     expect(process.env).toEqual({ KAFKA_TOPIC: 'environment', KAFKA_GROUP: 'file', KAFKA_URL: 'cluster:1' })
@@ -350,24 +350,27 @@ describe('the environment is completed', () => {
     })
   })
 
-  test('by the cluster where there is no file, and by nothing where there is no cluster either', () => {
+  test('by the cluster where there is no file, and by nothing where there is no cluster either', async () => {
     const missing = join(folder, 'none.env')
-    completeEnvironment(() => undefined, missing)
+    await completeEnvironment(() => Promise.resolve(undefined), missing)
     expect(process.env).toEqual({})
-    completeEnvironment(() => ({ KAFKA_URL: 'cluster:1' }), missing)
+    await completeEnvironment(() => Promise.resolve({ KAFKA_URL: 'cluster:1' }), missing)
     expect(process.env).toEqual({ KAFKA_URL: 'cluster:1' })
   })
 
-  test('by a file with comments, quotes, export and Windows line ends', () => {
+  test('by a file with comments, quotes, export and Windows line ends', async () => {
     const text =
       '# comment\r\nKAFKA_TOPIC="a b" # more\r\nexport KAFKA_GROUP=g\r\nPOSTGRES_PASSWORD=\'p#w\'\r\n'
-    completeEnvironment(() => undefined, file(text))
+    await completeEnvironment(() => Promise.resolve(undefined), file(text))
     expect(process.env).toEqual({ KAFKA_TOPIC: 'a b', KAFKA_GROUP: 'g', POSTGRES_PASSWORD: 'p#w' })
   })
 
-  test('also where a variable is empty, which counts as unset', () => {
+  test('also where a variable is empty, which counts as unset', async () => {
     process.env = { KAFKA_TOPIC: '' }
-    completeEnvironment(() => ({ POSTGRES_USER: 'cluster' }), file('KAFKA_TOPIC=file\nPOSTGRES_USER=\n'))
+    await completeEnvironment(
+      () => Promise.resolve({ POSTGRES_USER: 'cluster' }),
+      file('KAFKA_TOPIC=file\nPOSTGRES_USER=\n'),
+    )
     expect(process.env).toEqual({ KAFKA_TOPIC: 'file', POSTGRES_USER: 'cluster' })
   })
 

@@ -6,11 +6,11 @@ import { deltaBytes, exceptionBytes } from '../core/window/window-state'
 import { formatWindow } from '../core/window/tumbling-window'
 import * as messages from '../contract/messages'
 import { windowAttributes, windowMemo } from '../contract/search-attributes'
-import type { window } from '../workflows/window'
 import { untilAnswered, updateUntilAnswered, type Waits } from '../temporal/retry'
 import type { Staging } from './staging'
 import type { PollInput } from '../contract/activities'
 import { WindowGate } from './window-gate'
+import type { WindowWorkflow } from '../contract/workflows'
 
 /** How a poller reaches the ledger and the windows. Everything here is repeated until it is answered. */
 export interface PipelinePort {
@@ -87,7 +87,7 @@ export class TemporalPort implements PipelinePort {
 
   private async signalWindow(start: number, deltas: Delta[]): Promise<void> {
     const { settings, taskQueue } = this.input
-    await this.client.workflow.signalWithStart<typeof window, [Delta[]]>('window', {
+    await this.client.workflow.signalWithStart<WindowWorkflow, [Delta[]]>('window', {
       workflowId: windowId(settings.group, start),
       taskQueue,
       args: [{ settings, start }],

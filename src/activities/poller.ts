@@ -10,11 +10,12 @@ import type { PartitionOffsets } from '../kafka/client'
 import type { AskedFirst } from '../geo/lookup'
 import type { Logger } from '../log'
 import type { PollerMetrics } from '../telemetry/poller-metrics'
-import { traced, type Attributes, type Note } from '../telemetry/tracing'
+import { traced } from '../telemetry/tracing'
 import { Intake, type IntakeEvents } from './intake'
 import { LogCheck } from './log-check'
 import { LogEnds } from './partition-lag'
 import type { PipelinePort } from './pipeline-port'
+import type { Attributes, Note } from '../telemetry/tracing-port'
 
 /** What the poller needs of Kafka; see {@link GroupReader}. */
 export interface LogPort {

@@ -13,7 +13,13 @@ import { StagedDeltasMissingError } from '../postgres/staged-deltas'
 import { PiecesMissing, stagePiece } from '../postgres/staged-pieces'
 import { runsSince, writesOf, type Run } from './histories'
 import { askLedger, repairFrom, stretchesOf, type RepairSurroundings } from './repair'
-import type { RecordClosedInput, Recovered, RecoverInput, StagePieceInput, WriteWindowInput } from '../contract/activities'
+import type {
+  RecordClosedInput,
+  Recovered,
+  RecoverInput,
+  StagePieceInput,
+  WriteWindowInput,
+} from '../contract/activities'
 
 type Outside = RepairSurroundings
 

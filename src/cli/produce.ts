@@ -5,11 +5,11 @@ import { withAdmin } from '../kafka/client'
 import { kafkajsConnection, parseBrokers, type KafkaConnection } from '../kafka/connection'
 import type { Site } from '../sources/access-log'
 import { type ProduceResult, produce } from '../sources/produce'
-import { Progress, counted, grouped } from '../terminal/progress'
+import { Progress } from '../terminal/progress'
 import { accessLogSource, ndjsonSource, type Source } from '../sources/source'
 import { UserError } from '../errors'
 import { duration, factor, instant, share, site, whole } from './options'
-import { historySource, liveSource } from '../dev/traffic/source'
+import { counted, grouped } from '../core/numbers'
 
 interface Flags {
   accessLog?: string
@@ -189,6 +189,7 @@ function checkCombination(flags: Flags, command: Command): void {
 async function openSource(flags: Flags, now: number): Promise<Source> {
   if (flags.accessLog !== undefined) return accessLogSource(flags.accessLog, flags.host!, flags.speed)
   if (flags.ndjson !== undefined) return ndjsonSource(flags.ndjson, flags.speed)
+  const { historySource, liveSource } = await import('../dev/traffic/source.js')
   const { seed, referrers, disorder, late, malformed, rate, span, events } = flags
   const options = { seed, referrers, disorder, late, malformed }
   if (rate !== undefined)
@@ -235,4 +236,3 @@ function brokerList(text: string): string[] {
   if (wrong === undefined) return brokers
   throw new UserError(`"${wrong}" is no broker address: write HOST:PORT in --brokers or KAFKA_URL.`)
 }
-

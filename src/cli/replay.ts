@@ -4,7 +4,16 @@ import { replayId } from '../contract/ids'
 import { formatInstant } from '../core/window/tumbling-window'
 import { withTemporal } from '../temporal/connection'
 import { UserError } from '../errors'
-import { describeGone, describeLost, follow, nameOf, requireClosed, type SelectionFlags, selectionOf, withSelection } from './recount'
+import {
+  describeGone,
+  describeLost,
+  follow,
+  nameOf,
+  requireClosed,
+  type SelectionFlags,
+  selectionOf,
+  withSelection,
+} from './recount'
 import { table } from '../terminal/table'
 import type { ReplayInput, ReplaySummary } from '../contract/workflows'
 import { settingsOf, startOrJoin } from '../pipeline/workflow-runs'

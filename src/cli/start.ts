@@ -4,8 +4,9 @@ import { loadConfig } from '../config'
 import { UserError } from '../errors'
 import type { IngestStatus } from '../contract/messages'
 import { Pipeline } from '../pipeline/pipeline'
-import { count, startPipeline } from '../pipeline/start'
+import { startPipeline } from '../pipeline/start'
 import { wholeNumber } from './options'
+import { counted } from '../core/numbers'
 
 export function startCommand(): Command {
   return new Command('start')
@@ -55,7 +56,7 @@ export function resumeCommand(): Command {
         const pollers = await pipeline.resume()
         if (pollers === 0)
           throw new UserError(`"${group}" was stopped, not paused: let it go on with "web-traffic start".`)
-        return `"${group}" goes on from where it was, with ${count(pollers)}.`
+        return `"${group}" goes on from where it was, with ${counted(pollers, 'poller')}.`
       }),
     )
 }
@@ -67,7 +68,7 @@ export function scaleCommand(): Command {
     .action((pollers: number) =>
       withRunning(async (pipeline, { settings: { group } }) => {
         await pipeline.scale(pollers)
-        return `"${group}" has ${count(pollers)} from now on.`
+        return `"${group}" has ${counted(pollers, 'poller')} from now on.`
       }),
     )
 }
@@ -82,4 +83,3 @@ async function withRunning(
     console.log(await use(pipeline, await pipeline.requireStatus()))
   })
 }
-

@@ -16,7 +16,16 @@ import { DIFFERENCES } from '../contract/messages'
 import { pipelineAttributes } from '../contract/search-attributes'
 import { UserError } from '../errors'
 import { Pipeline } from '../pipeline/pipeline'
-import { describeGone, describeLost, follow, nameOf, requireClosed, type SelectionFlags, selectionOf, withSelection } from './recount'
+import {
+  describeGone,
+  describeLost,
+  follow,
+  nameOf,
+  requireClosed,
+  type SelectionFlags,
+  selectionOf,
+  withSelection,
+} from './recount'
 import { table } from '../terminal/table'
 import type { Verified, VerifyInput, VerifySummary } from '../contract/workflows'
 import { settingsOf, startOrJoin } from '../pipeline/workflow-runs'

@@ -1,9 +1,17 @@
 import { type ColumnarCounts } from '../core/counts/columnar'
-import type { AppliedPartition, Balance, ClosedDeltas, ClosedOutcome, Published, RangeExceptions, Sums, WindowTotals } from '../core/window/protocol'
+import type {
+  AppliedPartition,
+  Balance,
+  ClosedDeltas,
+  ClosedOutcome,
+  Published,
+  RangeExceptions,
+  Sums,
+  WindowTotals,
+} from '../core/window/protocol'
 import type { WindowSelection } from '../core/window/recount'
 import type { PipelineSettings } from '../core/settings'
 import type { UnsettledWindow } from './unsettled'
-import { EVERY } from '../postgres/compare-window'
 import type { PeriodName } from '../core/window/periods'
 
 export interface WindowInput {
@@ -169,6 +177,9 @@ export interface Activities {
   /** What the tables need from time to time. */
   maintainTables(input: MaintainInput): Promise<Maintained>
 }
+
+/** The host of a {@link Difference} that is about all groups of a window together. */
+export const EVERY = '(all groups)'
 
 /**
  * A group of a window that Postgres has with other hits than a count; null where one of the two does not have it. The

@@ -1,3 +1,5 @@
+import { grouped } from '../core/numbers'
+
 /** Longer texts of strangers are cut, so that a row stays a line. */
 const LONGEST = 80
 
@@ -11,11 +13,6 @@ export function code(text: string): string {
   // Control and format characters, line and paragraph separators, and halves of surrogate pairs.
   const plain = shown.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '·').trim()
   return `\`${plain}${characters.length > LONGEST ? '…' : ''}\``
-}
-
-/** `1,234`. Without Intl, which a workflow's replay would have to trust. */
-export function grouped(count: number): string {
-  return String(count).replace(/\B(?=(\d{3})+$)/g, ',')
 }
 
 /** A table; every cell must be safe Markdown already. Columns that hold figures are aligned to the right. */

@@ -1,8 +1,8 @@
 import type { ClosingWindow } from '../core/window/books'
-import { grouped } from './markdown'
 import type { Balance } from '../core/window/protocol'
 import { repairCommand } from './ids'
 import { formatInstant, formatWindow } from '../core/window/tumbling-window'
+import { grouped } from '../core/numbers'
 
 /** A window that should have closed, and has not answered that Postgres has all of it. Times are epoch ms. */
 export interface UnsettledWindow {

@@ -1,6 +1,14 @@
 import type { LedgerState } from '../core/window/ledger'
 import type { PipelineSettings } from '../core/settings'
-import type { LostWindow, Maintained, Recovered, RepairOutcome, ReplayedBatch, WindowInput, WrongWindow } from './activities'
+import type {
+  LostWindow,
+  Maintained,
+  Recovered,
+  RepairOutcome,
+  ReplayedBatch,
+  WindowInput,
+  WrongWindow,
+} from './activities'
 import type { Balance, Overlap, Sums, ToldBook } from '../core/window/protocol'
 import type { WindowSnapshot } from '../core/window/window-state'
 import type { Told } from './messages'
@@ -118,3 +126,7 @@ export type RepairSummary = Extract<RepairOutcome, { outcome: 'repaired' | 'unch
 export interface MaintainSummary extends Maintained {
   summary: string
 }
+
+/** What clients and activities start by name; `src/workflows` has the functions. */
+export type IngestWorkflow = (input: IngestInput) => Promise<void>
+export type WindowWorkflow = (input: WindowRunInput) => Promise<WindowSummary>

@@ -1,6 +1,5 @@
 import type { Stuck } from '../contract/messages'
 
-
 /** What the server tells the page, as JSON. Times are epoch milliseconds. */
 
 /** The part of event time that is looked at, in buckets of equal length. */

@@ -1,8 +1,7 @@
 import { UserError } from '../errors'
-import type { Config } from '../config'
 import { logger } from '../log'
 import { openCountryDatabase } from './country'
-import { Ip2Location } from './ip2location'
+import { Ip2Location, type GeoServiceConfig } from './ip2location'
 import { LettingPass } from './fallback-lookup'
 import type { Lookup } from './lookup'
 import { RemoteLookup } from './remote-lookup'
@@ -14,11 +13,15 @@ export interface Lookups {
   recounting: Lookup
 }
 
+export interface LookupConfig {
+  /** A MaxMind-format database; undefined for the one that comes with the project. */
+  geoDatabase?: string
+  /** Asked instead of a database. */
+  geoService?: GeoServiceConfig
+}
+
 /** Where a worker's countries come from, as configured. */
-export async function openLookups({
-  geoDatabase,
-  geoService,
-}: Pick<Config, 'geoDatabase' | 'geoService'>): Promise<Lookups> {
+export async function openLookups({ geoDatabase, geoService }: LookupConfig): Promise<Lookups> {
   if (!geoService) {
     const locate = await openCountryDatabase(geoDatabase)
     return { polling: { locate }, recounting: { locate } }

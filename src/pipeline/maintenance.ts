@@ -7,7 +7,7 @@ import { pipelineAttributes } from '../contract/search-attributes'
 import { UserError } from '../errors'
 
 /** A few minutes after the hour: its windows have closed, and it can be added up. */
-export const HOURLY_AT = { hour: '*', minute: 5 } as const
+const HOURLY_AT = { hour: '*', minute: 5 } as const
 
 export const scheduleId = (group: string) => maintainId(group, 'hourly')
 

@@ -6,7 +6,6 @@ import type { AcceptedLog } from '../core/window/protocol'
 import { ingestId, pollerId, windowId } from '../contract/ids'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/window/tumbling-window'
-import type { ingest } from '../workflows/ingest'
 import {
   acceptLog,
   ingestStatus,
@@ -19,6 +18,7 @@ import {
 } from '../contract/messages'
 import { pipelineAttributes, windowStart } from '../contract/search-attributes'
 import { UserError } from '../errors'
+import type { IngestWorkflow } from '../contract/workflows'
 
 /** The pipeline as the client sees it: its ingest workflow. */
 export class Pipeline {
@@ -129,7 +129,7 @@ export class Pipeline {
   async create(pollers: number, startPositions: Record<number, number>): Promise<boolean> {
     const { settings, taskQueue } = this.config
     try {
-      await this.client.workflow.start<typeof ingest>('ingest', {
+      await this.client.workflow.start<IngestWorkflow>('ingest', {
         workflowId: ingestId(settings.group),
         taskQueue,
         // A task that was with a worker when it was killed is given to another after so long.

@@ -8,6 +8,7 @@ import { withDatabase } from './database'
 import { UserError } from '../errors'
 import { checkSettings, ledgerGone, Pipeline } from './pipeline'
 import { scheduleMaintenance } from './maintenance'
+import { counted } from '../core/numbers'
 
 /** Starts or resumes the configured pipeline, and says in one line what it did. */
 export async function startPipeline(config: Config, pollers: number, from: string): Promise<string> {
@@ -31,23 +32,21 @@ export async function startPipeline(config: Config, pollers: number, from: strin
     const created = await pipeline.create(pollers, startPositions)
     await scheduleMaintenance(client, config, settings)
     if (created)
-      return `Started "${settings.group}" on topic "${settings.topic}" with ${count(pollers)}, from ${from}.`
+      return `Started "${settings.group}" on topic "${settings.topic}" with ${counted(pollers, 'poller')}, from ${from}.`
     await pipeline.scale(pollers)
-    return `"${settings.group}" goes on from where it was, with ${count(pollers)}.`
+    return `"${settings.group}" goes on from where it was, with ${counted(pollers, 'poller')}.`
   })
 }
 
-export function otherSchema({ settings, postgres }: Config): string {
+function otherSchema({ settings, postgres }: Config): string {
   return (
     `The pipeline "${settings.group}" runs already and writes to another database than "${postgres.database}": ` +
     'set POSTGRES_URL and POSTGRES_DB as they were, or start another pipeline with a KAFKA_GROUP of its own.'
   )
 }
 
-export const count = (pollers: number) => `${pollers} poller${pollers === 1 ? '' : 's'}`
-
 /** Offsets where the partitions begin; empty for the earliest, which each partition has by itself. */
-export async function findStartPositions(
+async function findStartPositions(
   { kafka, settings }: Config,
   from: string,
 ): Promise<Record<number, number>> {

@@ -73,7 +73,7 @@ export async function unfinishedWindows(
 }
 
 /** A window that was told to close, and of which no run is listed. */
-export async function unsettledLine(
+async function unsettledLine(
   pipeline: Pipeline,
   window: UnsettledWindow,
   windowSize: number,

@@ -1,8 +1,12 @@
-import { groups, hitsOf, withoutCountries, type ColumnarCounts, type GroupCounter } from '../core/counts/columnar'
+import {
+  groups,
+  hitsOf,
+  withoutCountries,
+  type ColumnarCounts,
+  type GroupCounter,
+} from '../core/counts/columnar'
 import type { Db, Transaction } from './database'
-import type { Difference } from '../contract/activities'
-
-export const EVERY = '(all groups)'
+import { type Difference, EVERY } from '../contract/activities'
 
 /**
  * Compares a window's rows, in both tables, with a count. Beyond `MAX_GROUPS` which groups keep their name depends on

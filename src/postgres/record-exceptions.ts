@@ -1,6 +1,12 @@
 import { sql } from 'kysely'
 import { hitsOf, type ColumnarCounts } from '../core/counts/columnar'
-import type { AppliedPartition, ClosedDeltas, ClosedOutcome, Delta, RangeExceptions } from '../core/window/protocol'
+import type {
+  AppliedPartition,
+  ClosedDeltas,
+  ClosedOutcome,
+  Delta,
+  RangeExceptions,
+} from '../core/window/protocol'
 import { lastCounted } from '../core/window/recount'
 import { judge } from '../core/window/window-state'
 import { balanceOf, enterBooks } from './books'

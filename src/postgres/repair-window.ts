@@ -1,6 +1,12 @@
 import { sql } from 'kysely'
 import { groups, GroupCounter, type ColumnarCounts } from '../core/counts/columnar'
-import { isBalanced, type AppliedPartition, type Balance, type Sums, type ToldBook } from '../core/window/protocol'
+import {
+  isBalanced,
+  type AppliedPartition,
+  type Balance,
+  type Sums,
+  type ToldBook,
+} from '../core/window/protocol'
 import { lastCounted } from '../core/window/recount'
 import type { CountedStretch } from '../core/window/window-recount'
 import { acceptedLoss, balanceOf, correctBooks, enterBooks } from './books'

@@ -1,5 +1,5 @@
 import type { Producer } from 'kafkajs'
-import type { TrafficRecord } from './produce'
+import type { TrafficRecord } from './record'
 
 /** Kafka's default `max.message.bytes` is 1,048,588 for a batch; this leaves room for what wraps the values. */
 const BATCH_BYTES = 900_000

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseEventTime } from '../core/event/event-time'
-import type { TrafficRecord } from './produce'
+import type { TrafficRecord } from './record'
 
 /** Milliseconds; timers take no more than 2³¹, and a clock that was set meanwhile is looked at again. */
 const LONGEST_SLEEP = 60_000

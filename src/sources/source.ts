@@ -3,8 +3,8 @@ import type { Readable } from 'node:stream'
 import { UserError } from '../errors'
 import { type Site, parseAccessLogLine } from './access-log'
 import { lines } from './lines'
-import type { Records, TrafficRecord } from './produce'
 import { replay } from './playback'
+import type { Records, TrafficRecord } from './record'
 
 /** Where records come from, and what is known of them beforehand. */
 export interface Source {

@@ -2,7 +2,11 @@ import { lookup } from 'node:dns/promises'
 import { isIPv6 } from 'node:net'
 import type { TelemetryOptions } from '@temporalio/worker'
 import { UserError } from '../errors'
-import type { Config, ListenAddress } from '../config'
+
+export interface ListenAddress {
+  host: string
+  port: number
+}
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 const COUNTS = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000]
@@ -25,21 +29,21 @@ const BUCKETS: Record<string, number[]> = {
  *
  * @throws UserError where the host has no address
  */
-export async function metricsExporter({
-  metrics,
-  settings,
-}: Pick<Config, 'metrics' | 'settings'>): Promise<Pick<TelemetryOptions, 'metrics'>> {
-  if (!metrics) return {}
+export async function metricsExporter(
+  address: ListenAddress | undefined,
+  pipeline: string,
+): Promise<Pick<TelemetryOptions, 'metrics'>> {
+  if (!address) return {}
   return {
     metrics: {
       prometheus: {
-        bindAddress: await socketAddress(metrics),
+        bindAddress: await socketAddress(address),
         countersTotalSuffix: true,
         unitSuffix: true,
         useSecondsForDurations: true,
         histogramBucketOverrides: BUCKETS,
       },
-      globalTags: { pipeline: settings.group },
+      globalTags: { pipeline },
       // The same text on every sample of one process.
       attachServiceName: false,
     },

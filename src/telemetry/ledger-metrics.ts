@@ -1,12 +1,21 @@
 import type { MetricGauge, MetricMeter, MetricTags } from '@temporalio/common'
-import type { countWaiting } from '../pipeline/pipeline'
 import { Ledger } from '../core/window/ledger'
 import { unsettledWindows } from '../contract/unsettled'
 import { watermark } from '../core/window/watermark'
-import type { PartitionOffsets } from '../kafka/client'
 import type { IngestStatus } from '../contract/messages'
 
-type Waiting = Awaited<ReturnType<typeof countWaiting>>
+/** What the log of a partition has: its first offset, and the one that the next record will get. */
+interface PartitionOffsets {
+  partition: number
+  low: number
+  high: number
+}
+
+/** Workflows of the pipeline that wait for Postgres. */
+interface Waiting {
+  stuck: number
+  waiting: number
+}
 type Samples = Map<MetricGauge, { value: number; tags: MetricTags }[]>
 
 /**

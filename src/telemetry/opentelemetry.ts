@@ -13,7 +13,7 @@ import { logger } from '../log'
 import { activityInterceptor, clientInterceptor, workflowSpans } from './interceptors'
 import { SpanIds } from './span-ids'
 import { within } from './spans'
-import type { Endpoint, Tracing } from './tracing'
+import type { Endpoint, Tracing } from './tracing-port'
 
 /** How long an ending process tries to deliver its last spans. ms */
 const ENDS_WITHIN = 2_000

@@ -1,5 +1,5 @@
 import { Presets, SingleBar } from 'cli-progress'
-import type { Totals } from '../sources/produce'
+import { grouped } from '../core/numbers'
 
 /** Without a terminal a line is written no more often than this, in milliseconds. */
 const LINE_INTERVAL = 5_000
@@ -32,7 +32,7 @@ export class Progress {
     this.bar.start(STEPS, 0, { sent: '0', rate: '0' })
   }
 
-  update({ sent }: Readonly<Totals>): void {
+  update({ sent }: { readonly sent: number }): void {
     this.sent = sent
     const elapsed = performance.now() - this.started
     const rate = grouped((sent / elapsed) * 1_000)
@@ -65,14 +65,4 @@ export class Progress {
   stop(): void {
     this.bar?.stop()
   }
-}
-
-/** `1234567.8` as `1,234,568`. */
-export function grouped(value: number): string {
-  return Math.round(value).toLocaleString('en-US')
-}
-
-/** `1 record`, `2,000 records`. */
-export function counted(number: number, noun: string): string {
-  return `${grouped(number)} ${noun}${number === 1 ? '' : 's'}`
 }

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import { UserError } from '../errors'
-import type { ListenAddress } from '../config'
+import type { ListenAddress } from '../telemetry/exporter'
 
 /**
  * Answers what an orchestrator asks of a process: `/livez` says 200 as long as its event loop turns, and `/readyz` while

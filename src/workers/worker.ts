@@ -139,7 +139,7 @@ function createPollers(config: Config, shared: Shared): Promise<Worker> {
 
 /** @throws UserError where the metrics' address cannot be listened on */
 async function installRuntime(config: Config): Promise<Runtime> {
-  const exporter = await metricsExporter(config)
+  const exporter = await metricsExporter(config.metrics, config.settings.group)
   try {
     return Runtime.install({
       logger: new DefaultLogger('INFO', forward),

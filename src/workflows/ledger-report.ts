@@ -1,8 +1,9 @@
 import type { Ledger, LedgerRules } from '../core/window/ledger'
-import { grouped, markdownTable } from '../contract/markdown'
+import { markdownTable } from '../contract/markdown'
 import { formatInstant, formatWindow } from '../core/window/tumbling-window'
 import { describeUnsettled, unsettledWindows } from '../contract/unsettled'
 import { watermark } from '../core/window/watermark'
+import { grouped } from '../core/numbers'
 
 /** Windows that are named; the others are counted. */
 const SHOWN_WINDOWS = 20

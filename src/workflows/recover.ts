@@ -1,10 +1,10 @@
 import { setWorkflowOptions } from '@temporalio/workflow'
 import type { Recovered, RecoverInput } from '../contract/activities'
-import { grouped } from '../contract/markdown'
 import { formatInstant } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
 import { batches } from './recount'
 import type { RecoverSummary } from '../contract/workflows'
+import { grouped } from '../core/numbers'
 
 /** Writes to Postgres again what the histories of the pipeline's workflows say was written since a time. */
 export async function recover(input: RecoverInput): Promise<RecoverSummary> {

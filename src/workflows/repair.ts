@@ -1,12 +1,12 @@
 import { ApplicationFailure, setHandler, setWorkflowOptions } from '@temporalio/workflow'
 import type { RepairInput, RepairOutcome } from '../contract/activities'
-import { grouped } from '../contract/markdown'
 import { formatInstant, formatWindow } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
 import { NOT_REPAIRED, recountProgress } from '../contract/messages'
 import { batches } from './recount'
 import type { RepairSummary } from '../contract/workflows'
+import { grouped } from '../core/numbers'
 
 /** Partitions that are named. */
 const NAMED = 10

@@ -7,7 +7,6 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import type { VerifiedBatch } from '../contract/activities'
-import { grouped } from '../contract/markdown'
 import type { WindowSelection } from '../core/window/recount'
 import { formatInstant } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
@@ -15,6 +14,7 @@ import { describeWhenAsked } from './details'
 import { DIFFERENCES, recountProgress } from '../contract/messages'
 import { batches, passByPass } from './recount'
 import type { Verified, VerifyInput, VerifySummary } from '../contract/workflows'
+import { grouped } from '../core/numbers'
 
 /** Windows that are named in the failure. */
 const NAMED = 20

@@ -1,10 +1,11 @@
 import { groups, type ColumnarCounts } from '../core/counts/columnar'
-import { code, grouped, markdownTable } from '../contract/markdown'
+import { code, markdownTable } from '../contract/markdown'
 import type { AppliedPartition, Overlap } from '../core/window/protocol'
 import { ingestId } from '../contract/ids'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/window/tumbling-window'
 import type { Stuck, Told } from '../contract/messages'
+import { grouped } from '../core/numbers'
 
 export interface WindowReport {
   settings: PipelineSettings

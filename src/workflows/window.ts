@@ -14,25 +14,28 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import type { Activities, KnownWindow } from '../contract/activities'
-import { grouped } from '../contract/markdown'
 import { isBalanced, type Balance, type Delta, type ToldBook } from '../core/window/protocol'
 import { ingestId, pieceId, repairCommand } from '../contract/ids'
 import { formatWindow } from '../core/window/tumbling-window'
 import { describeWindow } from './window-report'
-import {
-  deltaBytes,
-  MAX_PIECE_BYTES,
-  WindowState,
-  type Piece,
-} from '../core/window/window-state'
+import { deltaBytes, MAX_PIECE_BYTES, WindowState, type Piece } from '../core/window/window-state'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
 import { drop } from './counters'
-import { addDeltas, closeWindow, publishWindow, settled, type Told, windowProgress, type WindowProgress } from '../contract/messages'
+import {
+  addDeltas,
+  closeWindow,
+  publishWindow,
+  settled,
+  type Told,
+  windowProgress,
+  type WindowProgress,
+} from '../contract/messages'
 import type { piece } from './piece'
 import { pipelineAttributes } from '../contract/search-attributes'
 import { WindowVisibility, type Moment } from './window-visibility'
 import type { WindowRunInput, WindowSummary } from '../contract/workflows'
+import { grouped } from '../core/numbers'
 
 const { openWindow, writeWindow, recordClosed, recordExceptions, stagePiece } = proxyActivities<Activities>({
   startToCloseTimeout: '2m',

@@ -2,7 +2,13 @@ import type { PipelinePort } from '../../src/activities/pipeline-port'
 import type { Staging } from '../../src/activities/staging'
 import type { LogPort, Poller } from '../../src/activities/poller'
 import { Ledger } from '../../src/core/window/ledger'
-import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../../src/core/window/protocol'
+import type {
+  ClaimAnswer,
+  ClaimRequest,
+  Delta,
+  FlushAnswer,
+  FlushRequest,
+} from '../../src/core/window/protocol'
 import type { LogRecord } from '../../src/core/event/log-record'
 import type { Outgoing } from '../../src/core/window/poller-state'
 import type { PipelineSettings } from '../../src/core/settings'

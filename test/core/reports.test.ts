@@ -3,9 +3,10 @@ import fc from 'fast-check'
 import { GroupCounter } from '../../src/core/counts/columnar'
 import { Ledger } from '../../src/core/window/ledger'
 import { describeLedger } from '../../src/workflows/ledger-report'
-import { code, grouped } from '../../src/contract/markdown'
+import { code } from '../../src/contract/markdown'
 import { describeWindow, type WindowReport } from '../../src/workflows/window-report'
 import { formatWindow } from '../../src/core/window/tumbling-window'
+import { grouped } from '../../src/core/numbers'
 
 const MINUTE = 60_000
 const W0 = Date.UTC(2026, 0, 1, 12)

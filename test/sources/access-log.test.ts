@@ -4,8 +4,8 @@ import { Readable } from 'node:stream'
 import { describe, expect, it } from '@jest/globals'
 import { type LoggedEvent, type Site, parseAccessLogLine } from '../../src/sources/access-log'
 import { lines } from '../../src/sources/lines'
-import type { TrafficRecord } from '../../src/sources/produce'
 import { accessLogSource } from '../../src/sources/source'
+import type { TrafficRecord } from '../../src/sources/record'
 
 const SITE: Site = { host: 'www.example.com', scheme: 'https' }
 const REAL_LOG = join(__dirname, '../../../shared/data/apache_logs')

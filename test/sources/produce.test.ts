@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals'
 import { Kafka, type KafkaMessage, logLevel } from 'kafkajs'
 import { UserError } from '../../src/errors'
-import { type TrafficRecord, produce } from '../../src/sources/produce'
+import { produce } from '../../src/sources/produce'
+import type { TrafficRecord } from '../../src/sources/record'
 
 const brokers = (process.env.KAFKA_URL ?? '').split(',')
 const withKafka = process.env.KAFKA_URL ? describe : describe.skip

@@ -4,7 +4,11 @@ import { readEvent } from '../../src/core/event/event'
 import { MALFORMED_KINDS } from '../../src/dev/traffic/malformed'
 import { Population } from '../../src/dev/traffic/population'
 import { Random } from '../../src/dev/traffic/random'
-import { type SyntheticOptions, type SyntheticRecord, syntheticHistory } from '../../src/dev/traffic/synthetic'
+import {
+  type SyntheticOptions,
+  type SyntheticRecord,
+  syntheticHistory,
+} from '../../src/dev/traffic/synthetic'
 
 const NOW = Date.parse('2026-03-01T12:00:00Z')
 const HOUR = 3_600_000

@@ -1,5 +1,5 @@
-import { grouped } from '../../src/terminal/progress'
 import type { Live } from './live'
+import { grouped } from '../../src/core/numbers'
 
 /** The figures as Markdown tables. */
 export function liveTable(runs: Live[]): string {

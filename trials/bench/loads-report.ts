@@ -1,6 +1,6 @@
 import type { Benchmark } from './loads'
 import type { Load } from './load'
-import { counted, grouped } from '../../src/terminal/progress'
+import { counted, grouped } from '../../src/core/numbers'
 
 /** The figures as a Markdown table. */
 export function table(benchmark: Benchmark): string {

@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { kafkaClient } from '../../src/kafka/client'
 import { produce } from '../../src/sources/produce'
-import { counted } from '../../src/terminal/progress'
 import { syntheticHistory } from '../../src/dev/traffic/synthetic'
 import type { Drained } from './drain'
 import { countTopic, historyOver } from './history'
 import { load, type Load } from './load'
+import { counted } from '../../src/core/numbers'
 
 const TOPIC = 'bench'
 const EVENTS_A_WINDOW = 83_333

@@ -7,10 +7,10 @@ import { totalsOf } from '../../src/core/window/ledger'
 import { openCountryDatabase } from '../../src/geo/country'
 import type { Db } from '../../src/postgres/database'
 import { storedTotals } from '../../src/postgres/totals'
-import type { window } from '../../src/workflows/window'
 import { countLog, differences, fold, totalOf } from '../oracle/reference'
 import { readResults, type Results } from '../oracle/results'
 import { longestSilence } from '../oracle/silence'
+import type { WindowWorkflow } from '../../src/contract/workflows'
 
 /** Milliseconds after the last record within which everything must be accounted for and closed. */
 const SETTLED_WITHIN = 120_000
@@ -113,7 +113,7 @@ export async function repeatsDropped(client: Client, group: string): Promise<num
   const query = `WorkflowId starts_with '${group}/' and WorkflowType = 'window' and ExecutionStatus = 'Completed'`
   let repeats = 0
   for await (const { workflowId, runId } of client.workflow.list({ query }))
-    repeats += (await client.workflow.getHandle<typeof window>(workflowId, runId).result()).repeats
+    repeats += (await client.workflow.getHandle<WindowWorkflow>(workflowId, runId).result()).repeats
   return repeats
 }
 

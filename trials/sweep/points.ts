@@ -1,5 +1,5 @@
-import { counted, grouped } from '../../src/terminal/progress'
 import { Random } from '../../src/dev/traffic/random'
+import { counted, grouped } from '../../src/core/numbers'
 
 /** Topic data per point, bytes. */
 export const MAX_TOPIC_BYTES = 64e6

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { clientAddresses } from '../../src/dev/traffic/addresses'
 import { eventText, malformedValue } from '../../src/dev/traffic/malformed'
-import type { TrafficRecord } from '../../src/sources/produce'
 import { Random, Zipf } from '../../src/dev/traffic/random'
 import type { Draw, Point, Text } from './points'
+import type { TrafficRecord } from '../../src/sources/record'
 
 /** The pipeline's defaults, milliseconds. */
 export const WINDOW_SIZE = 5 * 60_000

@@ -1,7 +1,7 @@
-import { grouped } from '../../src/terminal/progress'
 import { describePoint } from './points'
 import type { PointResult } from './run-point'
 import { larger, type Largest } from './sizes'
+import { grouped } from '../../src/core/numbers'
 
 /** One line for a point that is right; one more for each problem of one that is not. */
 export function pointLine(result: PointResult): string {

@@ -1,4 +1,4 @@
-import { ABSENT, Dictionary, jsonBytes } from './dictionary'
+import { ABSENT, Dictionary, jsonBytes, type Names } from './dictionary'
 import { GroupTable } from './group-table'
 import { countNumbers, NumberReader } from './row-text'
 import type { Vocabulary } from './string-interning'
@@ -30,14 +30,6 @@ export const OTHER = '(other)'
 
 /** So many hosts keep their name even where their referrers no longer do. */
 const MAX_OTHER_GROUPS = 1_000
-
-/** Says which groups keep their name. */
-export interface Names {
-  /** By which it knows a part of a group. */
-  hash: (text: string) => number
-  /** Whether a group that is new keeps its name, by the hashes of its parts. */
-  admits: (host: number, referrer: number, country: number) => boolean
-}
 
 /** A group by the numbers that a {@link Vocabulary} has given to its parts. */
 export interface NumberedGroup {

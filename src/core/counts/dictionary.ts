@@ -1,4 +1,3 @@
-import type { Names } from './columnar'
 import type { Lexicon } from './string-interning'
 
 /** An index that no text has. */
@@ -97,4 +96,12 @@ export function jsonBytes(text: string): number {
     else bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : 3
   }
   return bytes
+}
+
+/** Says which groups keep their name. */
+export interface Names {
+  /** By which it knows a part of a group. */
+  hash: (text: string) => number
+  /** Whether a group that is new keeps its name, by the hashes of its parts. */
+  admits: (host: number, referrer: number, country: number) => boolean
 }

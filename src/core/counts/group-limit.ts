@@ -1,5 +1,5 @@
-import type { Names } from './columnar'
 import { halfSipHash, type HashKey } from './half-sip-hash'
+import type { Names } from './dictionary'
 
 const FIRST_CAPACITY = 64
 const TWO_32 = 2 ** 32

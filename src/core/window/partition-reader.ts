@@ -1,4 +1,4 @@
-import { GroupCounter, type Names } from '../counts/columnar'
+import { GroupCounter } from '../counts/columnar'
 import type { RejectionReason } from '../event/event'
 import { CountedExceptions } from '../counts/counted-exceptions'
 import { EventReader, type LocatedEvent, type LocatingRules } from '../event/event-reader'
@@ -10,6 +10,7 @@ import { windowStart } from './tumbling-window'
 import { publishable } from '../counts/unknown-country'
 import type { Vocabulary } from '../counts/string-interning'
 import { advance, isLate, type Basis } from './watermark'
+import type { Names } from '../counts/dictionary'
 
 export interface ReaderRules extends LocatingRules {
   windowSize: number

@@ -2,7 +2,7 @@ import { eventsInAll, type Pace, syntheticLive } from './live'
 import { type History, syntheticHistory, type SyntheticOptions } from './synthetic'
 import type { Source } from '../../sources/source'
 
-export type WithoutPartitions = Omit<SyntheticOptions, 'partitions'>
+type WithoutPartitions = Omit<SyntheticOptions, 'partitions'>
 
 export function historySource(options: WithoutPartitions, history: History): Source {
   return {

@@ -8,7 +8,7 @@ require.extensions['.ts'] = (module, filename) => {
   module._compile(transformSync(source, { ...options, filename }).code, filename)
 }
 
-const { clusterCommand } = require('../../../src/cli/cluster.ts')
+const { clusterCommand } = require('../../../src/dev/cluster-command.ts')
 
 clusterCommand()
   .parseAsync(process.argv.slice(2), { from: 'user' })

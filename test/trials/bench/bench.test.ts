@@ -11,7 +11,11 @@ const run = promisify(execFile)
 
 /** The benchmark as `make bench` runs it, on servers of its own. */
 async function bench<T>(...args: string[]): Promise<T> {
-  const { stdout } = await run(process.execPath, [join('dist', 'trials', 'bench', 'main.js'), ...args, '--json'])
+  const { stdout } = await run(process.execPath, [
+    join('dist', 'trials', 'bench', 'main.js'),
+    ...args,
+    '--json',
+  ])
   return JSON.parse(stdout) as T
 }
 

@@ -29,7 +29,7 @@ export function demoCommand(): Command {
         throw new UserError(`--for: "${flags.for}" is not a duration such as 60s or 5m.`)
       if (!/^[1-9]\d{0,5}$/.test(flags.rate))
         throw new UserError(`--rate: "${flags.rate}" is not a whole number above 0.`)
-      const { runDemo } = await import('../dev/demo/demo.js')
+      const { runDemo } = await import('./demo/demo.js')
       const settled = await runDemo({
         signal: interruption(),
         rate: Number(flags.rate),

@@ -1,0 +1,9 @@
+/** `1234567.8` as `1,234,568`. Without Intl, whose output a replayed workflow could not rely on. */
+export function grouped(value: number): string {
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ',')
+}
+
+/** `1 record`, `2,000 records`. */
+export function counted(count: number, noun: string): string {
+  return `${grouped(count)} ${noun}${count === 1 ? '' : 's'}`
+}
