@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CLI := node bin/web-traffic.js
 
-.PHONY: help setup demo test chaos sweep bench bench-live bench-held bench-years lint eslint imports prettier types format clean
+.PHONY: help setup demo test chaos sweep bench bench-live bench-open-windows bench-years lint eslint imports prettier types format clean
 
 help:
 	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   the whole pipeline, live or on a log of yours'
@@ -12,7 +12,7 @@ help:
 	@echo 'make sweep [POINTS=200] [FIRST=1]                          pipelines of many shapes and sizes, each compared exactly; resumes'
 	@echo 'make bench [EVENTS=1000000]                                how fast a topic is loaded, beside what kafkajs alone can do'
 	@echo 'make bench-live [RATES=1000,20000]                         how soon a window is visible, and what it asks of Temporal'
-	@echo 'make bench-held [WINDOWS=10000]                            a long history whose windows are all open at once'
+	@echo 'make bench-open-windows [WINDOWS=10000]                            a long history whose windows are all open at once'
 	@echo 'make bench-years [ROWS=20000000]                           how soon the dashboard has its answers from a year of windows'
 	@echo 'make setup                                                 install and build'
 
@@ -67,8 +67,8 @@ bench-live: setup
 	@node dist/trials/bench/main.js live $(if $(RATES),--rates $(RATES)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(SIZE),--size $(SIZE)) $(if $(FLUSH),--flush $(FLUSH)) $(if $(JSON),--json)
 
 # WINDOWS=10000 EVENTS=500000; JSON=1 prints JSON.
-bench-held: setup
-	@node dist/trials/bench/main.js held $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(JSON),--json)
+bench-open-windows: setup
+	@node dist/trials/bench/main.js open-windows $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(JSON),--json)
 
 # ROWS=20000000 in each table of counts; each question is asked TIMES=40; JSON=1 prints JSON.
 bench-years: setup

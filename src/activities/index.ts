@@ -10,7 +10,7 @@ import { checkOwner } from '../postgres/owner'
 import { publishWindow } from '../postgres/publish-window'
 import { recordClosed, recordExceptions } from '../postgres/record-exceptions'
 import { stagePiece } from '../postgres/staged-pieces'
-import { inSight } from './to-application-failure'
+import { toApplicationFailure } from './to-application-failure'
 import { pollKafka } from './poll-kafka'
 import { findMissing, recoverWrites } from './recover'
 import { repairWindow } from './repair'
@@ -35,7 +35,7 @@ export function createActivities({ config, db, lookups, namespace, metrics }: Co
         await checkOwner(db, { group, topic, namespace })
         return await use(report)
       } catch (error) {
-        throw await inSight(error, config)
+        throw await toApplicationFailure(error, config)
       }
     })
   const lookup = lookups.recounting

@@ -3,12 +3,12 @@ import type { PartitionReader } from '../core/window/partition-reader'
 import type { PollerState } from '../core/window/poller-state'
 import type { PipelineSettings } from '../core/settings'
 import { passesWindowEnd } from '../core/window/watermark'
-import type { AskedFirst } from '../geo/lookup'
+import type { BatchLookup } from '../geo/lookup'
 import type { Fetch } from '../kafka/group-reader'
 import { keepingSession } from '../kafka/session'
 import { inSteps, STEP, Turn } from '../kafka/turn'
 import type { PollerMetrics } from '../telemetry/poller-metrics'
-import type { LogEnds } from './partition-lag'
+import type { PartitionLag } from './partition-lag'
 
 /** Records held unannounced at most; a fetch waits until they are cut. */
 const MAX_PENDING_RECORDS = 200_000
@@ -41,13 +41,13 @@ export class Intake {
   constructor(
     private readonly settings: Pick<PipelineSettings, 'windowSize' | 'watermarkDelay'>,
     private readonly state: PollerState,
-    private readonly ends: LogEnds,
+    private readonly ends: PartitionLag,
     private readonly metrics: PollerMetrics,
     private readonly events: IntakeEvents,
-    private readonly service?: AskedFirst,
+    private readonly service?: BatchLookup,
   ) {}
 
-  async take(fetch: Fetch, heartbeat: () => Promise<void>): Promise<void> {
+  async consume(fetch: Fetch, heartbeat: () => Promise<void>): Promise<void> {
     const { partition } = fetch
     this.ends.fetched(fetch)
     if (this.ends.unread(this.state.partitions) >= MAX_PENDING_RECORDS) this.backlog = true
@@ -103,7 +103,7 @@ export class Intake {
     do {
       const step = records.slice(taken, taken + STEP)
       const isLast = taken + step.length === records.length
-      const stepTaken = reader.take(step, isLast ? next : endOf(step))
+      const stepTaken = reader.read(step, isLast ? next : endOf(step))
       taken += stepTaken
       full = stepTaken < step.length
     } while (!full && taken < records.length && !turn.over)
@@ -165,7 +165,7 @@ export class Intake {
 
 /** Addresses that have to be looked up before the records are counted. */
 async function unknownOf(
-  service: AskedFirst,
+  service: BatchLookup,
   records: LogRecord[],
   turn: Turn,
   heartbeat: () => Promise<void>,

@@ -12,8 +12,8 @@ import type { PartitionOffsets } from '../kafka/client'
 import type { Fetch, Position } from '../kafka/group-reader'
 
 /** The partition's log is not the one that was read; a person has to decide what to count. */
-export class OtherLog extends Error {
-  override name = 'OtherLog'
+export class OtherLogError extends Error {
+  override name = 'OtherLogError'
 }
 
 /**
@@ -37,7 +37,7 @@ export class LogCheck {
     private readonly readFrom: (position: Position) => void,
   ) {}
 
-  /** @throws OtherLog where a log ends before what is done */
+  /** @throws OtherLogError where a log ends before what is done */
   claimed(claims: Claimed[], offsets: PartitionOffsets[]): void {
     this.unverified.clear()
     this.growing.clear()
@@ -62,7 +62,7 @@ export class LogCheck {
    * Compares the fetch's record at the last offset that was read, if it has one.
    *
    * @returns false where the fetch must not be counted yet
-   * @throws OtherLog
+   * @throws OtherLogError
    */
   admits(
     reader: Pick<PartitionReader, 'partition' | 'position' | 'fingerprint'> | undefined,
@@ -76,7 +76,7 @@ export class LogCheck {
       const record = recordAt(expected.offset, fetch)
       const found = record && fingerprintOf(record)
       if (found && !isSameRecord(found, expected))
-        throw new OtherLog(otherRecord({ topic: this.topic, ...reader }, expected, found))
+        throw new OtherLogError(otherRecord({ topic: this.topic, ...reader }, expected, found))
       // Where there is none, compaction has removed it.
       this.unverified.delete(partition)
     }
@@ -112,7 +112,7 @@ export class LogCheck {
   /**
    * @returns whether retention has removed a record that was to be compared, so that the partitions have to be claimed
    *   again
-   * @throws OtherLog where a log ends before what was read
+   * @throws OtherLogError where a log ends before what was read
    */
   lookedUp(positions: Position[], offsets: PartitionOffsets[]): boolean {
     for (const { partition, position } of positions)
@@ -126,7 +126,7 @@ export class LogCheck {
     for (const { partition, position } of positions) {
       const { high } = offsetsOf(partition, offsets)
       if (position > high && !this.growing.has(partition))
-        throw new OtherLog(endsTooSoon({ topic: this.topic, partition, position }, high))
+        throw new OtherLogError(endsTooSoon({ topic: this.topic, partition, position }, high))
     }
   }
 }

@@ -12,7 +12,7 @@ interface Heard {
 const CAUGHT_UP = 2_000
 
 /** What was last heard of the ends of the partitions that were claimed. Times are epoch milliseconds. */
-export class LogEnds {
+export class PartitionLag {
   private readonly heard = new Map<number, Heard>()
 
   claimed(partition: number, high: number): void {

@@ -6,7 +6,7 @@ import { deltaBytes, exceptionBytes } from '../core/window/window-state'
 import { formatWindow } from '../core/window/tumbling-window'
 import * as messages from '../contract/messages'
 import { windowAttributes, windowMemo } from '../contract/search-attributes'
-import { untilAnswered, updateUntilAnswered, type Waits } from '../temporal/retry'
+import { untilAnswered, updateUntilAnswered, type PendingRetries } from '../temporal/retry'
 import type { Staging } from './staging'
 import type { PollInput } from '../contract/activities'
 import { WindowGate } from './window-gate'
@@ -37,7 +37,7 @@ export class TemporalPort implements PipelinePort {
     private readonly staging: Staging,
     private readonly input: PollInput,
     private readonly signal: AbortSignal,
-    private readonly waits?: Waits,
+    private readonly waits?: PendingRetries,
   ) {
     this.ingest = client.workflow.getHandle(ingestId(input.settings.group))
     this.gate = new WindowGate(client)

@@ -2,14 +2,14 @@ import { Context } from '@temporalio/activity'
 import type { Config } from '../config'
 import { kafkaClient } from '../kafka/client'
 import { GroupReader } from '../kafka/group-reader'
-import { LookupFailure, type Lookup } from '../geo/lookup'
+import { LookupError, type Lookup } from '../geo/lookup'
 import { logger as root } from '../log'
 import type { PollerMetrics } from '../telemetry/poller-metrics'
 import { formatInstant } from '../core/window/tumbling-window'
 import type { Db } from '../postgres/database'
 import { hashKey } from './hash-key'
-import { inSight, readingInSight } from './to-application-failure'
-import { Waits } from '../temporal/retry'
+import { toApplicationFailure, toReadFailure } from './to-application-failure'
+import { PendingRetries } from '../temporal/retry'
 import { TemporalPort } from './pipeline-port'
 import { Poller, type PollerProgress } from './poller'
 import { PostgresStaging } from './staging'
@@ -35,10 +35,10 @@ export async function pollKafka(
   const { settings } = input
   const logger = root.child({ poller: input.poller })
   const given = new AbortController()
-  const waits = new Waits(({ on, since, reason }) =>
+  const waits = new PendingRetries(({ on, since, reason }) =>
     logger.warn({ reason }, `A flush has waited for ${on} since ${formatInstant(since)}; it is tried again`),
   )
-  const staging = new PostgresStaging(db, settings, namespace, error => inSight(error, config))
+  const staging = new PostgresStaging(db, settings, namespace, error => toApplicationFailure(error, config))
   const pipeline = new TemporalPort(context.client, staging, input, given.signal, waits)
   const rules = { ...settings, locate, hashKey }
   const kafka = kafkaClient(config.kafka, `web-traffic-poller-${input.poller}`)
@@ -81,8 +81,8 @@ export async function pollKafka(
     const stopped = context.cancellationDetails?.cancelRequested
     return { reason: stopped ? 'drained' : 'worker shutting down', records }
   } catch (error) {
-    metrics.failed(error instanceof LookupFailure ? 'lookup' : 'other')
-    throw await readingInSight(error, config.kafka)
+    metrics.failed(error instanceof LookupError ? 'lookup' : 'other')
+    throw await toReadFailure(error, config.kafka)
   } finally {
     clearInterval(alive)
     metrics.ran(false)

@@ -2,18 +2,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FlushRequest } from '../core/window/protocol'
 import type { PipelineSettings } from '../core/settings'
 import { bytesOf, PollerState, type IdleClaim, type Outgoing } from '../core/window/poller-state'
-import type { Range, ReaderRules } from '../core/window/partition-reader'
+import type { OffsetRange, ReaderRules } from '../core/window/partition-reader'
 import { sumOf } from '../core/window/totals'
 import { passesWindowEnd, watermark } from '../core/window/watermark'
 import type { Fetch, Position } from '../kafka/group-reader'
 import type { PartitionOffsets } from '../kafka/client'
-import type { AskedFirst } from '../geo/lookup'
+import type { BatchLookup } from '../geo/lookup'
 import type { Logger } from '../log'
 import type { PollerMetrics } from '../telemetry/poller-metrics'
 import { traced } from '../telemetry/tracing'
 import { Intake, type IntakeEvents } from './intake'
 import { LogCheck } from './log-check'
-import { LogEnds } from './partition-lag'
+import { PartitionLag } from './partition-lag'
 import type { PipelinePort } from './pipeline-port'
 import type { Attributes, Note } from '../telemetry/tracing-port'
 
@@ -46,7 +46,7 @@ const FLUSH_SPACING = 200
  */
 export class Poller {
   private readonly state: PollerState
-  private readonly ends = new LogEnds()
+  private readonly ends = new PartitionLag()
   private readonly intake: Intake
   private readonly check: LogCheck
   private assigned: number[] = []
@@ -74,7 +74,7 @@ export class Poller {
     private readonly logger: Logger,
     private readonly onProgress: (progress: PollerProgress) => void,
     private readonly metrics: PollerMetrics,
-    service?: AskedFirst,
+    service?: BatchLookup,
   ) {
     this.state = new PollerState(poller, rules)
     this.flushInterval = settings.flushInterval
@@ -113,7 +113,7 @@ export class Poller {
   onRecords(fetch: Fetch, heartbeat: () => Promise<void>): Promise<void> {
     try {
       if (this.check.admits(this.state.reader(fetch.partition), fetch))
-        return this.intake.take(fetch, heartbeat)
+        return this.intake.consume(fetch, heartbeat)
       this.metrics.passedOver(fetch.length, 'not_held')
     } catch (error) {
       this.onError(error as Error)
@@ -327,7 +327,7 @@ export class Poller {
 }
 
 /** What a flush's span says of the ranges that it sent. */
-function figuresOf(outgoing: Outgoing, ranges: Range[]): Attributes {
+function figuresOf(outgoing: Outgoing, ranges: OffsetRange[]): Attributes {
   const partitions = ranges.map(({ partition }) => partition)
   const windows = outgoing.size
   const figures = { partitions, windows, ...sumOf(ranges), bytes: bytesOf(outgoing) }

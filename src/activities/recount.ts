@@ -2,7 +2,7 @@ import { EventReader } from '../core/event/event-reader'
 import { Recount, segmentsOf, type CountedWindow } from '../core/window/recount'
 import type { PipelineSettings } from '../core/settings'
 import type { LogRecord } from '../core/event/log-record'
-import type { AskedFirst, Lookup } from '../geo/lookup'
+import type { BatchLookup, Lookup } from '../geo/lookup'
 import type { KafkaConnection } from '../kafka/connection'
 import { rangesThatAreGone, readRanges } from '../kafka/range-reader'
 import { hashKey } from './hash-key'
@@ -52,7 +52,7 @@ export async function recountWindows(
     onRecords: (range, records, next) => {
       const reader = readers.get(range)!
       const before = reader.position
-      reader.take(records, next)
+      reader.read(records, next)
       read += reader.position - before
       onProgress(read, all)
     },
@@ -62,7 +62,7 @@ export async function recountWindows(
 
 /** Looks up the addresses of records that the service has not been asked for yet. */
 export async function resolveAddresses(
-  service: AskedFirst,
+  service: BatchLookup,
   records: LogRecord[],
   signal: AbortSignal,
 ): Promise<void> {

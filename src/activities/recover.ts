@@ -10,9 +10,9 @@ import { findWindow } from '../postgres/open-window'
 import { publishWindow } from '../postgres/publish-window'
 import { recordClosed, recordExceptions } from '../postgres/record-exceptions'
 import { StagedDeltasMissingError } from '../postgres/staged-deltas'
-import { PiecesMissing, stagePiece } from '../postgres/staged-pieces'
+import { PiecesMissingError, stagePiece } from '../postgres/staged-pieces'
 import { runsSince, writesOf, type Run } from './histories'
-import { askLedger, repairFrom, stretchesOf, type RepairSurroundings } from './repair'
+import { askLedger, repairFrom, stretchesOf, type RepairDependencies } from './repair'
 import type {
   RecordClosedInput,
   Recovered,
@@ -21,7 +21,7 @@ import type {
   WriteWindowInput,
 } from '../contract/activities'
 
-type Outside = RepairSurroundings
+type Dependencies = RepairDependencies
 
 interface RecordExceptionsInput {
   settings: PipelineSettings
@@ -33,7 +33,7 @@ interface RecordExceptionsInput {
  * go on, late and rejected records. Every step is the one that was taken then, with the same input, and each is
  * idempotent, so that what is there stays as it is. Windows that no history has all of are counted again from Kafka.
  */
-export async function recoverWrites(input: RecoverInput, outside: Outside): Promise<Recovered> {
+export async function recoverWrites(input: RecoverInput, outside: Dependencies): Promise<Recovered> {
   const recovery = new Recovery(input, outside)
   await recovery.exceptions()
   await recovery.pieces()
@@ -60,7 +60,7 @@ class Recovery {
 
   constructor(
     private readonly input: RecoverInput,
-    private readonly outside: Outside,
+    private readonly outside: Dependencies,
   ) {}
 
   /** Those that an older release had workflows for. */
@@ -110,7 +110,7 @@ class Recovery {
     try {
       await write(input)
     } catch (error) {
-      if (!(error instanceof StagedDeltasMissingError) && !(error instanceof PiecesMissing)) throw error
+      if (!(error instanceof StagedDeltasMissingError) && !(error instanceof PiecesMissingError)) throw error
       this.lacking.add(input.start)
     }
   }
@@ -247,7 +247,7 @@ function covers(known: AppliedPartition[], applied: AppliedPartition[]): boolean
 /** Starts of windows that were closed by what Temporal remembers, and of which Postgres has no result. */
 export async function findMissing(
   { settings: { group, windowSize }, from, to }: { settings: PipelineSettings } & WindowSelection,
-  { db, client }: Pick<Outside, 'db' | 'client'>,
+  { db, client }: Pick<Dependencies, 'db' | 'client'>,
 ): Promise<number[]> {
   const bounds = [
     ...(from === undefined ? [] : [`WindowStart >= '${formatInstant(from)}'`]),

@@ -8,7 +8,7 @@ import { ingestId, windowId } from '../contract/ids'
 import { lastCounted } from '../core/window/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/window/tumbling-window'
-import { WindowRecount, type Stretch, type StretchRecount } from '../core/window/window-recount'
+import { WindowRecount, type LogStretch, type StretchRecount } from '../core/window/window-recount'
 import type { Lookup } from '../geo/lookup'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { readRanges, type LogRange } from '../kafka/range-reader'
@@ -21,7 +21,7 @@ import { hashKey } from './hash-key'
 import { resolveAddresses } from './recount'
 import type { GoneOffsets, Repaired, RepairInput, RepairOutcome } from '../contract/activities'
 
-export interface RepairSurroundings {
+export interface RepairDependencies {
   config: Pick<Config, 'kafka'>
   db: Db
   client: Client
@@ -33,7 +33,7 @@ export interface RepairSurroundings {
 
 /** Where the log has a window's records, and what the window was told. */
 export interface RepairSource {
-  stretches: Stretch[]
+  stretches: LogStretch[]
   books: ToldBook[]
 }
 
@@ -41,7 +41,7 @@ export interface RepairSource {
  * Counts a window again from the log and publishes it, whether or not a run of it is left; then tells its run, if one
  * waits for that, and the ledger. A repeat changes nothing.
  */
-export async function repairWindow(input: RepairInput, outside: RepairSurroundings): Promise<RepairOutcome> {
+export async function repairWindow(input: RepairInput, outside: RepairDependencies): Promise<RepairOutcome> {
   const source = await sourceOf(input, outside)
   if (typeof source === 'string') return { outcome: 'refused', reason: source }
   const repaired = await repairFrom(source, input, outside)
@@ -54,7 +54,7 @@ export async function repairWindow(input: RepairInput, outside: RepairSurroundin
 export async function repairFrom(
   { stretches, books }: RepairSource,
   { settings, start, acceptLoss }: RepairInput,
-  outside: RepairSurroundings,
+  outside: RepairDependencies,
 ): Promise<RepairOutcome> {
   const { recount, readers, gone } = await countAgain(stretches, { settings, start }, outside)
   if (gone.length > 0 && !acceptLoss && (await hasNoBooks(outside.db, start, books)))
@@ -80,9 +80,9 @@ async function hasNoBooks(db: Db, start: number, books: ToldBook[]): Promise<boo
 }
 
 async function countAgain(
-  stretches: Stretch[],
+  stretches: LogStretch[],
   { settings, start }: { settings: PipelineSettings; start: number },
-  { config: { kafka }, lookup, signal, report }: RepairSurroundings,
+  { config: { kafka }, lookup, signal, report }: RepairDependencies,
 ): Promise<{ recount: WindowRecount; readers: StretchRecount[]; gone: GoneOffsets[] }> {
   const { topic, group } = settings
   const offsets = await withAdmin(kafka, admin => topicOffsets(admin, topic))
@@ -113,7 +113,7 @@ async function countAgain(
     ...(service && { prepare: records => resolveAddresses(service, records, signal) }),
     onRecords: ({ reader }, records, next) => {
       const before = reader.position
-      const isEnough = reader.take(records, next)
+      const isEnough = reader.read(records, next)
       read += reader.position - before
       report({ window: formatInstant(start), records: `${read} of at most ${all}` })
       return isEnough
@@ -125,7 +125,7 @@ async function countAgain(
 /** What the ledger and Postgres know of where the window's records are; a sentence where that does not suffice. */
 async function sourceOf(
   { settings, start }: RepairInput,
-  { db, client }: RepairSurroundings,
+  { db, client }: RepairDependencies,
 ): Promise<RepairSource | string> {
   if (await isPastRetention(db, start)) return 'Its counts are past RETENTION and were dropped.'
   const known = await windowResult(db, start)
@@ -148,7 +148,7 @@ async function sourceOf(
 /** What the ledger knows goes further, and what an earlier run has applied may begin sooner. */
 function fromLedger({ partitions, books }: WindowSource, known: AppliedPartition[]): RepairSource {
   const applied = new Map(known.map(partition => [partition.partition, partition]))
-  const stretches = partitions.map(({ partition, from, basis, to }): Stretch => {
+  const stretches = partitions.map(({ partition, from, basis, to }): LogStretch => {
     const before = applied.get(partition)
     const begin = before && before.from < from ? before : { from, basis }
     const end = Math.max(to, (before?.last ?? -1) + 1)
@@ -158,7 +158,7 @@ function fromLedger({ partitions, books }: WindowSource, known: AppliedPartition
 }
 
 /** As `replay` reads them, and on to the last exception. */
-export function stretchesOf(partitions: AppliedPartition[]): Stretch[] {
+export function stretchesOf(partitions: AppliedPartition[]): LogStretch[] {
   return partitions
     .map(applied => {
       const { partition, from, basis, last } = applied

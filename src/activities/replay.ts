@@ -17,7 +17,7 @@ import { recountWindows, type RecountOptions } from './recount'
 import { askLedger } from './repair'
 import type { BatchInput, ReplayedBatch, SelectionInput, VerifiedBatch } from '../contract/activities'
 
-interface Outside {
+interface Dependencies {
   config: Pick<Config, 'kafka'>
   db: Db
   lookup: Lookup
@@ -42,7 +42,7 @@ export async function nextBatch(db: Db, selection: WindowSelection): Promise<num
 /** Counts the closed windows of a batch anew, and publishes those that differ. */
 export async function replayWindows(
   { includeLate = false, acceptLoss = false, ...input }: BatchInput,
-  outside: Outside,
+  outside: Dependencies,
 ): Promise<ReplayedBatch> {
   const { recount, gone, counted } = await recountBatch(input, outside)
   const lost: NonNullable<ReplayedBatch['lost']> = []
@@ -63,7 +63,7 @@ export async function replayWindows(
 }
 
 /** Counts the closed windows of a batch anew, and says where Postgres has something else. */
-export async function verifyWindows(input: BatchInput, outside: Outside): Promise<VerifiedBatch> {
+export async function verifyWindows(input: BatchInput, outside: Dependencies): Promise<VerifiedBatch> {
   const { recount, gone, counted } = await recountBatch(input, outside)
   const { client } = Context.current()
   const none = { lost: [], withoutBooks: 0, accepted: { hits: 0, exceptions: 0 } }
@@ -138,7 +138,7 @@ export async function findUnsettled(
   )
 }
 
-async function recountBatch({ settings, starts }: BatchInput, { config, db, lookup, report }: Outside) {
+async function recountBatch({ settings, starts }: BatchInput, { config, db, lookup, report }: Dependencies) {
   const windows = await closedWindows(db, starts)
   const onProgress: RecountOptions['onProgress'] = (read, all) =>
     report({ windows: starts.map(formatInstant), records: `${read} of ${all}` })

@@ -13,8 +13,8 @@ const UNSEEN_EACH = { bytes: 256 << 10, messages: 100 }
 const MAX_WINDOWS = 10_000
 
 /** A window's run has as much as a history holds. Transient: it goes on once the window has worked it off. */
-export class WindowIsFullError extends Error {
-  override readonly name = 'WindowIsFullError'
+export class WindowFullError extends Error {
+  override readonly name = 'WindowFullError'
 }
 
 /**
@@ -30,7 +30,7 @@ export class WindowGate {
 
   /**
    * @param bytes of the message that is about to be sent
-   * @throws WindowIsFullError where it has to wait
+   * @throws WindowFullError where it has to wait
    */
   async pass(workflowId: string, bytes: number): Promise<void> {
     const sent = this.sent.get(workflowId) ?? { bytes: 0, messages: 0 }
@@ -54,7 +54,7 @@ export class WindowGate {
       } = await this.client.workflow.getHandle(workflowId).describe()
       if (status.name !== 'RUNNING') return
       if (historySize < FULL.bytes && historyLength < FULL.events) return
-      throw new WindowIsFullError(
+      throw new WindowFullError(
         `${workflowId} has ${(historySize / 2 ** 20).toFixed(1)} MiB of counts that it has not worked off yet; its ` +
           'pending activity in the Temporal Web UI says what it waits for.',
       )

@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { RANGES, type Range, type RangeName } from './span'
+import { RANGES, type TimeRange, type RangeName } from './span'
 
 /** Parameters that are not as they should be; the message says which and why. */
-export class BadRequest extends Error {
-  override name = 'BadRequest'
+export class BadRequestError extends Error {
+  override name = 'BadRequestError'
 }
 
 const MOST_OF_A_NAME = 4_096
@@ -48,7 +48,7 @@ const selection = z
 
 export interface Selection {
   /** Undefined for what suits the length of the windows. */
-  range: Range | undefined
+  range: TimeRange | undefined
   host?: string
 }
 
@@ -65,10 +65,10 @@ export const parseNothing = (query: URLSearchParams): object => parse(z.strictOb
 function parse<T>(schema: z.ZodType<T>, query: URLSearchParams): T {
   const names = [...query.keys()]
   const repeated = names.find((name, i) => names.indexOf(name) !== i)
-  if (repeated !== undefined) throw new BadRequest(`${cut(repeated)}: is given twice`)
+  if (repeated !== undefined) throw new BadRequestError(`${cut(repeated)}: is given twice`)
   const result = schema.safeParse(Object.fromEntries(query))
   if (result.success) return result.data
-  throw new BadRequest(
+  throw new BadRequestError(
     result.error.issues.map(({ path, message }) => cut([...path, message].join(': '))).join('; '),
   )
 }

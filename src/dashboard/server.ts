@@ -11,10 +11,10 @@ import type { Live, WindowDetail } from './messages'
 import { pageFiles } from './page-files'
 import { workflowLinks, type WorkflowLink } from './pipeline-now'
 import { reading, tookTooLong } from './reading'
-import { BadRequest, parseNothing, parsePage, parseSelection, parseStart } from './request'
+import { BadRequestError, parseNothing, parsePage, parseSelection, parseStart } from './request'
 import { isForeign, namesLoopback, SECURITY_HEADERS } from './security'
 import { breakdown, timeline } from './traffic'
-import { Watch } from './watch'
+import { PipelineWatch } from './watch'
 import { windowPage, windowResult } from './windows'
 
 export interface DashboardOptions {
@@ -40,7 +40,7 @@ type Answer = (query: URLSearchParams) => (transaction: Transaction) => Promise<
 export class Dashboard {
   private readonly server: Server
   private readonly db: Db
-  private readonly watch: Watch
+  private readonly watch: PipelineWatch
   private readonly link: WorkflowLink
   private readonly files = pageFiles()
   /** Answers under way: who asks for the same at the same time gets the same. */
@@ -58,7 +58,7 @@ export class Dashboard {
   ) {
     this.db = openDatabase(config.postgres, CONNECTIONS)
     this.link = workflowLinks(options.webUi, options.namespace)
-    this.watch = new Watch(config, this.link)
+    this.watch = new PipelineWatch(config, this.link)
     this.server = createServer((request, response) => void this.handle(request, response))
   }
 
@@ -158,7 +158,7 @@ export class Dashboard {
     }
     if (tookTooLong(error)) return fail(response, 504, 'That takes too long: choose a shorter range.')
     const known = explain(error, this.config)
-    if (known instanceof BadRequest) return fail(response, 400, known.message)
+    if (known instanceof BadRequestError) return fail(response, 400, known.message)
     if (known instanceof UserError) return fail(response, 503, known.message)
     logger.error({ err: known }, 'The dashboard could not answer.')
     fail(response, 500, 'That went wrong; the log of the dashboard says how.')

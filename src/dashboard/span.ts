@@ -19,7 +19,7 @@ export const RANGES = {
 
 export type RangeName = keyof typeof RANGES
 
-export type Range = { name: RangeName } | { from: number; to: number }
+export type TimeRange = { name: RangeName } | { from: number; to: number }
 
 /** Which windows Postgres has: the start of the first, and the newest. */
 export interface Extent {
@@ -46,7 +46,7 @@ const LENGTHS = [
 ]
 
 /** The windows that a range means, in buckets of whole windows; undefined where the range holds none. */
-export function spanOf(range: Range, extent: Extent): Span | undefined {
+export function spanOf(range: TimeRange, extent: Extent): Span | undefined {
   const { windowSize } = extent
   const end = extent.last + windowSize
   const wanted = 'name' in range ? { from: end - RANGES[range.name], to: end } : range

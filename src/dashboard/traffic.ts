@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { MAX_REFERRER_LENGTH } from '../core/event/event'
 import { divides, PERIODS } from '../core/window/periods'
 import type { Transaction } from '../postgres/database'
-import { hitsBy, piecesOf, within, type Hosts, type Piece } from '../postgres/rollups'
+import { hitsBy, piecesOf, within, type Hosts, type RangePart } from '../postgres/rollups'
 import type { Dimension } from '../postgres/schema'
 import type { Breakdown, LateHits, Ranked, Ranking, Series, Span, Timeline } from './messages'
 import type { Selection } from './request'
@@ -111,7 +111,7 @@ export async function rank(
   transaction: Transaction,
   dimension: Dimension,
   hosts: Hosts,
-  pieces: Piece[],
+  pieces: RangePart[],
 ): Promise<Ranking> {
   const found = await sql<Ranked & { names: number; all: number }>`
     select left(name, ${MAX_REFERRER_LENGTH}) as name, hits, names, "all"

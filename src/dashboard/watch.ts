@@ -23,7 +23,7 @@ const MOST_REASONS = 50
  * What is told to everybody who watches: asked of Temporal, Kafka and Postgres once for all of them, and only while
  * there is somebody. None of the three waits for another.
  */
-export class Watch {
+export class PipelineWatch {
   private readonly watchers = new Set<(live: Live) => void>()
   private readonly db: Db
   private readonly temporal = new TemporalLink()

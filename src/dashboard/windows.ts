@@ -1,5 +1,5 @@
 import type { Transaction } from '../postgres/database'
-import type { Piece } from '../postgres/rollups'
+import type { RangePart } from '../postgres/rollups'
 import type { WindowPage, WindowResult, WindowSummary } from './messages'
 import { rank } from './traffic'
 
@@ -26,7 +26,7 @@ export const windowResult =
       .where('window_start', '=', new Date(start))
       .executeTakeFirst()
     if (!row) return null
-    const pieces: Piece[] = [{ period: 'window', from: start, to: row.window_end.getTime() }]
+    const pieces: RangePart[] = [{ period: 'window', from: start, to: row.window_end.getTime() }]
     return {
       ...summary(row),
       hosts: await rank(transaction, 'host', 'all', pieces),

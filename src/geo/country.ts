@@ -7,7 +7,7 @@ import { UNKNOWN_COUNTRY } from '../core/counts/unknown-country'
 export type LocateCountry = (ip: string) => string
 
 /** Ranges that belong to no country, whatever a database says (IANA special-purpose registries, RFC 6890). */
-const NOBODYS = new BlockList()
+const RESERVED_RANGES = new BlockList()
 for (const [network, prefix] of [
   ['0.0.0.0', 8],
   ['10.0.0.0', 8],
@@ -23,7 +23,7 @@ for (const [network, prefix] of [
   ['203.0.113.0', 24],
   ['224.0.0.0', 3],
 ] as const)
-  NOBODYS.addSubnet(network, prefix, 'ipv4')
+  RESERVED_RANGES.addSubnet(network, prefix, 'ipv4')
 for (const [network, prefix] of [
   ['::', 96],
   ['100::', 64],
@@ -33,10 +33,10 @@ for (const [network, prefix] of [
   ['fe80::', 10],
   ['ff00::', 8],
 ] as const)
-  NOBODYS.addSubnet(network, prefix, 'ipv6')
+  RESERVED_RANGES.addSubnet(network, prefix, 'ipv6')
 
 function isNobodys(ip: string): boolean {
-  return NOBODYS.check(ip, ip.includes(':') ? 'ipv6' : 'ipv4')
+  return RESERVED_RANGES.check(ip, ip.includes(':') ? 'ipv6' : 'ipv4')
 }
 
 /** `::ffff:8.8.8.8`, also written `::ffff:808:808`, is 8.8.8.8 (RFC 4291, 2.5.5.2). */

@@ -2,19 +2,19 @@ import type { LogRecord } from '../core/event/log-record'
 import { UNKNOWN_COUNTRY, UNLOCATED } from '../core/counts/unknown-country'
 import type { Logger } from '../log'
 import { publicAddress, type LocateCountry } from './country'
-import { LookupFailure, type AskedFirst, type LookupTrouble } from './lookup'
+import { LookupError, type BatchLookup, type LookupTrouble } from './lookup'
 import { waitAfter, type RemoteLookup } from './remote-lookup'
 
 interface Bounds {
   /** How long events wait for a service that begins to fail, ms. */
-  patience: number
+  maxWait: number
   /** Addresses that are let pass at most before they are asked for anew. */
   passed: number
   /** ms */
   firstWait: number
 }
 
-const BOUNDS: Bounds = { patience: 2_000, passed: 200_000, firstWait: 500 }
+const BOUNDS: Bounds = { maxWait: 2_000, passed: 200_000, firstWait: 500 }
 
 const never = new AbortController().signal
 
@@ -22,11 +22,11 @@ const never = new AbortController().signal
  * Lets events pass as {@link UNLOCATED} while the service fails. It is then asked for one address now and again, with
  * nobody waiting for it; once it answers, what was let pass is asked for anew.
  */
-export class LettingPass implements AskedFirst {
+export class FallbackLookup implements BatchLookup {
   private readonly bounds: Bounds
   private readonly passed = new Set<string>()
   private turn: Promise<void> = Promise.resolve()
-  private failing: { failure: LookupFailure; attempt: number; nextTry: number; probing: boolean } | undefined
+  private failing: { failure: LookupError; attempt: number; nextTry: number; probing: boolean } | undefined
 
   constructor(
     private readonly remote: RemoteLookup,
@@ -69,9 +69,9 @@ export class LettingPass implements AskedFirst {
   private async resolveOrPass(addresses: string[], signal: AbortSignal): Promise<void> {
     if (!this.failing) {
       try {
-        return await this.remote.resolve(addresses, signal, this.bounds.patience)
+        return await this.remote.resolve(addresses, signal, this.bounds.maxWait)
       } catch (error) {
-        if (!(error instanceof LookupFailure)) throw error
+        if (!(error instanceof LookupError)) throw error
         this.fail(error, 1)
       }
     }
@@ -80,7 +80,7 @@ export class LettingPass implements AskedFirst {
     this.probe(addresses[0]!)
   }
 
-  private fail(failure: LookupFailure, attempt: number): void {
+  private fail(failure: LookupError, attempt: number): void {
     const nextTry = Date.now() + waitAfter(failure, attempt, this.bounds.firstWait)
     this.failing = { failure, attempt, nextTry, probing: false }
     this.logger.warn(this.trouble, 'countries cannot be looked up, and events are counted without')
@@ -96,7 +96,7 @@ export class LettingPass implements AskedFirst {
         this.passed.clear()
         this.logger.info({}, 'countries are looked up again')
       },
-      (error: unknown) => this.fail(error as LookupFailure, failing.attempt + 1),
+      (error: unknown) => this.fail(error as LookupError, failing.attempt + 1),
     )
   }
 }

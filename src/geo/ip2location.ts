@@ -1,5 +1,5 @@
 import { UNKNOWN_COUNTRY } from '../core/counts/unknown-country'
-import { LookupFailure } from './lookup'
+import { LookupError } from './lookup'
 
 const TIMEOUT = 5_000
 /** However long a service asks to be left alone, a mend is noticed within this time. */
@@ -18,7 +18,7 @@ export class Ip2Location {
   /**
    * @param address a public one
    * @returns ISO 3166-1 alpha-2, `??` where the service knows none
-   * @throws LookupFailure, which holds neither address nor key, and nothing of what the service wrote
+   * @throws LookupError, which holds neither address nor key, and nothing of what the service wrote
    */
   async country(address: string): Promise<string> {
     const url = new URL(this.url)
@@ -31,7 +31,7 @@ export class Ip2Location {
       response = await fetch(url, { signal: AbortSignal.timeout(this.timeout), redirect: 'manual' })
       text = await response.text()
     } catch (error) {
-      throw new LookupFailure(`The look-up service ${this.silence(error)}.`, 'passing')
+      throw new LookupError(`The look-up service ${this.silence(error)}.`, 'transient')
     }
     if (response.status === 200) return countryOf(text)
     if (response.status === 400 && isAboutTheAddress(text)) return UNKNOWN_COUNTRY
@@ -51,7 +51,7 @@ function countryOf(text: string): string {
   const code = parse(text)?.country_code
   if (typeof code === 'string' && /^[A-Z]{2}$/.test(code)) return code
   if (code === null || code === '-' || code === '') return UNKNOWN_COUNTRY
-  throw new LookupFailure('The look-up service answers something that is no answer (200).', 'passing')
+  throw new LookupError('The look-up service answers something that is no answer (200).', 'transient')
 }
 
 function isAboutTheAddress(text: string): boolean {
@@ -68,16 +68,16 @@ function parse(text: string): Record<string, unknown> | undefined {
   }
 }
 
-function refusal({ status, headers }: Response): LookupFailure {
+function refusal({ status, headers }: Response): LookupError {
   if (status === 401 || status === 403)
-    return new LookupFailure(
+    return new LookupError(
       `The look-up service refuses the key (${status}): set IP_CODING_KEY to a valid one and restart the workers, or ` +
         'have this one renewed. Until then nothing is read, and nothing is lost.',
-      'lasting',
+      'permanent',
       LASTING_RETRY,
     )
   const what = status === 429 ? 'has been asked too often' : 'fails'
-  return new LookupFailure(`The look-up service ${what} (${status}).`, 'passing', retryAfter(headers))
+  return new LookupError(`The look-up service ${what} (${status}).`, 'transient', retryAfter(headers))
 }
 
 /** Seconds, or an HTTP date (RFC 9110, 10.2.3); in milliseconds. */

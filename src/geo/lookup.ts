@@ -5,17 +5,17 @@ import type { LocateCountry } from './country'
 export interface Lookup {
   locate: LocateCountry
   /** Only where it is a service: it has to be asked for addresses before `locate` is. */
-  service?: AskedFirst
+  service?: BatchLookup
 }
 
 /** Reading does not wait within an event: the addresses of what is to be read are asked for first. */
-export interface AskedFirst {
+export interface BatchLookup {
   /** The addresses of events that have to be resolved before the records are read. */
   unknownOf(records: readonly LogRecord[]): string[]
   /**
    * Afterwards `locate` knows the addresses.
    *
-   * @throws LookupFailure where that is not to be had
+   * @throws LookupError where that is not to be had
    */
   resolve(addresses: string[], signal: AbortSignal): Promise<void>
   readonly trouble: LookupTrouble | undefined
@@ -32,8 +32,8 @@ export interface LookupTrouble {
 }
 
 /** A look-up that did not succeed. Its message is for a person, and holds neither address nor key. */
-export class LookupFailure extends Error {
-  override name = 'LookupFailure'
+export class LookupError extends Error {
+  override name = 'LookupError'
 
   /**
    * @param kind `passing` where waiting can help, `lasting` where only a person can
@@ -41,7 +41,7 @@ export class LookupFailure extends Error {
    */
   constructor(
     message: string,
-    readonly kind: 'passing' | 'lasting',
+    readonly kind: 'transient' | 'permanent',
     readonly retryAfter?: number,
   ) {
     super(message)

@@ -2,7 +2,7 @@ import { UserError } from '../errors'
 import { logger } from '../log'
 import { openCountryDatabase } from './country'
 import { Ip2Location, type GeoServiceConfig } from './ip2location'
-import { LettingPass } from './fallback-lookup'
+import { FallbackLookup } from './fallback-lookup'
 import type { Lookup } from './lookup'
 import { RemoteLookup } from './remote-lookup'
 
@@ -33,6 +33,6 @@ export async function openLookups({ geoDatabase, geoService }: LookupConfig): Pr
   const remote = new RemoteLookup(address => service.country(address), { rate }, logger)
   const recounting = { locate: remote.locate, service: remote }
   if (onError === 'wait') return { polling: recounting, recounting }
-  const passing = new LettingPass(remote, logger)
-  return { polling: { locate: passing.locate, service: passing }, recounting }
+  const fallback = new FallbackLookup(remote, logger)
+  return { polling: { locate: fallback.locate, service: fallback }, recounting }
 }

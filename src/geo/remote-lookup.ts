@@ -5,7 +5,7 @@ import type { LogRecord } from '../core/event/log-record'
 import { UNKNOWN_COUNTRY } from '../core/counts/unknown-country'
 import type { Logger } from '../log'
 import { publicAddress, type LocateCountry } from './country'
-import { LookupFailure, type AskedFirst, type LookupTrouble } from './lookup'
+import { LookupError, type BatchLookup, type LookupTrouble } from './lookup'
 
 interface Bounds {
   /** Look-ups a second at most. */
@@ -15,7 +15,7 @@ interface Bounds {
   /** Addresses remembered at most; more than all partitions of a poller are read in one go with. */
   remembered: number
   /** How long a poller waits with its partitions, before its attempt fails with the reason, ms. */
-  patience: number
+  maxWait: number
   /** ms */
   firstWait: number
 }
@@ -24,7 +24,7 @@ const BOUNDS: Bounds = {
   rate: 50,
   concurrency: 8,
   remembered: 200_000,
-  patience: 20_000,
+  maxWait: 20_000,
   firstWait: 500,
 }
 const LONGEST_WAIT = 8_000
@@ -33,7 +33,7 @@ const LONGEST_WAIT = 8_000
  * Countries of a service. Reading does not wait within an event: what is to be read is looked at first for addresses
  * that are {@link unknownOf unknown}, they are {@link resolve resolved}, and {@link locate} answers from memory.
  */
-export class RemoteLookup implements AskedFirst {
+export class RemoteLookup implements BatchLookup {
   trouble: LookupTrouble | undefined
   private readonly bounds: Bounds
   /** The least recently used first. */
@@ -76,25 +76,25 @@ export class RemoteLookup implements AskedFirst {
   /**
    * Looks addresses up, and tries again what fails in passing.
    *
-   * @param patience how long, ms
-   * @throws LookupFailure where it is lasting, or has been failing for longer
+   * @param maxWait how long, ms
+   * @throws LookupError where it is permanent, or has been failing for longer
    */
-  resolve(addresses: string[], signal: AbortSignal, patience = this.bounds.patience): Promise<void> {
+  resolve(addresses: string[], signal: AbortSignal, maxWait = this.bounds.maxWait): Promise<void> {
     // One after the other: the bounds are those of the service, not of a partition.
-    const resolved = this.turn.then(() => this.untilResolved(addresses, signal, patience))
+    const resolved = this.turn.then(() => this.untilResolved(addresses, signal, maxWait))
     this.turn = resolved.catch(() => undefined)
     return resolved
   }
 
-  private async untilResolved(addresses: string[], signal: AbortSignal, patience: number): Promise<void> {
-    const giveUpAt = Date.now() + patience
+  private async untilResolved(addresses: string[], signal: AbortSignal, maxWait: number): Promise<void> {
+    const giveUpAt = Date.now() + maxWait
     try {
       for (let attempt = 1; ; attempt++) {
         signal.throwIfAborted()
         const failure = await this.askAll(addresses, signal)
         if (!failure) return
         const wait = waitAfter(failure, attempt, this.bounds.firstWait)
-        if (failure.kind === 'lasting' || Date.now() + wait > giveUpAt) throw failure
+        if (failure.kind === 'permanent' || Date.now() + wait > giveUpAt) throw failure
         this.report(failure, attempt, wait)
         await sleep(wait, undefined, { signal })
       }
@@ -103,29 +103,29 @@ export class RemoteLookup implements AskedFirst {
     }
   }
 
-  private report({ message: reason }: LookupFailure, attempt: number, wait: number): void {
+  private report({ message: reason }: LookupError, attempt: number, wait: number): void {
     const nextTry = new Date(Date.now() + wait).toISOString()
     this.trouble = { state: 'retrying', reason, attempt, nextTry }
     this.logger.warn(this.trouble, 'countries cannot be looked up')
   }
 
   /** Asks for what is not known yet; after the first failure no more look-ups are begun, and it is returned. */
-  private async askAll(addresses: string[], signal: AbortSignal): Promise<LookupFailure | undefined> {
+  private async askAll(addresses: string[], signal: AbortSignal): Promise<LookupError | undefined> {
     const left = addresses.filter(address => !this.remembers(address))
-    const failures: LookupFailure[] = []
+    const failures: LookupError[] = []
     const lane = async () => {
       for (let address; failures.length === 0 && (address = left.pop()) !== undefined;) {
         await this.untilAllowed(signal)
         try {
           this.remember(address, await this.ask(address))
         } catch (error) {
-          if (!(error instanceof LookupFailure)) throw error
+          if (!(error instanceof LookupError)) throw error
           failures.push(error)
         }
       }
     }
     await Promise.all(Array.from({ length: this.bounds.concurrency }, lane))
-    return failures.find(({ kind }) => kind === 'lasting') ?? failures[0]
+    return failures.find(({ kind }) => kind === 'permanent') ?? failures[0]
   }
 
   private async untilAllowed(signal: AbortSignal): Promise<void> {
@@ -151,7 +151,7 @@ export class RemoteLookup implements AskedFirst {
 
 /** Until a failed look-up is tried again, ms: ever longer, and no sooner than the service wants. */
 export function waitAfter(
-  { retryAfter = 0 }: LookupFailure,
+  { retryAfter = 0 }: LookupError,
   attempt: number,
   firstWait = BOUNDS.firstWait,
 ): number {

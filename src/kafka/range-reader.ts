@@ -15,8 +15,8 @@ export interface LogRange {
 }
 
 /** Records that Kafka no longer has. */
-export class RangeGone extends Error {
-  override name = 'RangeGone'
+export class RangeGoneError extends Error {
+  override name = 'RangeGoneError'
 }
 
 /** Records handed over at once, between which others, such as heartbeats, have their turn. */
@@ -40,7 +40,7 @@ export interface RangeReading<R extends LogRange = LogRange> {
  * Reads ranges of a topic once, those of a partition one after another. The ranges must be there: see
  * {@link rangesThatAreGone}.
  *
- * @throws RangeGone where records vanish meanwhile
+ * @throws RangeGoneError where records vanish meanwhile
  */
 export async function readRanges<R extends LogRange>(ranges: R[], reading: RangeReading<R>): Promise<void> {
   if (ranges.length === 0) return
@@ -50,7 +50,7 @@ export async function readRanges<R extends LogRange>(ranges: R[], reading: Range
   const reader: GroupReader = new GroupReader(kafkaClient(kafka, 'web-traffic-replay'), group, topic, {
     onAssigned: partitions =>
       reader.begin(queue.positions.filter(({ partition }) => partitions.includes(partition))),
-    onRecords: (fetch, heartbeat) => queue.take(fetch, heartbeat, reader),
+    onRecords: (fetch, heartbeat) => queue.consume(fetch, heartbeat, reader),
     onError: error => queue.fail(error),
   })
   const abort = () => queue.fail(reading.signal.reason as Error)
@@ -112,13 +112,13 @@ class RangeQueue<R extends LogRange> {
     return [...this.waiting.keys()].map(partition => ({ partition, position: this.at.get(partition)! }))
   }
 
-  async take(fetch: Fetch, heartbeat: () => Promise<void>, reader: GroupReader): Promise<void> {
+  async consume(fetch: Fetch, heartbeat: () => Promise<void>, reader: GroupReader): Promise<void> {
     const { partition, fetchedFrom, next } = fetch
     const range = this.waiting.get(partition)?.[0]
     const position = this.at.get(partition)!
     if (!range || next <= position) return
     if (fetchedFrom > position)
-      return this.fail(new RangeGone(`Offsets from ${position} on of partition ${partition} are gone.`))
+      return this.fail(new RangeGoneError(`Offsets from ${position} on of partition ${partition} are gone.`))
     const turn = new Turn()
     for (let index = 0; index < fetch.length && this.at.get(partition)! < range.to; index += SLICE) {
       const end = Math.min(index + SLICE, fetch.length)

@@ -1,5 +1,5 @@
 import type { Config } from '../config'
-import { isAway, openDatabase, type Db } from '../postgres/database'
+import { isUnreachable, openDatabase, type Db } from '../postgres/database'
 import { postgresFailure } from '../postgres/failures'
 import { UserError } from '../errors'
 
@@ -19,7 +19,7 @@ export async function withDatabase<T>(config: Config, use: (db: Db) => Promise<T
 export function explain(error: unknown, { postgres }: Config): unknown {
   const failure = postgresFailure(error, postgres)
   if (!failure) return error
-  if (!isAway(error)) return new UserError(failure.message)
+  if (!isUnreachable(error)) return new UserError(failure.message)
   const where = `${postgres.host}:${postgres.port}`
   return new UserError(
     `No Postgres answers at ${where}: start one with "web-traffic cluster up", or set POSTGRES_URL.`,

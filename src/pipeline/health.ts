@@ -1,7 +1,7 @@
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client'
 import { defaultPayloadConverter, WorkflowNotFoundError } from '@temporalio/common'
 import { tsToMs } from '@temporalio/common/lib/time'
-import type { Wait } from '../temporal/retry'
+import type { PendingRetry } from '../temporal/retry'
 import { pollerId } from '../contract/ids'
 import { formatInstant } from '../core/window/tumbling-window'
 import { describeUnsettled, NAMED_UNSETTLED } from '../contract/unsettled'
@@ -96,7 +96,9 @@ function heartbeatTrouble(details: PendingActivity['heartbeatDetails']): string 
   const [payload] = details?.payloads ?? []
   if (!payload) return undefined
   const { enrichment, temporal } =
-    defaultPayloadConverter.fromPayload<{ enrichment?: LookupTrouble; temporal?: Wait } | null>(payload) ?? {}
+    defaultPayloadConverter.fromPayload<{ enrichment?: LookupTrouble; temporal?: PendingRetry } | null>(
+      payload,
+    ) ?? {}
   if (temporal)
     return `waits for ${temporal.on ?? 'Temporal'} since ${formatInstant(temporal.since)}: ${temporal.reason}.`
   if (!enrichment) return undefined

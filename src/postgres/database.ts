@@ -10,8 +10,8 @@ export type Transaction = KyselyTransaction<Database>
 const NETWORK = new Set(['ECONNREFUSED', 'ENOTFOUND', 'ETIMEDOUT', 'EHOSTUNREACH', 'ECONNRESET'])
 
 /** No connection came about; says where, for whoever sees an activity being retried. */
-export class NoPostgresError extends Error {
-  override name = 'NoPostgresError'
+export class PostgresUnreachableError extends Error {
+  override name = 'PostgresUnreachableError'
 }
 
 export function openDatabase(postgres: PostgresConfig, connections = 5): Db {
@@ -33,20 +33,20 @@ export function dialectFor(postgres: PostgresConfig, connections: number): Postg
   pool.on('connect', client => client.on('error', () => undefined))
   const connect = () =>
     pool.connect().catch((error: unknown) => {
-      if (!isAway(error)) throw error
+      if (!isUnreachable(error)) throw error
       const { host, port } = postgres
-      throw new NoPostgresError(`No Postgres answers at ${host}:${port}.`, { cause: error })
+      throw new PostgresUnreachableError(`No Postgres answers at ${host}:${port}.`, { cause: error })
     })
   return new PostgresDialect({ pool: { connect, end: () => pool.end() } })
 }
 
 /** Whether an error means that no server was there to answer, or none any more. */
-export function isAway(error: unknown): boolean {
+export function isUnreachable(error: unknown): boolean {
   if (!isNativeError(error)) return false
   const { code } = error as Error & { code?: string }
   if (code !== undefined && NETWORK.has(code)) return true
   return (
-    error instanceof NoPostgresError ||
+    error instanceof PostgresUnreachableError ||
     /timeout exceeded when trying to connect|Connection terminated/.test(error.message)
   )
 }

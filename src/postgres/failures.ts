@@ -1,6 +1,6 @@
 import { isNativeError } from 'node:util/types'
 import { tlsTrouble } from '../tls/trouble'
-import { isAway, type PostgresConfig } from './database'
+import { isUnreachable, type PostgresConfig } from './database'
 import { WrongOwnerError } from './owner'
 import { StagedDeltasMissingError } from './staged-deltas'
 
@@ -8,14 +8,14 @@ import { StagedDeltasMissingError } from './staged-deltas'
 export interface PostgresFailure {
   message: string
   /** Whether only a person can mend it, so that trying again soon is in vain. */
-  lasting: boolean
+  permanent: boolean
 }
 
 /**
  * SQLSTATE classes (PostgreSQL's manual, appendix A) of failures that are the same at the next try: features, data,
  * constraints, authorization, a database or schema that is not there, syntax or access rule.
  */
-const LASTING_CLASSES = new Set(['0A', '22', '23', '28', '3D', '3F', '42'])
+const PERMANENT_CLASSES = new Set(['0A', '22', '23', '28', '3D', '3F', '42'])
 
 /** @returns undefined where the failure is not one of Postgres */
 export function postgresFailure(
@@ -23,13 +23,13 @@ export function postgresFailure(
   { host, port, user, database }: PostgresConfig,
 ): PostgresFailure | undefined {
   const where = `${host}:${port}`
-  if (isAway(error)) return { message: `No Postgres answers at ${where}.`, lasting: false }
+  if (isUnreachable(error)) return { message: `No Postgres answers at ${where}.`, permanent: false }
   if (error instanceof WrongOwnerError || error instanceof StagedDeltasMissingError)
-    return { message: error.message, lasting: true }
+    return { message: error.message, permanent: true }
   const state = sqlState(error)
   if (state === undefined) return unencrypted(error, where)
   const reason = (error as Error).message
-  return { message: explain(), lasting: LASTING_CLASSES.has(state.slice(0, 2)) }
+  return { message: explain(), permanent: PERMANENT_CLASSES.has(state.slice(0, 2)) }
 
   function refused(): string {
     return `Postgres at ${where} refuses user "${user}": set POSTGRES_USER and POSTGRES_PASSWORD.`
@@ -73,7 +73,7 @@ export function postgresFailure(
 function unencrypted(error: unknown, where: string): PostgresFailure | undefined {
   const trouble = isNativeError(error) ? tlsTrouble(error.message) : undefined
   if (!trouble) return undefined
-  return { message: explain(), lasting: false }
+  return { message: explain(), permanent: false }
 
   function explain(): string {
     switch (trouble!.kind) {

@@ -29,7 +29,7 @@ export interface WindowResult extends WindowTotals {
  * The revision is compared under the window's row lock: an old attempt that wakes late, after a newer one has
  * committed, finds its revision taken and changes nothing. A revision that is there already can still be closed.
  *
- * @throws PiecesMissing where a piece has not arrived yet
+ * @throws PiecesMissingError where a piece has not arrived yet
  * @throws StagedDeltasMissingError where Postgres has lost a staged delta
  */
 export async function publishWindow(db: Db, result: WindowResult): Promise<Published> {

@@ -8,7 +8,7 @@ import type {
   RangeExceptions,
 } from '../core/window/protocol'
 import { lastCounted } from '../core/window/recount'
-import { judge } from '../core/window/window-state'
+import { classifyDelta } from '../core/window/window-state'
 import { balanceOf, enterBooks } from './books'
 import type { Db, Transaction } from './database'
 import { lockWindow, toColumns } from './publish-window'
@@ -86,7 +86,7 @@ async function isNew(
  * Records deltas that reached a window after it closed, as late with cause `closed`. The last offset applied
  * rises in the same transaction, under the window's lock, so that a repeat is known as one.
  *
- * @throws PiecesMissing where a piece has not arrived yet
+ * @throws PiecesMissingError where a piece has not arrived yet
  * @throws StagedDeltasMissingError where Postgres has lost a staged delta
  */
 export async function recordClosed(
@@ -100,7 +100,7 @@ export async function recordClosed(
     const applied = new Map(partitions.map(partition => [partition.partition, partition]))
     const record = async (delta: Delta) => {
       const { partition, from, first, last } = delta
-      const verdict = judge(delta, applied.get(partition)?.last)
+      const verdict = classifyDelta(delta, applied.get(partition)?.last)
       if (verdict === 'repeat') outcome.repeats++
       if (verdict === 'overlap') outcome.overlaps.push({ partition, first, last })
       if (verdict !== 'applied') return

@@ -1,10 +1,10 @@
 import { sql, type RawBuilder, type SqlBool } from 'kysely'
-import { cover, PERIODS, type PeriodName, type Stretch } from '../core/window/periods'
+import { cover, PERIODS, type PeriodName, type Interval } from '../core/window/periods'
 import type { Db, Transaction } from './database'
 import type { Dimension } from './schema'
 
 /** A stretch of time whose hits are read window by window, or as the totals of whole periods. */
-export interface Piece extends Stretch {
+export interface RangePart extends Interval {
   period: 'window' | PeriodName
 }
 
@@ -19,10 +19,10 @@ const MOST_PIECES = 100
  */
 export async function piecesOf(
   db: Db | Transaction,
-  stretch: Stretch,
+  stretch: Interval,
   periods: readonly PeriodName[] = PERIODS,
-): Promise<Piece[]> {
-  const pieces: Piece[] = []
+): Promise<RangePart[]> {
+  const pieces: RangePart[] = []
   let left = [stretch]
   for (const period of periods) {
     if (left.length === 0) break
@@ -34,7 +34,7 @@ export async function piecesOf(
   return [...pieces, ...left.map(rest => ({ period: 'window' as const, ...rest }))]
 }
 
-async function sealedIn(db: Db | Transaction, period: PeriodName, stretches: Stretch[]): Promise<number[]> {
+async function sealedIn(db: Db | Transaction, period: PeriodName, stretches: Interval[]): Promise<number[]> {
   const ends = (end: 'from' | 'to') => stretches.map(stretch => new Date(stretch[end]))
   const { rows } = await sql<{ start: Date }>`
     select period_start as start
@@ -48,14 +48,14 @@ async function sealedIn(db: Db | Transaction, period: PeriodName, stretches: Str
 export type Hosts = { host: string } | 'all' | 'each'
 
 /** What hits are counted by, in a query: rows of `at` (the window's or period's start), `host`, `name`, `num_hits`. */
-export function hitsBy(dimension: Dimension, hosts: Hosts, pieces: Piece[]): RawBuilder<unknown> {
+export function hitsBy(dimension: Dimension, hosts: Hosts, pieces: RangePart[]): RawBuilder<unknown> {
   return sql.join(
     pieces.map(piece => hitsOfPiece(dimension, hosts, piece)),
     sql` union all `,
   )
 }
 
-function hitsOfPiece(dimension: Dimension, hosts: Hosts, piece: Piece): RawBuilder<unknown> {
+function hitsOfPiece(dimension: Dimension, hosts: Hosts, piece: RangePart): RawBuilder<unknown> {
   const { period } = piece
   const kept = period !== 'window' || (hosts === 'all' && dimension !== 'referrer')
   if (kept) {
@@ -71,5 +71,5 @@ function hitsOfPiece(dimension: Dimension, hosts: Hosts, piece: Piece): RawBuild
     where ${of} and ${within('window_start', piece)}`
 }
 
-export const within = (column: 'window_start' | 'period_start', { from, to }: Stretch) =>
+export const within = (column: 'window_start' | 'period_start', { from, to }: Interval) =>
   sql<SqlBool>`${sql.ref(column)} >= ${new Date(from)} and ${sql.ref(column)} < ${new Date(to)}`

@@ -24,8 +24,8 @@ export async function stagePiece(
 }
 
 /** Pieces that were sent and have not arrived: to be tried again soon. */
-export class PiecesMissing extends Error {
-  override readonly name = 'PiecesMissing'
+export class PiecesMissingError extends Error {
+  override readonly name = 'PiecesMissingError'
 }
 
 /** The pieces one after another, in their order; only one of them is in memory. Rejects where one is not there yet. */
@@ -42,7 +42,7 @@ export async function* stagedPieces(
       .where('chain', '=', chain)
       .where('number', '=', number)
       .executeTakeFirst()
-    if (!row) throw new PiecesMissing(`Piece ${number} of the window's ${count} is not in Postgres yet.`)
+    if (!row) throw new PiecesMissingError(`Piece ${number} of the window's ${count} is not in Postgres yet.`)
     yield row.counts
   }
 }

@@ -13,7 +13,7 @@ const LONGEST_SLEEP = 60_000
  *
  * @param speed how many times as fast as the log, above 0
  */
-export async function* replay(
+export async function* playback(
   records: AsyncIterable<TrafficRecord>,
   speed: number,
 ): AsyncGenerator<TrafficRecord> {

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream'
 import { UserError } from '../errors'
 import { type Site, parseAccessLogLine } from './access-log'
 import { lines } from './lines'
-import { replay } from './playback'
+import { playback } from './playback'
 import type { Records, TrafficRecord } from './record'
 
 /** Where records come from, and what is known of them beforehand. */
@@ -21,7 +21,7 @@ export interface Source {
  * Events of a combined access log; a line that is none is sent as it is.
  *
  * @param file a path, or `-` for standard input
- * @param speed sends them as live traffic, as {@link replay} does; otherwise as fast as they are taken
+ * @param speed sends them as live traffic, as {@link playback} does; otherwise as fast as they are taken
  * @throws UserError where the file cannot be read
  */
 export async function accessLogSource(file: string, site: Site, speed?: number): Promise<Source> {
@@ -45,7 +45,7 @@ export async function ndjsonSource(file: string, speed?: number): Promise<Source
 }
 
 function atSpeed(source: LineSource, speed?: number): Source {
-  return speed === undefined ? source : { ...source, records: () => replay(source.records(), speed) }
+  return speed === undefined ? source : { ...source, records: () => playback(source.records(), speed) }
 }
 
 interface LineSource extends Source {

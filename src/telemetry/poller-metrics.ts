@@ -2,7 +2,7 @@ import type { MetricMeter } from '@temporalio/common'
 import { hitsOfCountry } from '../core/counts/columnar'
 import type { RejectionReason } from '../core/event/event'
 import type { DeltaExceptions } from '../core/window/protocol'
-import type { Range } from '../core/window/partition-reader'
+import type { OffsetRange } from '../core/window/partition-reader'
 import { bytesOf, type Outgoing } from '../core/window/poller-state'
 import { sumOf } from '../core/window/totals'
 import { UNKNOWN_COUNTRY } from '../core/counts/unknown-country'
@@ -149,7 +149,7 @@ export class PollerMetrics {
    * @param ranges those that were sent
    * @param took milliseconds of each phase
    */
-  flushed(outgoing: Outgoing, ranges: Range[], took: { announce: number; send: number }): void {
+  flushed(outgoing: Outgoing, ranges: OffsetRange[], took: { announce: number; send: number }): void {
     for (const [phase, milliseconds] of Object.entries(took))
       this.flushDuration.record(milliseconds / 1_000, { phase })
     if (ranges.length === 0) return

@@ -2,7 +2,7 @@ import { ApplicationFailure, type MetricMeter } from '@temporalio/common'
 import type { Activities } from '../contract/activities'
 
 type Step = Exclude<keyof Activities, 'pollKafka'>
-type FailureKind = 'postgres_passing' | 'postgres_lasting' | 'lookup' | 'other'
+type FailureKind = 'postgres_transient' | 'postgres_permanent' | 'lookup' | 'other'
 
 /** Every step, so that its failures are there from the start, at 0. */
 const STEPS: Record<Step, true> = {
@@ -20,7 +20,7 @@ const STEPS: Record<Step, true> = {
   recoverWrites: true,
   maintainTables: true,
 }
-const KINDS: FailureKind[] = ['postgres_passing', 'postgres_lasting', 'lookup', 'other']
+const KINDS: FailureKind[] = ['postgres_transient', 'postgres_permanent', 'lookup', 'other']
 
 /**
  * How long the activities that use Postgres take, what they fail with, and what came of them. A step whose answer was
@@ -149,5 +149,5 @@ function kindOf(error: unknown): FailureKind {
   if (!(error instanceof ApplicationFailure)) return 'other'
   if (error.type === 'LookupFailure') return 'lookup'
   if (error.type !== 'PostgresFailure') return 'other'
-  return error.nonRetryable ? 'postgres_lasting' : 'postgres_passing'
+  return error.nonRetryable ? 'postgres_permanent' : 'postgres_transient'
 }

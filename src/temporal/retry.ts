@@ -6,7 +6,7 @@ import { MessageTooLargeError } from './message-bounds'
 import { wake } from '../contract/messages'
 
 /** gRPC status codes after which the same call cannot succeed (grpc.io, "Status codes"). */
-const HOPELESS = new Set([
+const NON_RETRYABLE_CODES = new Set([
   3 /* INVALID_ARGUMENT */, 5 /* NOT_FOUND */, 7 /* PERMISSION_DENIED */, 16 /* UNAUTHENTICATED */,
 ])
 
@@ -19,44 +19,44 @@ const SAID_EVERY = 60_000
 const FIRST_WAKE = 2_000
 
 /** A call that is repeated. */
-export interface Wait {
+export interface PendingRetry {
   /** Who does not do what it is asked; absent in what an older release says. */
-  on?: WaitsOn
+  on?: RetryTarget
   /** Epoch ms. */
   since: number
   /** What the last try failed with. */
   reason: string
 }
 
-export type WaitsOn = 'Temporal' | 'Postgres' | 'a window'
+export type RetryTarget = 'Temporal' | 'Postgres' | 'a window'
 
 /** The calls that are being repeated, and a line about those that are for long. */
-export class Waits {
-  private readonly all = new Set<Wait>()
+export class PendingRetries {
+  private readonly all = new Set<PendingRetry>()
   private said = 0
 
   constructor(
-    private readonly warn: (wait: Wait) => void,
+    private readonly warn: (wait: PendingRetry) => void,
     private readonly noticedAfter = NOTICED_AFTER,
   ) {}
 
-  failed(wait: Wait): void {
+  failed(wait: PendingRetry): void {
     this.all.add(wait)
     if (!this.isLong(wait) || Date.now() - this.said < SAID_EVERY) return
     this.said = Date.now()
     this.warn(wait)
   }
 
-  ended(wait: Wait): void {
+  ended(wait: PendingRetry): void {
     this.all.delete(wait)
   }
 
   /** One that has not been answered for long. */
-  get long(): Wait | undefined {
+  get long(): PendingRetry | undefined {
     return [...this.all].find(wait => this.isLong(wait))
   }
 
-  private isLong({ since }: Wait): boolean {
+  private isLong({ since }: PendingRetry): boolean {
     return Date.now() - since >= this.noticedAfter
   }
 }
@@ -68,17 +68,17 @@ export class Waits {
 export async function untilAnswered<T>(
   call: () => Promise<T>,
   signal: AbortSignal,
-  waits?: Waits,
-  on: WaitsOn = 'Temporal',
+  waits?: PendingRetries,
+  on: RetryTarget = 'Temporal',
 ): Promise<T> {
-  const repeated: Wait = { on, since: Date.now(), reason: '' }
+  const repeated: PendingRetry = { on, since: Date.now(), reason: '' }
   try {
     for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
       signal.throwIfAborted()
       try {
         return await call()
       } catch (error) {
-        if (isHopeless(error)) throw error
+        if (isNonRetryable(error)) throw error
         repeated.reason = reasonOf(error)
         waits?.failed(repeated)
         await sleep(wait, undefined, { signal })
@@ -100,7 +100,7 @@ function causeOf(error: unknown): unknown {
   return error instanceof Error && isGrpcServiceError(error.cause) ? error.cause : error
 }
 
-function isHopeless(error: unknown): boolean {
+function isNonRetryable(error: unknown): boolean {
   if (error instanceof WorkflowUpdateFailedError || error instanceof WorkflowNotFoundError) return true
   if (
     error instanceof ApplicationFailure ||
@@ -109,7 +109,7 @@ function isHopeless(error: unknown): boolean {
   )
     return true
   const cause = causeOf(error)
-  return isGrpcServiceError(cause) && (HOPELESS.has(cause.code) || isTooLarge(cause.details))
+  return isGrpcServiceError(cause) && (NON_RETRYABLE_CODES.has(cause.code) || isTooLarge(cause.details))
 }
 
 /** It is as large the next time: grpc-go's and the server's own words (RESOURCE_EXHAUSTED is no permanent code). */
@@ -130,7 +130,7 @@ export async function updateUntilAnswered<Ret, Arg>(
   update: UpdateDefinition<Ret, [Arg]>,
   arg: Arg,
   signal: AbortSignal,
-  waits?: Waits,
+  waits?: PendingRetries,
 ): Promise<Ret> {
   const updateId = randomUUID()
   const answered = new AbortController()

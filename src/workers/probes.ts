@@ -10,7 +10,7 @@ import type { ListenAddress } from '../telemetry/exporter'
  * @param whyNotReady undefined where it is ready
  * @throws UserError where the address cannot be listened on
  */
-export async function serveHealth(
+export async function serveProbes(
   { host, port }: ListenAddress,
   whyNotReady: () => Promise<string | undefined>,
 ): Promise<Server> {
@@ -31,7 +31,7 @@ export async function serveHealth(
 }
 
 /** Whoever still waits for an answer is let go. */
-export async function endHealth(server: Server): Promise<void> {
+export async function closeProbes(server: Server): Promise<void> {
   server.close()
   server.closeAllConnections()
   await once(server, 'close')

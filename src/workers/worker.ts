@@ -23,7 +23,7 @@ import { openDatabase } from '../postgres/database'
 import { temporalConfig, unreachable, withTemporal } from '../temporal/connection'
 import { workerTracing } from '../telemetry/tracing'
 import { bundlePath, workflowSources } from './bundle-workflows'
-import { endHealth, serveHealth } from './probes'
+import { closeProbes, serveProbes } from './probes'
 import { ENDS_WITHIN, type Role } from './roles'
 
 /** Pollers of one process: each keeps a core busy on a backlog, and Node has one. */
@@ -88,11 +88,11 @@ export async function runWorker(
       const client = new Client({ connection, namespace })
       void watchLedger(client, config, new LedgerMetrics(metricMeter), ended.signal)
     }
-    const health = config.health && (await serveHealth(config.health, () => whyNotReady(workers, connection)))
+    const health = config.health && (await serveProbes(config.health, () => whyNotReady(workers, connection)))
     try {
       await runInOrder(workers, signal, onReady)
     } finally {
-      if (health) await endHealth(health)
+      if (health) await closeProbes(health)
     }
   } finally {
     ended.abort()

@@ -1,9 +1,9 @@
 import { expect, test } from '@jest/globals'
 import { Intake } from '../../src/activities/intake'
-import { LogEnds } from '../../src/activities/partition-lag'
+import { PartitionLag } from '../../src/activities/partition-lag'
 import { PollerState } from '../../src/core/window/poller-state'
 import type { LogRecord } from '../../src/core/event/log-record'
-import type { AskedFirst } from '../../src/geo/lookup'
+import type { BatchLookup } from '../../src/geo/lookup'
 import { PollerMetrics } from '../../src/telemetry/poller-metrics'
 import { record, rules, T0 } from '../core/support'
 import { MemoryMeter } from '../telemetry/memory-meter'
@@ -17,7 +17,7 @@ function busyFor(milliseconds: number): void {
 }
 
 /** Takes the records in one fetch; says what had been taken, and asked for, at each heartbeat. */
-async function take(locate: (ip: string) => string, service?: AskedFirst) {
+async function take(locate: (ip: string) => string, service?: BatchLookup) {
   const state = new PollerState(1, { ...rules, locate })
   state.assign([{ partition: 0, epoch: 1, position: 0, basis: null, announcedTo: null }], new Map())
   const events = {
@@ -30,7 +30,7 @@ async function take(locate: (ip: string) => string, service?: AskedFirst) {
   const intake = new Intake(
     rules,
     state,
-    new LogEnds(),
+    new PartitionLag(),
     new PollerMetrics(new MemoryMeter()),
     events,
     service,
@@ -38,7 +38,7 @@ async function take(locate: (ip: string) => string, service?: AskedFirst) {
   const { length } = records
   const fetch = { partition: 0, fetchedFrom: 0, next: length, high: length, length }
   const beats: number[] = []
-  await intake.take({ ...fetch, record: index => records[index]! }, () => {
+  await intake.consume({ ...fetch, record: index => records[index]! }, () => {
     beats.push(intake.taken)
     return Promise.resolve()
   })
@@ -64,7 +64,7 @@ test('others have their turn also while addresses are collected, which are looke
     (JSON.parse(Buffer.from(value!).toString()) as { ip: string }).ip
   let collected = 0
   const at: number[] = []
-  const service: AskedFirst = {
+  const service: BatchLookup = {
     trouble: undefined,
     unknownOf(some) {
       busyFor(some.length / 2)

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals'
 import type { Client } from '@temporalio/client'
 import { WorkflowNotFoundError } from '@temporalio/common'
-import { WindowGate, WindowIsFullError } from '../../src/activities/window-gate'
+import { WindowGate, WindowFullError } from '../../src/activities/window-gate'
 
 const KIB = 1 << 10
 const MIB = 1 << 20
@@ -93,7 +93,7 @@ test.each([
     await passes(gate, 128 * KIB, 2)
     server.history = history
     for (let i = 1; i <= 3; i++) {
-      await expect(gate.pass(ID, 128 * KIB)).rejects.toThrow(WindowIsFullError)
+      await expect(gate.pass(ID, 128 * KIB)).rejects.toThrow(WindowFullError)
       expect(server.asked).toHaveLength(i)
     }
     server.history = { historySize: 8 * MIB - 1, historyLength: 15_999 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { GroupCounter, groups, type ColumnarCounts } from '../../src/core/counts/columnar'
-import { Lexicon, Vocabulary } from '../../src/core/counts/string-interning'
+import { StringInterner, Interners } from '../../src/core/counts/string-interning'
 import { hashKey } from './support'
 
 const group = fc.record({
@@ -40,10 +40,10 @@ test('columns survive their journey as JSON with any strings, and stay under the
 
 describe('texts by number', () => {
   const identity = (text: string) => text
-  const words = new Vocabulary(
-    new Lexicon(identity, hashKey),
-    new Lexicon(identity, hashKey),
-    new Lexicon(identity, hashKey),
+  const words = new Interners(
+    new StringInterner(identity, hashKey),
+    new StringInterner(identity, hashKey),
+    new StringInterner(identity, hashKey),
   )
   const numbered = (host: string, referrer: string) => ({
     host: words.hosts.number(host),

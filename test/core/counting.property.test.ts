@@ -4,7 +4,7 @@ import { groups, type ColumnarCounts } from '../../src/core/counts/columnar'
 import { EventReader } from '../../src/core/event/event-reader'
 import type { AppliedPartition, Claimed, Delta } from '../../src/core/window/protocol'
 import type { LogRecord } from '../../src/core/event/log-record'
-import { MAX_WINDOWS, PartitionReader, type Range } from '../../src/core/window/partition-reader'
+import { MAX_WINDOWS, PartitionReader, type OffsetRange } from '../../src/core/window/partition-reader'
 import { Recount, segmentsOf } from '../../src/core/window/recount'
 import { formatInstant, formatWindow } from '../../src/core/window/tumbling-window'
 import { WindowState } from '../../src/core/window/window-state'
@@ -50,13 +50,13 @@ function readInRanges(
   partition: number,
   log: LogRecord[],
   stream: Iterator<{ length: number; cut: boolean }>,
-): Range[] {
+): OffsetRange[] {
   const reader = new PartitionReader(claimed(partition), rules)
-  const ranges: Range[] = []
+  const ranges: OffsetRange[] = []
   for (let i = 0; i < log.length;) {
     const { length, cut } = stream.next().value as { length: number; cut: boolean }
     const fetch = log.slice(i, i + length)
-    expect(reader.take(fetch, fetch.at(-1)!.offset + 1)).toBe(fetch.length)
+    expect(reader.read(fetch, fetch.at(-1)!.offset + 1)).toBe(fetch.length)
     i += fetch.length
     const range = cut || i >= log.length ? reader.cut() : undefined
     if (range) ranges.push(range)
@@ -72,7 +72,7 @@ function addTo(into: Record<string, number>, start: number, counts: ColumnarCoun
 }
 
 /** Late and rejected records by what they are, and by the window that they travel to. */
-function exceptionsOf(ranges: Range[]): Omit<ReferenceCount, 'hits'> {
+function exceptionsOf(ranges: OffsetRange[]): Omit<ReferenceCount, 'hits'> {
   const result: Omit<ReferenceCount, 'hits'> = { late: {}, rejected: 0, exceptions: {} }
   for (const range of ranges)
     for (const start of range.windows.keys()) {
@@ -135,11 +135,11 @@ test('a range that is read again from its claim is cut into the same deltas, wha
     )
     const fetch = log.filter(({ offset }) => offset >= original.from)
     let index = 0
-    let again: Range | undefined
+    let again: OffsetRange | undefined
     while (!again) {
       const { length } = stream.next().value as { length: number }
       const part = fetch.slice(index, index + length)
-      const taken = reader.take(part, part.at(-1)!.offset + 1)
+      const taken = reader.read(part, part.at(-1)!.offset + 1)
       index += taken
       again = reader.cut()
       // What did not fit belongs to the next range, and can be cut as one likes.
@@ -184,7 +184,7 @@ test('closed windows are counted anew as they were: each from its own offsets, w
       for (let i = 0; reader.position < segment.to;) {
         const { length } = stream.next().value as { length: number }
         const fetch = log.slice(i, i + length)
-        reader.take(fetch, fetch.at(-1)!.offset + 1)
+        reader.read(fetch, fetch.at(-1)!.offset + 1)
         i += length
       }
     }
@@ -224,25 +224,25 @@ test('a range has counts of so many windows at the most, and of late events of a
     Array.from({ length: windows }, (_, i) => record(from + i, { at: at + i * 5 * MINUTE }))
   const reader = new PartitionReader(claimed(0, { position: 0 }), rules)
   const history = records(0, MAX_WINDOWS + 5, T0 - 30 * 24 * 60 * MINUTE)
-  expect(reader.take(history, history.length)).toBe(MAX_WINDOWS)
+  expect(reader.read(history, history.length)).toBe(MAX_WINDOWS)
   expect(reader.cut()).toMatchObject({ from: 0, to: MAX_WINDOWS, totals: { hits: MAX_WINDOWS } })
-  expect(reader.take(history.slice(MAX_WINDOWS), history.length)).toBe(5)
+  expect(reader.read(history.slice(MAX_WINDOWS), history.length)).toBe(5)
   expect(reader.cut()).toMatchObject({ to: MAX_WINDOWS + 5, totals: { hits: 5, late: 0 } })
   // The same once more is late; a window that is there already takes more.
   const again = records(history.length, MAX_WINDOWS, T0 - 30 * 24 * 60 * MINUTE)
   const last = { ...again.at(-1)!, offset: history.length + MAX_WINDOWS }
   const older = record(last.offset + 1, { at: T0 - 40 * 24 * 60 * MINUTE })
-  expect(reader.take([...again, last, older], older.offset + 1)).toBe(MAX_WINDOWS + 1)
+  expect(reader.read([...again, last, older], older.offset + 1)).toBe(MAX_WINDOWS + 1)
   expect(reader.cut()).toMatchObject({ totals: { hits: 0, late: MAX_WINDOWS + 1 } })
 
   const rereading = new PartitionReader(claimed(0, { position: 0, announcedTo: history.length }), rules)
-  expect(rereading.take(history, history.length)).toBe(history.length)
+  expect(rereading.read(history, history.length)).toBe(history.length)
   expect(rereading.cut()).toMatchObject({ totals: { hits: MAX_WINDOWS + 5 } })
 })
 
 test('records that retention removed before they were read are counted, not passed over', () => {
   const reader = new PartitionReader(claimed(0, { position: 10 }), rules, 40)
-  reader.take([record(40, { at: T0 })], 41)
+  reader.read([record(40, { at: T0 })], 41)
   const range = reader.cut()!
   expect(range.totals).toEqual({ records: 31, hits: 1, late: 0, rejected: 30 })
   // Before the first event nothing says when they came.
@@ -258,7 +258,7 @@ test('records that retention removed before they were read are counted, not pass
 test('records that were lost travel to the window that was the current one where they were', () => {
   const basis = T0 + 7 * MINUTE
   const reader = new PartitionReader(claimed(0, { position: 10, basis }), rules, 40)
-  reader.take([record(40, { at: T0 + 20 * MINUTE }), record(41, { at: T0 })], 42)
+  reader.read([record(40, { at: T0 + 20 * MINUTE }), record(41, { at: T0 })], 42)
   const range = reader.cut()!
   expect(sumsOf(range)).toEqual({
     [T0 + 5 * MINUTE]: { hits: 0, exceptions: 30 },
@@ -272,7 +272,7 @@ test('a range that was announced keeps its end where retention went beyond it, a
   const announced = reader.cut()!
   expect(announced).toMatchObject({ from: 10, to: 25 })
   expect(announced.delta(0).exceptions?.rejected).toEqual({ lost_to_retention: 15 })
-  reader.take([record(40, { at: T0 })], 41)
+  reader.read([record(40, { at: T0 })], 41)
   const next = reader.cut()!
   expect(next).toMatchObject({ from: 25, to: 41 })
   expect(next.totals).toEqual({ records: 16, hits: 1, late: 0, rejected: 15 })
@@ -280,7 +280,7 @@ test('a range that was announced keeps its end where retention went beyond it, a
   expect(reader.cut()).toBeUndefined()
 })
 
-const sumsOf = (range: Range) =>
+const sumsOf = (range: OffsetRange) =>
   Object.fromEntries([...range.windows.keys()].map(start => [start, range.sumsOf(start)]))
 
 const ABSURD = [0, -1, -62_135_596_800_001, 8.64e15, 8.64e15 + 1, 2 ** 53, -(2 ** 53), 2 ** 63, -(2 ** 63)]

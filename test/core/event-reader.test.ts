@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { ByteMemo } from '../../src/core/counts/byte-cache'
+import { ByteCache } from '../../src/core/counts/byte-cache'
 import { GroupCounter, groups } from '../../src/core/counts/columnar'
 import { readEvent, type RejectionReason } from '../../src/core/event/event'
 import { EventReader, type LocatedEvent } from '../../src/core/event/event-reader'
@@ -203,7 +203,7 @@ test('no depth exhausts the stack', () => {
 
 test('a memo gives what its function gives, however often it has to forget', () => {
   const made = new Map<string, number>()
-  const memo = new ByteMemo(text => {
+  const memo = new ByteCache(text => {
     made.set(text, (made.get(text) ?? 0) + 1)
     return text.toUpperCase()
   }, hashKey)

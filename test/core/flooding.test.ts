@@ -56,7 +56,7 @@ const claimed: Claimed = { partition: 0, epoch: 1, position: 0, basis: null, ann
 
 function read(records: LogRecord[], maxGroups: number) {
   const reader = new PartitionReader(claimed, { ...rules, maxGroups })
-  expect(reader.take(records, records.length)).toBe(records.length)
+  expect(reader.read(records, records.length)).toBe(records.length)
   return reader.cut()!.delta(T0)
 }
 
@@ -103,7 +103,7 @@ describe('groups that were chosen for the hash of the numbers of their parts', (
     const table = new GroupTable()
     for (const round of [1, 2])
       for (const [a, b] of keys) {
-        const row = table.find(a, b, 0)
+        const row = table.indexOf(a, b, 0)
         if (row < 0) table.append(a, b, 0, round)
         else table.increase(row, round)
       }

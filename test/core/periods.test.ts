@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from '@jest/globals'
-import { cover, divides, monthOf, periodEnd, PERIODS, type Stretch } from '../../src/core/window/periods'
+import { cover, divides, monthOf, periodEnd, PERIODS, type Interval } from '../../src/core/window/periods'
 
 const at = (text: string) => Date.parse(`2026-${text}Z`)
 const hours = (...all: number[]) => all.map(hour => at(`01-01T${String(hour).padStart(2, '0')}:00`))
@@ -39,7 +39,7 @@ describe('what whole periods cover of a stretch', () => {
         (lengths, sealed) => {
           // In quarters of an hour, with a gap between.
           let from = 0
-          const stretches = lengths.map(([gap, length]): Stretch => {
+          const stretches = lengths.map(([gap, length]): Interval => {
             const stretch = { from: from + gap + 1, to: from + gap + 1 + length }
             from = stretch.to
             return stretch
@@ -47,7 +47,7 @@ describe('what whole periods cover of a stretch', () => {
           const scaled = stretches.map(({ from, to }) => ({ from: (from * hour) / 4, to: (to * hour) / 4 }))
           const starts = [...sealed].sort((a, b) => a - b).map(n => n * hour)
           const { covered, left } = cover(scaled, 'hour', starts)
-          const inside = (all: Stretch[], time: number) =>
+          const inside = (all: Interval[], time: number) =>
             all.filter(({ from, to }) => time >= from && time < to).length
           for (let quarter = 0; quarter <= from + 4; quarter++) {
             const time = (quarter * hour) / 4

@@ -36,7 +36,7 @@ test('a flush announces no more windows than the bound, and every partition has 
     for (const reader of state.partitions) {
       const from = next.get(reader.partition) ?? 0
       if (reader.position > from) continue
-      expect(reader.take(spread(from, MAX_WINDOWS), from + MAX_WINDOWS)).toBe(MAX_WINDOWS)
+      expect(reader.read(spread(from, MAX_WINDOWS), from + MAX_WINDOWS)).toBe(MAX_WINDOWS)
     }
     const request = state.plan(PARTITIONS)!
     const announced = request.partitions.filter(({ announce }) => announce)
@@ -59,7 +59,7 @@ test('a flush announces no more windows than the bound, and every partition has 
 test('a partition that has to wait for the next flush says nevertheless what is done, and loses nothing', () => {
   const PARTITIONS = 6
   const state = holding(PARTITIONS)
-  for (const reader of state.partitions) reader.take(spread(0, MAX_WINDOWS), MAX_WINDOWS)
+  for (const reader of state.partitions) reader.read(spread(0, MAX_WINDOWS), MAX_WINDOWS)
   const said: Record<number, string[]> = {}
   let hits = 0
   for (let request = state.plan(PARTITIONS); request; request = state.plan(PARTITIONS)) {
@@ -90,7 +90,7 @@ test('what a flush announces is what its deltas bring, and they are no larger th
       const log = entries.map((event, offset) =>
         event ? record(offset, event) : { offset, timestamp: T0, value: Buffer.from('malformed') },
       )
-      state.reader(partition)!.take(log, log.length)
+      state.reader(partition)!.read(log, log.length)
     })
     const announced: Record<string, object> = {}
     for (const { partition, announce } of state.plan(entries.length)?.partitions ?? [])
@@ -122,7 +122,7 @@ test('what a flush announces is what its deltas bring, and they are no larger th
 
 test('of what was refused nothing goes out', () => {
   const state = holding(2)
-  for (const reader of state.partitions) reader.take([record(0, { at: T0 })], 1)
+  for (const reader of state.partitions) reader.read([record(0, { at: T0 })], 1)
   state.plan(2)
   const outgoing = state.accepted({ refused: [1], pollers: 1 })
   expect([...outgoing.values()].flat().map(({ delta }) => delta.partition)).toEqual([0])

@@ -28,7 +28,7 @@ function read(events: { ip: string; fails: boolean; cut: boolean }[]): Delta[] {
   const deltas: Delta[] = []
   events.forEach(({ ip, fails, cut }, offset) => {
     failing = fails
-    reader.take([record(offset, { at: T0, ip })], offset + 1)
+    reader.read([record(offset, { at: T0, ip })], offset + 1)
     const range = cut || offset === events.length - 1 ? reader.cut() : undefined
     if (range) deltas.push(range.delta(T0))
   })
@@ -84,7 +84,7 @@ test('a late event that was not located is late under ??', () => {
   const locate = () => UNLOCATED
   const reader = new PartitionReader(claimed, { ...rules, locate })
   const later = T0 + 10 * rules.windowSize
-  reader.take([record(0, { at: later }), record(1, { at: T0 })], 2)
+  reader.read([record(0, { at: later }), record(1, { at: T0 })], 2)
   expect(reader.cut()!.delta(later).exceptions!.late).toMatchObject([{ windowStart: T0, countries: ['??'] }])
 })
 

@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { groups, GroupCounter, OTHER, type ColumnarCounts } from '../../src/core/counts/columnar'
 import type { Delta, DeltaExceptions } from '../../src/core/window/protocol'
-import { NamedGroups } from '../../src/core/counts/group-limit'
+import { GroupLimit } from '../../src/core/counts/group-limit'
 import {
   deltaBytes,
   exceptionBytes,
@@ -82,7 +82,7 @@ test('pieces and what is held make the whole, in messages under the bound, howev
 })
 
 test('in a flood of groups the totals stay exact, in bounded groups, and the host keeps its name', () => {
-  const counter = new GroupCounter(new NamedGroups(100, hashKey))
+  const counter = new GroupCounter(new GroupLimit(100, hashKey))
   for (let i = 0; i < 50; i++) counter.add('a.example', `https://known/${i}`, 'DE')
   for (let i = 0; i < 10_000; i++) counter.add(`host${i % 3}`, `https://random/${i}`, i % 2 ? 'FR' : 'US')
   for (let i = 0; i < 50; i++) counter.add('a.example', `https://known/${i}`, 'DE')
@@ -98,7 +98,7 @@ test('in a flood of groups the totals stay exact, in bounded groups, and the hos
 })
 
 test('in a flood of hosts, too', () => {
-  const counter = new GroupCounter(new NamedGroups(100, hashKey))
+  const counter = new GroupCounter(new GroupLimit(100, hashKey))
   for (let i = 0; i < 10_000; i++) counter.add(`host${i}`, '', 'DE')
   const counted = [...groups(counter.columns())]
   expect(counted.reduce((sum, { hits }) => sum + hits, 0)).toBe(10_000)
@@ -112,7 +112,7 @@ test('in a flood of hosts, too', () => {
 })
 
 test('of a window group names are bounded over all ranges of a partition, not by range', () => {
-  const named = new NamedGroups(10, hashKey)
+  const named = new GroupLimit(10, hashKey)
   const folded = [1, 2, 3].map(() => {
     const counter = new GroupCounter(named)
     for (let i = 0; i < 20; i++) counter.add('a.example', `r${i}`, 'DE')

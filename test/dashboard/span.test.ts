@@ -1,6 +1,13 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { bucketFor, defaultRange, MAX_BUCKETS, RANGES, spanOf, type Range } from '../../src/dashboard/span'
+import {
+  bucketFor,
+  defaultRange,
+  MAX_BUCKETS,
+  RANGES,
+  spanOf,
+  type TimeRange,
+} from '../../src/dashboard/span'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -17,7 +24,7 @@ const extent = fc
     first: first * windowSize,
     last: (first + windows) * windowSize,
   }))
-const range: fc.Arbitrary<Range> = fc.oneof(
+const range: fc.Arbitrary<TimeRange> = fc.oneof(
   fc.constantFrom(...(Object.keys(RANGES) as (keyof typeof RANGES)[])).map(name => ({ name })),
   fc
     .tuple(fc.nat(4e12), fc.integer({ min: 1, max: 4e11 }))

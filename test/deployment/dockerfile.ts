@@ -64,7 +64,7 @@ const newImage = (root: string): BuiltImage => ({
   leftOut: [],
 })
 
-interface Surroundings {
+interface BuildContext {
   context: string
   kept: Set<string>
   stages: Map<string, string>
@@ -74,7 +74,7 @@ async function carryOut(
   instruction: string,
   text: string,
   image: BuiltImage,
-  surroundings: Surroundings,
+  surroundings: BuildContext,
 ): Promise<void> {
   switch (instruction) {
     case 'WORKDIR':
@@ -118,7 +118,7 @@ const surroundingsOf = ({ PATH, HOME }: NodeJS.ProcessEnv) => ({
   npm_config_prefer_offline: 'true',
 })
 
-function copy(words: string[], { root, workdir }: BuiltImage, { context, kept, stages }: Surroundings): void {
+function copy(words: string[], { root, workdir }: BuiltImage, { context, kept, stages }: BuildContext): void {
   const [, stage] = /^--from=(.*)$/.exec(words[0]!) ?? []
   const sources = words.slice(stage === undefined ? 0 : 1, -1)
   const target = join(root, workdir, words.at(-1)!)

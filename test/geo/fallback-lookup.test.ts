@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { UNLOCATED } from '../../src/core/counts/unknown-country'
 import { Ip2Location } from '../../src/geo/ip2location'
-import { LettingPass } from '../../src/geo/fallback-lookup'
+import { FallbackLookup } from '../../src/geo/fallback-lookup'
 import { RemoteLookup } from '../../src/geo/remote-lookup'
 import { countryOf, LookUpService, type Mood } from '../support/look-up-service'
 import { until } from '../support/until'
@@ -16,13 +16,13 @@ const record = (ip: string) => ({
 
 let service: LookUpService
 let remote: RemoteLookup
-let passing: LettingPass
+let passing: FallbackLookup
 
 beforeEach(async () => {
   service = new LookUpService('KEY')
   const api = new Ip2Location(await service.start(), 'KEY', 100)
   remote = new RemoteLookup(address => api.country(address), { rate: 10_000, firstWait: 10 }, quiet)
-  passing = new LettingPass(remote, quiet, { patience: 1_000, firstWait: 50, passed: 10 })
+  passing = new FallbackLookup(remote, quiet, { maxWait: 1_000, firstWait: 50, passed: 10 })
 })
 
 afterEach(() => service.stop())

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import type { LogRecord } from '../../src/core/event/log-record'
 import { Ip2Location } from '../../src/geo/ip2location'
-import { LookupFailure } from '../../src/geo/lookup'
+import { LookupError } from '../../src/geo/lookup'
 import { RemoteLookup } from '../../src/geo/remote-lookup'
 import { countryOf, LookUpService, type Mood } from '../support/look-up-service'
 import { until } from '../support/until'
@@ -34,18 +34,18 @@ const record = (ip: unknown): LogRecord => ({
   value: Buffer.from(JSON.stringify({ event_time: '2026-01-01T00:00:00Z', host: 'a.example', ip })),
 })
 
-async function failureOf(asked: Promise<unknown>): Promise<LookupFailure> {
+async function failureOf(asked: Promise<unknown>): Promise<LookupError> {
   const error: unknown = await asked.catch((e: unknown) => e)
-  expect(error).toBeInstanceOf(LookupFailure)
-  return error as LookupFailure
+  expect(error).toBeInstanceOf(LookupError)
+  return error as LookupError
 }
 
-test.each<[Mood, LookupFailure['kind'], RegExp]>([
-  ['too often', 'passing', /429/],
-  ['broken', 'passing', /500/],
-  ['garbage', 'passing', /no answer/],
-  ['silent', 'passing', /does not answer within 300 ms/],
-  ['refusing', 'lasting', /401.*IP_CODING_KEY/],
+test.each<[Mood, LookupError['kind'], RegExp]>([
+  ['too often', 'transient', /429/],
+  ['broken', 'transient', /500/],
+  ['garbage', 'transient', /no answer/],
+  ['silent', 'transient', /does not answer within 300 ms/],
+  ['refusing', 'permanent', /401.*IP_CODING_KEY/],
 ])('a service that is %s fails in a %s way, and says neither address nor key', async (mood, kind, says) => {
   service.mood = mood
   const failure = await failureOf(api.country('8.8.4.4'))
@@ -57,7 +57,7 @@ test.each<[Mood, LookupFailure['kind'], RegExp]>([
 
 test('a service that is not there is a passing failure', async () => {
   const failure = await failureOf(new Ip2Location('http://127.0.0.1:1/', KEY).country('8.8.4.4'))
-  expect(failure).toMatchObject({ kind: 'passing', message: expect.stringContaining('cannot be reached') })
+  expect(failure).toMatchObject({ kind: 'transient', message: expect.stringContaining('cannot be reached') })
 })
 
 test('the time that a service asks for is respected', async () => {
@@ -123,7 +123,7 @@ test('one that persists ends the wait with its reason, and a lasting one at once
   service.mood = 'refusing'
   service.asked.length = 0
   const failure = await failureOf(lookup({ concurrency: 1 }).resolve(addresses(5), never))
-  expect(failure).toMatchObject({ kind: 'lasting', retryAfter: 30_000 })
+  expect(failure).toMatchObject({ kind: 'permanent', retryAfter: 30_000 })
   expect(service.asked).toHaveLength(1)
 })
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import type { ColumnarCounts } from '../../src/core/counts/columnar'
 import { findWindow } from '../../src/postgres/open-window'
 import { publishWindow, type WindowResult } from '../../src/postgres/publish-window'
-import { PiecesMissing, stagePiece } from '../../src/postgres/staged-pieces'
+import { PiecesMissingError, stagePiece } from '../../src/postgres/staged-pieces'
 import { columns, Gate, T0, TestDatabase, WINDOW, type Group } from './support'
 
 let database: TestDatabase
@@ -514,7 +514,7 @@ describe('a window in pieces', () => {
 
   test('is not published before all of them have arrived', async () => {
     await stage(2, ...FIRST.slice(0, 3))
-    await expect(publish(inPieces(2))).rejects.toThrow(PiecesMissing)
+    await expect(publish(inPieces(2))).rejects.toThrow(PiecesMissingError)
     expect((await seen()).windows).toEqual([])
     expect(await findWindow(database.db, T0)).toBeUndefined()
   })

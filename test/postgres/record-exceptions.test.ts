@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import type { ClosedOutcome, Delta, RangeExceptions } from '../../src/core/window/protocol'
 import { findWindow } from '../../src/postgres/open-window'
 import { publishWindow } from '../../src/postgres/publish-window'
-import { PiecesMissing, stagePiece } from '../../src/postgres/staged-pieces'
+import { PiecesMissingError, stagePiece } from '../../src/postgres/staged-pieces'
 import { MAX_REJECTED_EVENTS, recordClosed, recordExceptions } from '../../src/postgres/record-exceptions'
 import { columns, Gate, T0, TestDatabase, WINDOW, type Group } from './support'
 
@@ -422,7 +422,7 @@ describe('deltas that reach a closed window', () => {
       })
     const key = { start: T0, chain: pieces.chain }
     await stagePiece(database.db, key, 2, [delta(0, 110, 120, 2)])
-    await expect(closeAll()).rejects.toThrow(PiecesMissing)
+    await expect(closeAll()).rejects.toThrow(PiecesMissingError)
     await stagePiece(database.db, key, 1, [delta(0, 90, 99), delta(0, 100, 105, 4)])
     expect(await closeAll()).toEqual(outcome({ lateHits: 7, repeats: 1 }))
     const before = await database.contents()

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import { ApplicationFailure } from '@temporalio/common'
-import { inSight } from '../../src/activities/to-application-failure'
+import { toApplicationFailure } from '../../src/activities/to-application-failure'
 import { PostgresStaging } from '../../src/activities/staging'
 import { loadConfig } from '../../src/config'
 import type { Delta } from '../../src/core/window/protocol'
@@ -13,7 +13,7 @@ let staging: PostgresStaging
 const settings = { group: 'shop', topic: 'clicks', windowSize: WINDOW }
 const stagingOf = (group: string) =>
   new PostgresStaging(database.db, { ...settings, group }, 'default', error =>
-    inSight(error, { ...loadConfig(), postgres: database.postgres }),
+    toApplicationFailure(error, { ...loadConfig(), postgres: database.postgres }),
   )
 
 beforeAll(async () => {

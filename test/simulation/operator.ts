@@ -56,7 +56,7 @@ export class Operator {
       const given = { partition, from: begin.from, basis: begin.basis, to: end, hitsTo: end }
       const reader = recount.stretch(given, 0)
       const records = this.kafka.log[partition]!.filter(({ offset }) => offset >= begin.from && offset < end)
-      reader.take(records, end)
+      reader.read(records, end)
       counted.push(reader.counted())
     }
     return { counted, columns: recount.counter.columns() }

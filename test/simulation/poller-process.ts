@@ -20,7 +20,7 @@ export const RULES: Omit<ReaderRules, 'allowedLateness'> = {
 }
 
 /** Whom a poller talks to. */
-export interface Surroundings {
+export interface Dependencies {
   world: World
   kafka: Kafka
   ingest: Ingest
@@ -40,7 +40,7 @@ export class PollerProcess {
   private readonly quietSince = new Map<number, number>()
 
   constructor(
-    private readonly around: Surroundings,
+    private readonly around: Dependencies,
     readonly name: number,
   ) {
     this.state = new PollerState(name, { ...RULES, allowedLateness: this.around.world.allowedLateness })
@@ -90,7 +90,7 @@ export class PollerProcess {
     const last = records.at(-1)
     if (!last) return
     this.quietSince.set(partition, world.clock)
-    reader.take(
+    reader.read(
       records.map(record => this.seen(record)),
       last.offset + 1,
     )

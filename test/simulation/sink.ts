@@ -9,7 +9,7 @@ import type {
 } from '../../src/core/window/protocol'
 import { isBalanced } from '../../src/core/window/protocol'
 import type { CountedStretch } from '../../src/core/window/window-recount'
-import { judge } from '../../src/core/window/window-state'
+import { classifyDelta } from '../../src/core/window/window-state'
 import { addColumns, totalOf, type Counts } from './counts'
 import type { World } from './world'
 
@@ -173,7 +173,7 @@ export class Sink {
   private recordLate(start: number, delta: Delta, window: PublishedWindow): void {
     const { partition, from, basis, last, exceptions } = delta
     const applied = window.applied.find(known => known.partition === partition)
-    const verdict = this.world.mutant === 'no deduplication' ? 'applied' : judge(delta, applied?.last)
+    const verdict = this.world.mutant === 'no deduplication' ? 'applied' : classifyDelta(delta, applied?.last)
     if (verdict === 'overlap') throw new Error(`an overlapping delta reached closed window ${start}`)
     this.world.met(`a ${verdict === 'repeat' ? 'repeat' : 'late delta'} reached a closed window`)
     if (verdict === 'repeat') return

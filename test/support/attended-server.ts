@@ -4,11 +4,11 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from '../../src/dev/cluster/command'
-import type { Surroundings } from '../../src/dev/cluster/component'
+import type { ClusterContext } from '../../src/dev/cluster/component'
 import { packageRoot } from '../../src/package-root'
 
 /** Where a server of the cluster's kind is found and installed, for a test that sets one up by itself. */
-export function surroundings(dir: string): Surroundings {
+export function surroundings(dir: string): ClusterContext {
   return {
     dir,
     environment: process.env,

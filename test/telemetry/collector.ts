@@ -56,13 +56,13 @@ export class Collector {
       this.requests.push({ url, headers })
       void json(request).then(body => {
         this.text += JSON.stringify(body)
-        this.take(body as Export)
+        this.collect(body as Export)
         response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
       })
     })
   }
 
-  private take({ resourceSpans }: Export): void {
+  private collect({ resourceSpans }: Export): void {
     for (const { resource, scopeSpans } of resourceSpans)
       for (const span of scopeSpans.flatMap(({ spans }) => spans)) {
         const { traceId, spanId, name, links = [], status } = span

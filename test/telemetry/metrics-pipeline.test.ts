@@ -201,14 +201,14 @@ test('what comes again, contradicts, or comes too late is counted by what it was
 test('failures of Postgres are told apart, and a window that is stuck is seen until it is retried', async () => {
   await relay.close()
   sent += await pipeline.send([event(1, T0 + 10_000)])
-  await until(async () => (await total('step_failures_total', { kind: 'postgres_passing' })) > 0)
+  await until(async () => (await total('step_failures_total', { kind: 'postgres_transient' })) > 0)
   await relay.open()
-  expect(await total('step_failures_total', { kind: 'postgres_lasting' })).toBe(0)
+  expect(await total('step_failures_total', { kind: 'postgres_permanent' })).toBe(0)
   await until(async () => (await pipeline.sums()).windows === 3)
 
   await pipeline.query('alter table window_results rename to elsewhere')
   sent += await pipeline.send([event(1, T0 + 20_000)])
-  await until(async () => (await total('step_failures_total', { kind: 'postgres_lasting' })) > 0)
+  await until(async () => (await total('step_failures_total', { kind: 'postgres_permanent' })) > 0)
   await until(async () => (await each('stuck_windows')).every(stuck => stuck === 1))
   await pipeline.query('alter table elsewhere rename to window_results')
   await pipeline.command('retry')

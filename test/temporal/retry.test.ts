@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import { ServiceError, WorkflowUpdateFailedError, type WorkflowHandle } from '@temporalio/client'
 import { ApplicationFailure, WorkflowNotFoundError } from '@temporalio/common'
-import { untilAnswered, updateUntilAnswered, Waits } from '../../src/temporal/retry'
+import { untilAnswered, updateUntilAnswered, PendingRetries } from '../../src/temporal/retry'
 import { flush, wake } from '../../src/contract/messages'
 import { until } from '../support/until'
 import { grpcError } from '../activities/support'
@@ -114,7 +114,7 @@ test('an update that is answered at once sends no signal', async () => {
 
 test('a call that is not answered for long is said once, and known until it is', async () => {
   const said: string[] = []
-  const waits = new Waits(({ reason }) => said.push(reason), 300)
+  const waits = new PendingRetries(({ reason }) => said.push(reason), 300)
   const error = wrapped(grpcError(8, 'namespace rate limit exceeded'))
   const begun = Date.now()
   const failing = () =>

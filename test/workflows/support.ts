@@ -26,7 +26,7 @@ import type {
   ToldBook,
 } from '../../src/core/window/protocol'
 import type { PipelineSettings } from '../../src/core/settings'
-import { judge } from '../../src/core/window/window-state'
+import { classifyDelta } from '../../src/core/window/window-state'
 import { rowsOf } from '../core/support'
 import { workflowSources } from '../../src/workers/bundle-workflows'
 import { searchAttributes } from '../../src/contract/search-attributes'
@@ -218,7 +218,7 @@ export class MemorySink implements WindowActivities {
     const outcome: ClosedOutcome = { lateHits: 0, repeats: 0, overlaps: [] }
     for (const delta of all) {
       const known = window.applied.find(({ partition }) => partition === delta.partition)
-      const verdict = judge(delta, known?.last)
+      const verdict = classifyDelta(delta, known?.last)
       if (verdict === 'repeat') outcome.repeats++
       if (verdict === 'overlap')
         outcome.overlaps.push({ partition: delta.partition, first: delta.first, last: delta.last })

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { Command } from 'commander'
 import { UserError } from '../../src/errors'
 import { interruption } from '../../src/terminal/interruption'
-import { AttendedCluster } from '../../src/dev/cluster/attended'
-import { heldTable, measureHeld, type Held } from './held'
+import { OwnedCluster } from '../../src/dev/cluster/owned-cluster'
+import { openWindowsTable, measureOpenWindows, type OpenWindowsResult } from './open-windows'
 import { measureLive, type Live } from './live'
 import { liveTable } from './live-report'
 import { measureLoads, type Benchmark, type LoadsOptions } from './loads'
@@ -66,16 +66,16 @@ program
   })
 
 program
-  .command('held')
+  .command('open-windows')
   .description('a long history whose windows are all open at once, as a silent partition holds them')
   .option('--windows <n>', 'how many windows', whole(1), 10_000)
   .option('--events <n>', 'how many events', whole(1), 500_000)
   .option('--json', 'print the figures as JSON')
   .action(async ({ json, ...options }: { windows: number; events: number; json?: true }) => {
-    const held = await onServers((folder, signal) => measureHeld(options, folder, signal))
-    if (!held) return
-    print(held, json, (found: Held) => heldTable(found))
-    if (held.problems.length > 0) process.exitCode = 1
+    const measured = await onServers((folder, signal) => measureOpenWindows(options, folder, signal))
+    if (!measured) return
+    print(measured, json, (found: OpenWindowsResult) => openWindowsTable(found))
+    if (measured.problems.length > 0) process.exitCode = 1
   })
 
 program
@@ -100,7 +100,7 @@ async function onServers<T>(
 ): Promise<T | undefined> {
   const signal = interruption()
   const folder = mkdtempSync(join(tmpdir(), 'web-traffic-bench-'))
-  const cluster = new AttendedCluster(join(folder, 'cluster'))
+  const cluster = new OwnedCluster(join(folder, 'cluster'))
   try {
     Object.assign(process.env, await cluster.untilUp(signal))
     return await measure(folder, signal)

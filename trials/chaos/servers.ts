@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ComponentName } from '../../src/dev/cluster'
-import { AttendedCluster } from '../../src/dev/cluster/attended'
+import { OwnedCluster } from '../../src/dev/cluster/owned-cluster'
 import { anyFreePort } from '../../src/dev/cluster/ports'
 import { isAlive, type ProcessIdentity } from '../../src/dev/cluster/process-identity'
 import { processTree } from '../../src/dev/cluster/process-tree'
@@ -9,7 +9,7 @@ import { holdProcesses } from './held-processes'
 
 /** Kafka, Temporal and Postgres of one seed, on ports and data that they keep when they are killed and started again. */
 export class Servers {
-  private readonly clusters: AttendedCluster[] = []
+  private readonly clusters: OwnedCluster[] = []
   private ports: string[] | undefined
 
   constructor(readonly dir: string) {}
@@ -18,7 +18,7 @@ export class Servers {
   async start(signal?: AbortSignal): Promise<void> {
     // Not the usual ports: while a server is away, another cluster on this machine could take them.
     this.ports ??= await choosePorts()
-    const cluster = new AttendedCluster(this.dir, this.ports)
+    const cluster = new OwnedCluster(this.dir, this.ports)
     this.clusters.push(cluster)
     await cluster.untilUp(signal)
   }

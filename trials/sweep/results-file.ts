@@ -14,7 +14,7 @@ export class ResultsFile {
     const lines = readFileSync(file, 'utf8').split('\n')
     const cut = lines.pop()
     if (cut) throw new UserError(`${file} does not end with a whole line. Remove its last line, or set OUT.`)
-    for (const [index, line] of lines.entries()) this.take(parse(line, `${file}:${index + 1}`))
+    for (const [index, line] of lines.entries()) this.remember(parse(line, `${file}:${index + 1}`))
   }
 
   /** The result of exactly this point; undefined also where its number stood for other properties. */
@@ -25,10 +25,10 @@ export class ResultsFile {
 
   add(result: PointResult): void {
     appendFileSync(this.file, `${JSON.stringify(result)}\n`)
-    this.take(result)
+    this.remember(result)
   }
 
-  private take(result: PointResult): void {
+  private remember(result: PointResult): void {
     this.results.set(result.point.number, result)
   }
 }

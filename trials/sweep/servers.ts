@@ -1,12 +1,12 @@
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { AttendedCluster } from '../../src/dev/cluster/attended'
+import { OwnedCluster } from '../../src/dev/cluster/owned-cluster'
 
 /** The servers that all points share, and a folder for logs. */
 export class SweepServers {
   private readonly folder = mkdtempSync(join(tmpdir(), 'web-traffic-sweep-'))
-  private cluster: AttendedCluster | undefined
+  private cluster: OwnedCluster | undefined
   private clusters = 0
   private hasLogs = false
 
@@ -15,7 +15,7 @@ export class SweepServers {
   /** Starts them where they do not run; resolves with the folder for workers' logs. */
   async start(): Promise<string> {
     if (!this.cluster) {
-      this.cluster = new AttendedCluster(join(this.folder, `cluster-${++this.clusters}`))
+      this.cluster = new OwnedCluster(join(this.folder, `cluster-${++this.clusters}`))
       Object.assign(process.env, await this.cluster.untilUp(this.signal))
     }
     return join(this.folder, 'logs')

@@ -10,7 +10,7 @@ const FIRST_ENTRIES = 1 << 8
  * again, no string is made. A hash table with linear probing, at most half full; the hashes are keyed, so that
  * nobody can choose texts that collide. Its owner bounds it, and makes it {@link forget} once it is {@link full}.
  */
-export class ByteMemo<T> {
+export class ByteCache<T> {
   /** Index of an entry plus one, 0 where there is none. */
   private slots = new Int32Array(FIRST_ENTRIES * 2)
   private hashes = new Int32Array(FIRST_ENTRIES)

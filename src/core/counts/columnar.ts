@@ -1,7 +1,7 @@
-import { ABSENT, Dictionary, jsonBytes, type Names } from './dictionary'
+import { ABSENT, Dictionary, jsonBytes, type GroupPolicy } from './dictionary'
 import { GroupTable } from './group-table'
 import { countNumbers, NumberReader } from './row-text'
-import type { Vocabulary } from './string-interning'
+import type { Interners } from './string-interning'
 
 /**
  * Counts by host, referrer and country, as they travel through Temporal: each distinct string once, then four
@@ -31,7 +31,7 @@ export const OTHER = '(other)'
 /** So many hosts keep their name even where their referrers no longer do. */
 const MAX_OTHER_GROUPS = 1_000
 
-/** A group by the numbers that a {@link Vocabulary} has given to its parts. */
+/** A group by the numbers that a {@link Interners} has given to its parts. */
 export interface NumberedGroup {
   host: number
   referrer: number
@@ -50,14 +50,14 @@ export class GroupCounter {
   hits = 0
 
   /** @param names asked about every group that is new; one that it refuses is counted under {@link OTHER} */
-  constructor(private readonly names?: Names) {}
+  constructor(private readonly names?: GroupPolicy) {}
 
   add(host: string, referrer: string, country: string, hits = 1): void {
     this.hits += hits
-    const a = this.hosts.find(host)
-    const b = this.referrers.find(referrer)
-    const c = this.countries.find(country)
-    const row = this.table.find(a, b, c)
+    const a = this.hosts.numberOf(host)
+    const b = this.referrers.numberOf(referrer)
+    const c = this.countries.numberOf(country)
+    const row = this.table.indexOf(a, b, c)
     if (row >= 0) this.table.increase(row, hits)
     else if (this.keepsName(host, referrer, country)) this.addNamed(host, referrer, country, hits)
     else this.addOther(host, country, hits)
@@ -74,7 +74,7 @@ export class GroupCounter {
   }
 
   /** Adds a hit without a look at the group's texts, where they have come before. */
-  count({ host, referrer, country }: NumberedGroup, words: Vocabulary): void {
+  count({ host, referrer, country }: NumberedGroup, words: Interners): void {
     if (this.generation !== words.generation) this.unlearn(words.generation)
     const a = this.hosts.findNumber(host)
     const b = this.referrers.findNumber(referrer)
@@ -98,7 +98,7 @@ export class GroupCounter {
   private addIndexed(a: number, b: number, c: number, hits: number): void {
     this.hits += hits
     const { hosts, referrers, countries, table, names } = this
-    const row = table.find(a, b, c)
+    const row = table.indexOf(a, b, c)
     if (row >= 0) table.increase(row, hits)
     else if (
       !names ||
@@ -112,17 +112,17 @@ export class GroupCounter {
     const a = this.hosts.index(host)
     const b = this.referrers.index(referrer)
     const c = this.countries.index(country)
-    const row = this.table.find(a, b, c)
+    const row = this.table.indexOf(a, b, c)
     if (row >= 0) this.table.increase(row, hits)
     else this.table.append(a, b, c, hits)
   }
 
   /** The host keeps its name while there are few such; there are only so many countries. */
   private addOther(host: string, country: string, hits: number): void {
-    const known = this.table.find(
-      this.hosts.find(host),
-      this.referrers.find(OTHER),
-      this.countries.find(country),
+    const known = this.table.indexOf(
+      this.hosts.numberOf(host),
+      this.referrers.numberOf(OTHER),
+      this.countries.numberOf(country),
     )
     const named = known >= 0 || this.others < MAX_OTHER_GROUPS
     const before = this.groups
@@ -146,9 +146,9 @@ export class GroupCounter {
         this.addIndexed(a, b, c, hits)
       } else {
         this.add(hosts[host]!, referrers[referrer]!, countries[country]!, hits)
-        ownHosts[host] = this.hosts.find(hosts[host]!)
-        ownReferrers[referrer] = this.referrers.find(referrers[referrer]!)
-        ownCountries[country] = this.countries.find(countries[country]!)
+        ownHosts[host] = this.hosts.numberOf(hosts[host]!)
+        ownReferrers[referrer] = this.referrers.numberOf(referrers[referrer]!)
+        ownCountries[country] = this.countries.numberOf(countries[country]!)
       }
     }
   }

@@ -2,7 +2,7 @@ import { GroupCounter } from './columnar'
 import type { LocatedEvent } from '../event/event-reader'
 import type { DeltaExceptions } from '../window/protocol'
 import { publishable } from './unknown-country'
-import type { Vocabulary } from './string-interning'
+import type { Interners } from './string-interning'
 
 /** A sample as JSON at most: an offset below 2⁵³, a reason, and what stands around them. Bytes. */
 const SAMPLE_BYTES = 64
@@ -18,7 +18,7 @@ export class CountedExceptions {
   records = 0
 
   /** @returns by how many bytes it grew */
-  countLate(start: number, event: LocatedEvent, words: Vocabulary): number {
+  countLate(start: number, event: LocatedEvent, words: Interners): number {
     let counter = this.late.get(start)
     if (!counter) this.late.set(start, (counter = new GroupCounter()))
     const before = counter.groups === 0 ? -LATE_FRAME_BYTES : counter.encodedBytes

@@ -1,4 +1,4 @@
-import type { Lexicon } from './string-interning'
+import type { StringInterner } from './string-interning'
 
 /** An index that no text has. */
 export const ABSENT = -1
@@ -19,7 +19,7 @@ export class Dictionary {
   bytes = 0
 
   /** The text's index; {@link ABSENT} where it has none. */
-  find(text: string): number {
+  numberOf(text: string): number {
     return this.indexes.get(text) ?? ABSENT
   }
 
@@ -41,8 +41,8 @@ export class Dictionary {
   }
 
   /** Looks up what {@link findNumber} is to find. */
-  learn(number: number, lexicon: Lexicon): void {
-    const found = this.find(lexicon.text(number)) + 1
+  learn(number: number, lexicon: StringInterner): void {
+    const found = this.numberOf(lexicon.text(number)) + 1
     if (number >= LOW_NUMBERS) {
       this.rare.set(number, found)
       return
@@ -63,16 +63,16 @@ export class Dictionary {
 
   /** The indexes, {@link ABSENT} among them, of the texts of another dictionary. */
   translate(texts: string[]): Int32Array {
-    return Int32Array.from(texts, text => this.find(text))
+    return Int32Array.from(texts, text => this.numberOf(text))
   }
 
   /** What the names know the text by; remembered where it has an index. */
-  hash(text: string, names: Names): number {
-    const index = this.find(text)
+  hash(text: string, names: GroupPolicy): number {
+    const index = this.numberOf(text)
     return index === ABSENT ? names.hash(text) : this.hashAt(index, names)
   }
 
-  hashAt(index: number, names: Names): number {
+  hashAt(index: number, names: GroupPolicy): number {
     return (this.hashes[index] ??= names.hash(this.texts[index]!))
   }
 
@@ -99,7 +99,7 @@ export function jsonBytes(text: string): number {
 }
 
 /** Says which groups keep their name. */
-export interface Names {
+export interface GroupPolicy {
   /** By which it knows a part of a group. */
   hash: (text: string) => number
   /** Whether a group that is new keeps its name, by the hashes of its parts. */

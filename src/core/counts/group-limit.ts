@@ -1,5 +1,5 @@
 import { halfSipHash, type HashKey } from './half-sip-hash'
-import type { Names } from './dictionary'
+import type { GroupPolicy } from './dictionary'
 
 const FIRST_CAPACITY = 64
 const TWO_32 = 2 ** 32
@@ -11,7 +11,7 @@ const { imul } = Math
  * one. Groups are told apart by 64 bits, of which outsiders know nothing since the hashes of texts are keyed: nobody can
  * choose groups that pass for one another.
  */
-export class NamedGroups implements Names {
+export class GroupLimit implements GroupPolicy {
   /** Two halves of a hash a slot, the second 0 where there is none: a hash table with linear probing, at most half full. */
   private slots = new Int32Array(FIRST_CAPACITY * 4)
   private size = 0
@@ -32,7 +32,7 @@ export class NamedGroups implements Names {
   admits(host: number, referrer: number, country: number): boolean {
     const low = (imul(host | 0, 0x9e3779b1) + imul(referrer | 0, 0x85ebca77) + (country | 0)) | 0
     const high = (imul(upper(host), 0xc2b2ae3d) + imul(upper(referrer), 0x27d4eb2f) + upper(country)) | 0 || 1
-    const at = this.find(low, high)
+    const at = this.slotOf(low, high)
     if (this.slots[at + 1] !== 0) return true
     if (this.size >= this.max) return false
     this.slots[at] = low
@@ -42,7 +42,7 @@ export class NamedGroups implements Names {
   }
 
   /** Where the hash is, or would be. */
-  private find(low: number, high: number): number {
+  private slotOf(low: number, high: number): number {
     const { slots } = this
     const mask = slots.length - 2
     let at = ((low ^ (low >>> 15)) << 1) & mask
@@ -57,7 +57,7 @@ export class NamedGroups implements Names {
       const low = slots[from]!
       const high = slots[from + 1]!
       if (high === 0) continue
-      const at = this.find(low, high)
+      const at = this.slotOf(low, high)
       this.slots[at] = low
       this.slots[at + 1] = high
     }
@@ -72,7 +72,7 @@ function upper(hash: number): number {
  * Names the first `max` groups that it is asked about. For what is counted by one counter, which asks about a group once
  * where it gets its name.
  */
-export function firstGroups(max: number): Names {
+export function firstGroups(max: number): GroupPolicy {
   let named = 0
   return { hash: () => 0, admits: () => named < max && ++named > 0 }
 }

@@ -30,7 +30,7 @@ export class GroupTable {
   size = 0
 
   /** Index of the row, -1 where there is none. */
-  find(a: number, b: number, c: number): number {
+  indexOf(a: number, b: number, c: number): number {
     return this.slots[this.slotFor(a, b, c)]! - 1
   }
 

@@ -12,7 +12,7 @@ import { parseEventTime, PlainTimes, wholeNumber } from './event-time'
 import { EventScanner, type Field } from './event-scanner'
 import type { HashKey } from '../counts/half-sip-hash'
 import { UNLOCATED } from '../counts/unknown-country'
-import { Lexicon, Vocabulary } from '../counts/string-interning'
+import { StringInterner, Interners } from '../counts/string-interning'
 
 /** An event that is counted, by the numbers of {@link EventReader.words}. */
 export interface LocatedEvent extends NumberedGroup {
@@ -35,7 +35,7 @@ const EXACT_DIGITS = 15
  * what the plain way does not take, and every rejection, is {@link readEvent}'s, with which it always agrees.
  */
 export class EventReader {
-  readonly words: Vocabulary
+  readonly words: Interners
   private readonly time: Field
   private readonly host: Field
   private readonly referrer: Field
@@ -47,10 +47,10 @@ export class EventReader {
 
   constructor(private readonly rules: LocatingRules) {
     ;[this.time, this.host, this.referrer, this.ip] = this.scanner.fields as [Field, Field, Field, Field]
-    this.words = new Vocabulary(
-      new Lexicon(normalHost, rules.hashKey),
-      new Lexicon(referrer => normalReferrer(referrer, rules.referrer), rules.hashKey),
-      new Lexicon(ip => rules.locate(ip.trim()), rules.hashKey, UNLOCATED),
+    this.words = new Interners(
+      new StringInterner(normalHost, rules.hashKey),
+      new StringInterner(referrer => normalReferrer(referrer, rules.referrer), rules.hashKey),
+      new StringInterner(ip => rules.locate(ip.trim()), rules.hashKey, UNLOCATED),
     )
   }
 
@@ -100,6 +100,6 @@ export class EventReader {
 }
 
 /** What is no text is read as an empty one. */
-function textOf(lexicon: Lexicon, bytes: Uint8Array, { kind, from, to }: Field): number {
+function textOf(lexicon: StringInterner, bytes: Uint8Array, { kind, from, to }: Field): number {
   return kind === 'text' ? lexicon.read(bytes, from, to) : lexicon.read(bytes, 0, 0)
 }

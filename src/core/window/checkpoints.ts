@@ -1,9 +1,9 @@
-import type { Basis } from './watermark'
+import type { MaxEventTime } from './watermark'
 
 /** Places in the log, all partitions together, before which a window has no record; by partition. */
 export interface Checkpoint {
   id: number
-  places: Record<number, [position: number, basis: Basis]>
+  places: Record<number, [position: number, basis: MaxEventTime]>
 }
 
 /** Places that are kept, over all checkpoints: what they may take of the ledger's message, at about 40 bytes each. */

@@ -16,14 +16,14 @@ import type {
   ToldBook,
 } from './protocol'
 import { sumOf } from './totals'
-import { watermark, type Basis } from './watermark'
+import { watermark, type MaxEventTime } from './watermark'
 
 interface PartitionEntry {
   /** Rises with every claim; whoever speaks with an older one is refused. */
   epoch: number
   /** Everything before this offset is done. */
   position: number
-  basis: Basis
+  basis: MaxEventTime
   /** The range `[position, to)` that was announced and is not yet done. */
   announcedTo: number | null
   /** The partition's end was its position at `at` (epoch ms). Dies when the position moves on. */
@@ -65,7 +65,7 @@ export interface WindowSource {
   /** Whether it still waits for more to be announced. */
   open: boolean
   /** Where its records lie: from before its first one on, with the watermark's basis there, up to what was announced. */
-  partitions: { partition: number; from: number; basis: Basis; to: number }[]
+  partitions: { partition: number; from: number; basis: MaxEventTime; to: number }[]
 }
 
 export interface LedgerRules {
@@ -169,12 +169,14 @@ export class Ledger {
   /** Takes in what a poller says, partition by partition: all of a partition's part, or none of it. */
   flush(request: FlushRequest): FlushAnswer {
     this.heard(request.partitionCount)
-    const refused = request.partitions.filter(flush => !this.take(flush)).map(({ partition }) => partition)
+    const refused = request.partitions
+      .filter(flush => !this.acceptFlush(flush))
+      .map(({ partition }) => partition)
     const pollers = new Set(Object.values(this.state.partitions).map(({ poller }) => poller)).size
     return { refused, pollers }
   }
 
-  private take({ partition, epoch, done, announce, idle, end }: PartitionFlush): boolean {
+  private acceptFlush({ partition, epoch, done, announce, idle, end }: PartitionFlush): boolean {
     const entry = this.state.partitions[partition]
     if (entry?.epoch !== epoch) return false
     const position = done ? done.to : entry.position

@@ -5,12 +5,12 @@ import { EventReader, type LocatedEvent, type LocatingRules } from '../event/eve
 import type { Claimed, Delta, RangeTotals, Sums } from './protocol'
 import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
 import type { LogRecord } from '../event/log-record'
-import { NamedGroups } from '../counts/group-limit'
+import { GroupLimit } from '../counts/group-limit'
 import { windowStart } from './tumbling-window'
 import { publishable } from '../counts/unknown-country'
-import type { Vocabulary } from '../counts/string-interning'
-import { advance, isLate, type Basis } from './watermark'
-import type { Names } from '../counts/dictionary'
+import type { Interners } from '../counts/string-interning'
+import { advance, isLate, type MaxEventTime } from './watermark'
+import type { GroupPolicy } from '../counts/dictionary'
 
 export interface ReaderRules extends LocatingRules {
   windowSize: number
@@ -44,14 +44,14 @@ interface WindowCounts {
 }
 
 /** The counts of the offsets `[from, to)` of one partition. */
-export class Range {
+export class OffsetRange {
   readonly windows = new Map<number, WindowCounts>()
   readonly totals: RangeTotals = { records: 0, hits: 0, late: 0, rejected: 0 }
   /** Late events: the windows they were for, and the bytes of their counts. */
   readonly lateFor = new Set<number>()
   lateBytes = 0
   to: number
-  toBasis: Basis
+  toBasis: MaxEventTime
   /** Of the last record before `to`, where one is known. */
   fingerprint?: LogFingerprint
   private samples = 0
@@ -61,14 +61,14 @@ export class Range {
     readonly partition: number,
     readonly epoch: number,
     readonly from: number,
-    readonly fromBasis: Basis,
+    readonly fromBasis: MaxEventTime,
   ) {
     this.to = from
     this.toBasis = fromBasis
   }
 
   /** The counts of a window, made now where there are none. */
-  window(start: number, offset: number, names: (start: number) => Names): WindowCounts {
+  window(start: number, offset: number, names: (start: number) => GroupPolicy): WindowCounts {
     // Nearly always the window of the event before.
     if (this.newest?.start === start) return this.newest
     let window = this.windows.get(start)
@@ -80,7 +80,7 @@ export class Range {
     return (this.newest = window)
   }
 
-  countHit(window: WindowCounts, offset: number, event: LocatedEvent, words: Vocabulary): void {
+  countHit(window: WindowCounts, offset: number, event: LocatedEvent, words: Interners): void {
     window.counter.count(event, words)
     window.last = offset
     this.totals.hits++
@@ -92,7 +92,7 @@ export class Range {
     offset: number,
     lateFor: number,
     event: LocatedEvent,
-    words: Vocabulary,
+    words: Interners,
   ): void {
     this.lateFor.add(lateFor)
     this.lateBytes += (window.exceptions ??= new CountedExceptions()).countLate(lateFor, event, words)
@@ -156,11 +156,11 @@ export class Range {
 export class PartitionReader {
   readonly partition: number
   readonly epoch: number
-  private range: Range
+  private range: OffsetRange
   /** While a range that was announced before is re-read: its end, past which nothing may be taken. */
   private limit: number | null
   /** Of the windows that still take hits. */
-  private readonly named = new Map<number, NamedGroups>()
+  private readonly named = new Map<number, GroupLimit>()
   private last: LogFingerprint | undefined
 
   /** @param earliest the first offset that Kafka still has: what was to be read before it is counted as lost */
@@ -174,7 +174,7 @@ export class PartitionReader {
     this.epoch = claimed.epoch
     this.limit = claimed.announcedTo
     this.last = claimed.fingerprint
-    this.range = new Range(claimed.partition, claimed.epoch, claimed.position, claimed.basis)
+    this.range = new OffsetRange(claimed.partition, claimed.epoch, claimed.position, claimed.basis)
     this.countLost()
   }
 
@@ -183,7 +183,7 @@ export class PartitionReader {
     return this.range.to
   }
 
-  get basis(): Basis {
+  get basis(): MaxEventTime {
     return this.range.toBasis
   }
 
@@ -199,7 +199,7 @@ export class PartitionReader {
    * @param next offset after the last one that the fetch covers, records that Kafka keeps to itself included
    *   (transaction markers, aborted and compacted records)
    */
-  take(records: readonly LogRecord[], next: number): number {
+  read(records: readonly LogRecord[], next: number): number {
     const { position } = this
     const taken = this.takeRecords(records, next)
     const last = records[taken - 1]
@@ -238,13 +238,13 @@ export class PartitionReader {
   }
 
   /** Ends the range at the position and begins the next; undefined where there is nothing to announce. */
-  cut(): Range | undefined {
+  cut(): OffsetRange | undefined {
     const range = this.range
     // Whoever claimed before may have sent deltas of exactly this range: a shorter one would overlap them.
     if (this.empty || this.rereading) return undefined
     this.limit = null
     if (this.last) range.fingerprint = this.last
-    this.range = new Range(this.partition, this.epoch, range.to, range.toBasis)
+    this.range = new OffsetRange(this.partition, this.epoch, range.to, range.toBasis)
     this.countLost()
     for (const start of this.named.keys()) if (this.isLate(start)) this.named.delete(start)
     return range
@@ -273,10 +273,10 @@ export class PartitionReader {
     return isLate(start + this.rules.windowSize, this.range.toBasis, this.rules)
   }
 
-  private readonly names = (start: number): Names => {
+  private readonly names = (start: number): GroupPolicy => {
     const { maxGroups, hashKey } = this.rules
     let named = this.named.get(start)
-    if (!named) this.named.set(start, (named = new NamedGroups(maxGroups, hashKey)))
+    if (!named) this.named.set(start, (named = new GroupLimit(maxGroups, hashKey)))
     return named
   }
 

@@ -4,7 +4,7 @@ export const PERIODS = ['month', 'day', 'hour'] as const
 export type PeriodName = (typeof PERIODS)[number]
 
 /** From and up to, epoch milliseconds. */
-export interface Stretch {
+export interface Interval {
   from: number
   to: number
 }
@@ -37,12 +37,12 @@ export function divides(period: PeriodName, bucket: number): boolean {
  *     [8:30, 11:30) by the hours of 9:00 and 10:00: covered [9:00, 11:00), left [8:30, 9:00) and [11:00, 11:30)
  */
 export function cover(
-  stretches: Stretch[],
+  stretches: Interval[],
   period: PeriodName,
   starts: number[],
-): { covered: Stretch[]; left: Stretch[] } {
-  const covered: Stretch[] = []
-  const left: Stretch[] = []
+): { covered: Interval[]; left: Interval[] } {
+  const covered: Interval[] = []
+  const left: Interval[] = []
   let next = 0
   for (const { from, to } of stretches) {
     let at = from

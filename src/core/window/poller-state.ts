@@ -1,9 +1,14 @@
 import type { Announcement, FlushAnswer, FlushRequest, Claimed, Delta, PartitionFlush } from './protocol'
 import { EventReader } from '../event/event-reader'
-import { MAX_WINDOWS, PartitionReader, type Range, type ReaderRules } from './partition-reader'
+import { MAX_WINDOWS, PartitionReader, type OffsetRange, type ReaderRules } from './partition-reader'
 
 /** The word for the ledger that a range is done. */
-export function doneOf({ to, toBasis, totals, fingerprint }: Range): NonNullable<PartitionFlush['done']> {
+export function doneOf({
+  to,
+  toBasis,
+  totals,
+  fingerprint,
+}: OffsetRange): NonNullable<PartitionFlush['done']> {
   return { to, basis: toBasis, totals, ...(fingerprint && { fingerprint }) }
 }
 
@@ -46,10 +51,10 @@ export const MAX_ANNOUNCED = 4_000
 export class PollerState {
   private readers = new Map<number, PartitionReader>()
   /** Announced and accepted; their deltas may be on their way. */
-  private announced = new Map<number, Range>()
+  private announced = new Map<number, OffsetRange>()
   /** Every delta accepted by its window; to be said with the next flush. */
-  private done = new Map<number, Range>()
-  private planned: Range[] = []
+  private done = new Map<number, OffsetRange>()
+  private planned: OffsetRange[] = []
   private lastAnnounced: number | undefined
   /** What it remembers of hosts, referrers and addresses serves all partitions. */
   private readonly events: EventReader
@@ -153,7 +158,7 @@ export class PollerState {
   }
 
   /** The ranges that the next flush will say are done. */
-  get doneRanges(): Range[] {
+  get doneRanges(): OffsetRange[] {
     return [...this.done.values()]
   }
 
@@ -164,7 +169,7 @@ export class PollerState {
   }
 }
 
-function announcementOf(range: Range): Announcement {
+function announcementOf(range: OffsetRange): Announcement {
   const { from, to } = range
   const windows = [...range.windows.keys()]
   const sums = windows.map(start => range.sumsOf(start))

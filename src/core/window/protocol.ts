@@ -1,6 +1,6 @@
 import type { ColumnarCounts } from '../counts/columnar'
 import type { LogFingerprint } from './log-fingerprint'
-import type { Basis } from './watermark'
+import type { MaxEventTime } from './watermark'
 
 /** A poller that is given partitions by Kafka claims them from the ledger before it counts anything of them. */
 export interface ClaimRequest {
@@ -16,7 +16,7 @@ export interface Claimed {
   epoch: number
   /** The next offset to read: everything before it is done. */
   position: number
-  basis: Basis
+  basis: MaxEventTime
   /** End of a range that was announced and not yet said to be done; it is re-read first, and cut exactly there. */
   announcedTo: number | null
   /** Of the last done record, where the ledger knows it. */
@@ -43,7 +43,7 @@ export interface PartitionFlush {
   /** The announced range that ends at `to` is done: every delta of it was accepted. */
   done?: {
     to: number
-    basis: Basis
+    basis: MaxEventTime
     totals: RangeTotals
     /** Of the last record before `to`; a release before sends none. */
     fingerprint?: LogFingerprint
@@ -99,7 +99,7 @@ export interface Delta extends ColumnarCounts {
   partition: number
   /** Start of the range, and the watermark's basis there: where a replay of the window has to begin. */
   from: number
-  basis: Basis
+  basis: MaxEventTime
   /** Offsets of the first and the last record that is counted here. */
   first: number
   last: number
@@ -144,7 +144,7 @@ export interface RangeExceptions extends Exceptions {
 export interface AppliedPartition {
   partition: number
   from: number
-  basis: Basis
+  basis: MaxEventTime
   last: number
   /** The last offset that is counted as a hit, where later ones came after the window had closed. */
   counted?: number

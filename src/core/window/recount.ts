@@ -4,7 +4,7 @@ import type { AppliedPartition } from './protocol'
 import { firstGroups } from '../counts/group-limit'
 import type { LogRecord } from '../event/log-record'
 import { PartitionReader, type ReaderRules } from './partition-reader'
-import type { Basis } from './watermark'
+import type { MaxEventTime } from './watermark'
 
 /** A closed window, and what it was counted from. */
 export interface CountedWindow {
@@ -31,7 +31,7 @@ export interface Segment {
   from: number
   to: number
   /** The watermark's basis at `from`. */
-  basis: Basis
+  basis: MaxEventTime
   /** The last offset that was counted in each window, by its start. */
   windows: Map<number, number>
 }
@@ -108,14 +108,14 @@ class SegmentRecount {
   }
 
   /** Takes the records of a fetch that covers everything before `next`; those that are not awaited are passed over. */
-  take(records: readonly LogRecord[], next: number): void {
+  read(records: readonly LogRecord[], next: number): void {
     let rest = records
     while (this.ends.length > 0) {
       // A range ends with each window, so that what came after it had closed is in another one.
       const end = Math.min(this.ends[0]!, next)
       const beyond = rest.findIndex(({ offset }) => offset >= end)
       const part = beyond < 0 ? rest : rest.slice(0, beyond)
-      const taken = this.reader.take(part, end)
+      const taken = this.reader.read(part, end)
       if (taken < part.length) {
         this.settle()
         rest = rest.slice(taken)

@@ -6,15 +6,15 @@
  * past its record's timestamp: the moment of arrival where the broker sets it (LogAppendTime), and else what the producer
  * takes for now. All times are epoch milliseconds.
  */
-export type Basis = number | null
+export type MaxEventTime = number | null
 
-export function advance(basis: Basis, eventTime: number, recordTimestamp: number): number {
+export function advance(basis: MaxEventTime, eventTime: number, recordTimestamp: number): number {
   const seen = Math.min(eventTime, recordTimestamp)
   return basis === null || seen > basis ? seen : basis
 }
 
 /** The partition's watermark; before the first event it is behind every window. */
-export function watermark(basis: Basis, watermarkDelay: number): number {
+export function watermark(basis: MaxEventTime, watermarkDelay: number): number {
   return basis === null ? -Infinity : basis - watermarkDelay
 }
 
@@ -24,7 +24,7 @@ export function watermark(basis: Basis, watermarkDelay: number): number {
  */
 export function isLate(
   windowEnd: number,
-  basis: Basis,
+  basis: MaxEventTime,
   rules: { watermarkDelay: number; allowedLateness: number },
 ): boolean {
   return windowEnd + rules.allowedLateness <= watermark(basis, rules.watermarkDelay)
@@ -32,10 +32,10 @@ export function isLate(
 
 /** Whether the watermark has passed the end of a window on its way from one basis to another. */
 export function passesWindowEnd(
-  before: Basis,
-  after: Basis,
+  before: MaxEventTime,
+  after: MaxEventTime,
   { windowSize, watermarkDelay }: { windowSize: number; watermarkDelay: number },
 ): boolean {
-  const windows = (basis: Basis) => Math.floor(watermark(basis, watermarkDelay) / windowSize)
+  const windows = (basis: MaxEventTime) => Math.floor(watermark(basis, watermarkDelay) / windowSize)
   return before !== after && windows(before) !== windows(after)
 }

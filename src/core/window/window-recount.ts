@@ -4,21 +4,21 @@ import type { DeltaExceptions, RangeExceptions } from './protocol'
 import { firstGroups } from '../counts/group-limit'
 import type { LogRecord } from '../event/log-record'
 import { PartitionReader, type ReaderRules } from './partition-reader'
-import { isLate, type Basis } from './watermark'
+import { isLate, type MaxEventTime } from './watermark'
 
 /** A stretch `[from, to)` of a partition's log in which the records of one window lie. */
-export interface Stretch {
+export interface LogStretch {
   partition: number
   from: number
   to: number
   /** The watermark's basis at `from`. */
-  basis: Basis
+  basis: MaxEventTime
   /** Hits from this offset on came after the window had closed: they are late. `to` where there are none. */
   hitsTo: number
 }
 
 /** What a stretch has of the window. */
-export interface CountedStretch extends Stretch {
+export interface CountedStretch extends LogStretch {
   /** The last offset that is a hit, and the last that is one of the window's at all; `from - 1` where none is. */
   lastHit: number
   last: number
@@ -47,7 +47,7 @@ export class WindowRecount {
   }
 
   /** @param earliest the first offset that Kafka still has */
-  stretch(stretch: Stretch, earliest: number): StretchRecount {
+  stretch(stretch: LogStretch, earliest: number): StretchRecount {
     return new StretchRecount(this.start, stretch, earliest, this.rules, this.events, this.counter)
   }
 }
@@ -65,7 +65,7 @@ export class StretchRecount {
 
   constructor(
     private readonly start: number,
-    private readonly given: Stretch,
+    private readonly given: LogStretch,
     earliest: number,
     private readonly rules: ReaderRules,
     events: EventReader,
@@ -91,7 +91,7 @@ export class StretchRecount {
   }
 
   /** Takes the records of a fetch that covers everything before `next`; whether the rest is not needed. */
-  take(records: readonly LogRecord[], next: number): boolean {
+  read(records: readonly LogRecord[], next: number): boolean {
     let rest = records
     for (;;) {
       if (this.done) return true
@@ -100,7 +100,7 @@ export class StretchRecount {
       const end = Math.min(next, to, this.position < hitsTo ? hitsTo : Infinity)
       const beyond = rest.findIndex(({ offset }) => offset >= end)
       const part = beyond < 0 ? rest : rest.slice(0, beyond)
-      const taken = this.reader.take(part, end)
+      const taken = this.reader.read(part, end)
       this.settle()
       rest = rest.slice(taken)
       if (taken < part.length || (this.position < next && this.position < to)) continue

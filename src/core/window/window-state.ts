@@ -11,7 +11,10 @@ import type {
 export type Applied = 'applied' | 'repeat' | 'overlap'
 
 /** Whether a delta is new to a window, given the last offset that was applied of its partition. */
-export function judge(delta: Pick<Delta, 'first' | 'last'>, lastApplied: number | undefined): Applied {
+export function classifyDelta(
+  delta: Pick<Delta, 'first' | 'last'>,
+  lastApplied: number | undefined,
+): Applied {
   if (lastApplied === undefined || delta.first > lastApplied) return 'applied'
   return delta.last <= lastApplied ? 'repeat' : 'overlap'
 }
@@ -112,7 +115,7 @@ export class WindowState {
    */
   apply(delta: Delta): Applied {
     const known = this.partitions.get(delta.partition)
-    const verdict = judge(delta, known?.last)
+    const verdict = classifyDelta(delta, known?.last)
     if (verdict === 'repeat') this.repeats++
     if (verdict === 'overlap') {
       const { partition, first, last } = delta
@@ -132,7 +135,7 @@ export class WindowState {
 
   private count(delta: Delta): void {
     const { partition, from, exceptions, hits } = delta
-    if (exceptions) this.take(partition, from, exceptions)
+    if (exceptions) this.addExceptions(partition, from, exceptions)
     if (!delta.staged) return this.counter.addAll(delta)
     this.stagedHits += hits
     const offsets = this.stagedOf.get(partition)
@@ -152,7 +155,11 @@ export class WindowState {
     return deltas
   }
 
-  private take(partition: number, from: number, { records, recorded, ...exceptions }: DeltaExceptions): void {
+  private addExceptions(
+    partition: number,
+    from: number,
+    { records, recorded, ...exceptions }: DeltaExceptions,
+  ): void {
     this.exceptions += records
     if (!recorded) this.keep({ partition, from, ...exceptions })
   }

@@ -1,7 +1,7 @@
 import type { Timeline } from '../messages'
 import { defaultRange, RANGES, type RangeName } from '../span'
 import type { Choice } from './choice'
-import { find, make, setText } from './dom'
+import { select, make, setText } from './dom'
 import { count, visible } from './format'
 
 const TITLES: Record<RangeName, string> = {
@@ -21,28 +21,28 @@ const SETTLED = 150
 
 /** The fields by which a person chooses range and host. */
 export class Choices {
-  private readonly host = find<HTMLSelectElement>('#host')
-  private readonly from = find<HTMLInputElement>('#from')
-  private readonly to = find<HTMLInputElement>('#to')
-  private readonly problem = find('#custom-problem')
+  private readonly host = select<HTMLSelectElement>('#host')
+  private readonly from = select<HTMLInputElement>('#from')
+  private readonly to = select<HTMLInputElement>('#to')
+  private readonly problem = select('#custom-problem')
   private listed = ''
-  private passing: ReturnType<typeof setTimeout> | undefined
+  private settling: ReturnType<typeof setTimeout> | undefined
 
   constructor(change: (choice: Choice) => void) {
-    const ranges = find('#ranges')
+    const ranges = select('#ranges')
     for (const name of Object.keys(RANGES) as RangeName[]) {
       const radio = make('input', { attributes: { type: 'radio', name: 'range', value: name } })
       radio.addEventListener('change', () => {
         // The arrow keys pass through all between.
-        clearTimeout(this.passing)
-        this.passing = setTimeout(() => change({ range: name, from: undefined, to: undefined }), SETTLED)
+        clearTimeout(this.settling)
+        this.settling = setTimeout(() => change({ range: name, from: undefined, to: undefined }), SETTLED)
       })
       ranges.append(make('label', {}, radio, make('span', {}, TITLES[name])))
     }
     this.host.addEventListener('change', () =>
       change({ host: this.host.value === '' ? undefined : this.host.value }),
     )
-    find<HTMLFormElement>('#choices').addEventListener('submit', event => {
+    select<HTMLFormElement>('#choices').addEventListener('submit', event => {
       event.preventDefault()
       const [from, to] = [this.from, this.to].map(({ value }) => Date.parse(`${value}Z`)) as [number, number]
       const wrong =
@@ -61,11 +61,11 @@ export class Choices {
     const range = custom ? undefined : (choice.range ?? (span ? defaultRange(span.windowSize) : undefined))
     for (const radio of document.querySelectorAll<HTMLInputElement>('#ranges input'))
       radio.checked = radio.value === range
-    if (span && !find('#custom').contains(document.activeElement)) {
+    if (span && !select('#custom').contains(document.activeElement)) {
       this.from.value = local(choice.from ?? span.from)
       this.to.value = local(choice.to ?? span.to)
     }
-    if (custom) find<HTMLDetailsElement>('#custom').open = true
+    if (custom) select<HTMLDetailsElement>('#custom').open = true
     this.list(
       choice.host,
       hosts.map(({ name }) => name),

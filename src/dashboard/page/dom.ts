@@ -21,7 +21,7 @@ export function make<Tag extends keyof HTMLElementTagNameMap>(
 }
 
 /** An element of the page; that it is there, and of that kind, is the page's own doing. */
-export function find<T extends Element = HTMLElement>(selector: string): T {
+export function select<T extends Element = HTMLElement>(selector: string): T {
   const element = document.querySelector<T>(selector)
   if (!element) throw new Error(`The page has no ${selector}.`)
   return element

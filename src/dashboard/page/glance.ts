@@ -1,5 +1,5 @@
 import type { Live, PartitionNow } from '../messages'
-import { find, make, setText } from './dom'
+import { select, make, setText } from './dom'
 import { clock, count } from './format'
 import { lagOf } from './partitions'
 
@@ -24,10 +24,13 @@ export class Glance {
         now.partitions.reduce((sum, partition) => sum + figure(partition), 0)
       const records = all(partition => partition.records)
       const lags = now.partitions.map(partition => lagOf(partition, live.kafka.value))
-      setText(find('#pipeline'), `${now.group} on ${now.topic}: ${now.state}`)
-      setText(find('#open-count'), count(now.openCount))
-      setText(find('#rejected'), count(all(partition => partition.rejected)))
-      setText(find('#lag'), lags.includes(null) ? 'unknown' : count(lags.reduce<number>((a, b) => a + b!, 0)))
+      setText(select('#pipeline'), `${now.group} on ${now.topic}: ${now.state}`)
+      setText(select('#open-count'), count(now.openCount))
+      setText(select('#rejected'), count(all(partition => partition.rejected)))
+      setText(
+        select('#lag'),
+        lags.includes(null) ? 'unknown' : count(lags.reduce<number>((a, b) => a + b!, 0)),
+      )
       this.rate(live.pipeline.at!, records)
     }
     this.problems()
@@ -47,7 +50,7 @@ export class Glance {
     const before = reads[0]!
     if (at - before.at < 900) return
     setText(
-      find('#rate'),
+      select('#rate'),
       count(Math.max(0, Math.round((1000 * (records - before.records)) / (at - before.at)))),
     )
   }
@@ -66,14 +69,14 @@ export class Glance {
     })
     if (live && !this.connected)
       lines.push('The dashboard itself does not answer; this page goes on when it does.')
-    const place = find('#problems')
+    const place = select('#problems')
     // Read out when it changes, so it must not change for nothing.
     if (lines.join('\n') === [...place.children].map(child => child.textContent).join('\n')) return
     place.replaceChildren(...lines.map(line => make('p', {}, line)))
   }
 
   private freshness(): void {
-    const place = find('#freshness')
+    const place = select('#freshness')
     place.classList.toggle('live', this.connected)
     if (!this.live) return
     setText(place, this.connected ? `Live, ${clock(Date.now())} UTC` : 'Not connected')

@@ -1,5 +1,5 @@
-import { find, setText } from './dom'
-import { ask, Refused } from './server'
+import { select, setText } from './dom'
+import { ask, RefusedError } from './server'
 
 /** However often it is told to load the same: the server rests for so many times as long as its answer took. */
 const REST = { answered: 20, failed: 2 }
@@ -55,8 +55,8 @@ export class Loader<T> {
     } catch (error) {
       if (controller.signal.aborted) return
       this.failed = true
-      if (!(error instanceof Refused)) throw error
-      setText(find(this.note), error.message)
+      if (!(error instanceof RefusedError)) throw error
+      setText(select(this.note), error.message)
     } finally {
       if (this.underWay?.controller === controller) {
         this.underWay = undefined

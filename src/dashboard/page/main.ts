@@ -3,7 +3,7 @@ import { formatWindow } from '../../core/window/tumbling-window'
 import type { Breakdown, Live, Ranking, ResultsNow, Timeline, WindowDetail, WindowPage } from '../messages'
 import { choiceAddress, readChoice, selectionQuery, type Choice } from './choice'
 import { Choices } from './choices'
-import { find, make, setText } from './dom'
+import { select, make, setText } from './dom'
 import { count, countryName, instant, length, visible } from './format'
 import { Glance } from './glance'
 import { Loader } from './loader'
@@ -87,7 +87,7 @@ function closeWindow(): void {
   list.mark(undefined)
   panel.clear()
   const button = document.querySelector<HTMLElement>(`#windows button[data-start="${start}"]`)
-  ;(button ?? find('#newest')).focus()
+  ;(button ?? select('#newest')).focus()
 }
 
 function showTimeline(found: Timeline): void {
@@ -95,15 +95,15 @@ function showTimeline(found: Timeline): void {
   if (span) windowSize = span.windowSize
   chart.show(found)
   choices.show(choice, found)
-  setText(find('#hits'), count(hits))
+  setText(select('#hits'), count(hits))
   const bars = span && `${instant(span.from)} to ${instant(span.to)} UTC, a bar is ${length(span.bucket)}`
-  setText(find('#timeline-note'), bars ?? '')
+  setText(select('#timeline-note'), bars ?? '')
 }
 
 function showBreakdown({ referrers, countries, late }: Breakdown): void {
   fill('referrers', 'Referrer', referrers, referrerName)
   fill('countries', 'Country', countries, countryName)
-  setText(find('#late'), count(late.reduce((sum, { hits }) => sum + hits, 0)))
+  setText(select('#late'), count(late.reduce((sum, { hits }) => sum + hits, 0)))
   partitions.showLate(late)
 }
 
@@ -114,10 +114,10 @@ function fill(id: string, name: string, ranked: Ranking, show: (name: string) =>
     show,
     caption: `Hits by ${name.toLowerCase()}`,
   })
-  find(`#${id}`).replaceChildren(
+  select(`#${id}`).replaceChildren(
     ranked.top.length > 0 ? table : make('p', { class: 'nothing' }, 'None in this range.'),
   )
-  setText(find(`#${id}-note`), rest(ranked))
+  setText(select(`#${id}-note`), rest(ranked))
 }
 
 function hear(live: Live): void {
@@ -139,7 +139,7 @@ function showRejected(rejected: ResultsNow['rejected']): void {
   const rows = rejected.map(({ reason, records }) => ({ name: reason, hits: records }))
   const labels = { name: 'Reason', figure: 'Records', show: visible, caption: 'Rejected records by reason' }
   const none = make('p', { class: 'nothing' }, 'None.')
-  find('#rejected-reasons').replaceChildren(all > 0 ? rankingTable(rows, all, labels) : none)
+  select('#rejected-reasons').replaceChildren(all > 0 ? rankingTable(rows, all, labels) : none)
 }
 
 function announce(before: ResultsNow, { newest }: ResultsNow): void {
@@ -148,7 +148,7 @@ function announce(before: ResultsNow, { newest }: ResultsNow): void {
   if (!window || Date.now() - announced < ANNOUNCE_EVERY) return
   announced = Date.now()
   const name = formatWindow(window.start, window.end - window.start)
-  setText(find('#announcements'), `${name} has its result: ${count(window.hits)} hits.`)
+  setText(select('#announcements'), `${name} has its result: ${count(window.hits)} hits.`)
 }
 
 addEventListener('popstate', () => {

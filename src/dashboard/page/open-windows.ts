@@ -1,6 +1,6 @@
 import { formatWindow } from '../../core/window/tumbling-window'
 import type { OpenWindow, PipelineNow, Waiting } from '../messages'
-import { find, Keyed, make, outward, setText } from './dom'
+import { select, Keyed, make, outward, setText } from './dom'
 import { clock, count, roughly, visible } from './format'
 import type { Stuck } from '../../contract/messages'
 
@@ -16,14 +16,14 @@ const STATES = {
 /** The windows that are open, each with how far it is: towards its end, and then through the wait for stragglers. */
 export class OpenWindows {
   private readonly cards: Keyed<OpenWindow, number>
-  private readonly note = find('#open-note')
+  private readonly note = select('#open-note')
   private shown: PipelineNow | undefined
   /** How far the server's clock is ahead. */
   private ahead = 0
 
   constructor(private readonly pick: (start: number) => void) {
     this.cards = new Keyed(
-      find('#open'),
+      select('#open'),
       ({ start }) => start,
       window => this.card(window),
     )

@@ -1,5 +1,5 @@
 import type { LateHits, Live, PartitionEnd, PartitionNow } from '../messages'
-import { find, Keyed, make, setText } from './dom'
+import { select, Keyed, make, setText } from './dom'
 import { clock, count, instant, roughly, share } from './format'
 import { bar } from './ranking'
 
@@ -16,7 +16,7 @@ interface Row extends PartitionNow {
 /** Each partition's way through the topic: how far behind its end, and behind the clock, and what came too late. */
 export class Partitions {
   private readonly rows = new Keyed<Row, number>(
-    find('#partitions tbody'),
+    select('#partitions tbody'),
     ({ partition }) => partition,
     () => this.row(),
   )
@@ -42,7 +42,7 @@ export class Partitions {
     this.rows.show(rows)
     this.sum(rows)
     const missing = (live.kafka.value?.length ?? 0) - rows.length
-    setText(find('#partitions-note'), missing > 0 ? `${count(missing)} have no poller yet.` : '')
+    setText(select('#partitions-note'), missing > 0 ? `${count(missing)} have no poller yet.` : '')
   }
 
   private lateOf(partition: number): number | null {
@@ -98,7 +98,7 @@ export class Partitions {
       this.late === undefined ? '–' : count(all(({ lateInRange }) => lateInRange ?? 0)),
       count(all(({ rejected }) => rejected)),
     ].map((text, i) => make('td', { class: LEFT.has(i) ? '' : 'number' }, text))
-    find('#partitions tfoot').replaceChildren(
+    select('#partitions tfoot').replaceChildren(
       make('tr', {}, make('th', { attributes: { scope: 'row' } }, 'All'), ...cells),
     )
   }

@@ -1,20 +1,20 @@
 import type { Live } from '../messages'
 
 /** What the server says of a request that it does not answer. */
-export class Refused extends Error {
-  override name = 'Refused'
+export class RefusedError extends Error {
+  override name = 'RefusedError'
 }
 
 export async function ask<T>(path: string, query: URLSearchParams, signal: AbortSignal): Promise<T> {
   const parameters = query.toString()
   const response = await fetch(parameters === '' ? path : `${path}?${parameters}`, { signal }).catch(
     (error: unknown) => {
-      throw signal.aborted ? error : new Refused('The dashboard itself does not answer.')
+      throw signal.aborted ? error : new RefusedError('The dashboard itself does not answer.')
     },
   )
   const body: unknown = await response.json()
   if (response.ok) return body as T
-  throw new Refused((body as { error?: string }).error ?? `The dashboard answers ${response.status}.`)
+  throw new RefusedError((body as { error?: string }).error ?? `The dashboard answers ${response.status}.`)
 }
 
 /** Hears whatever is new, and says when it hears nothing any more; the browser connects again by itself. */

@@ -1,6 +1,6 @@
 import type UPlot from 'uplot'
 import type { Timeline } from '../messages'
-import { find, make } from './dom'
+import { select, make } from './dom'
 import { count, share } from './format'
 import { colourOf, figures, plot, resize } from './plot'
 import { bucketName, layerName, spoken, stackOf, total, type Stack } from './stack'
@@ -16,8 +16,8 @@ interface Actions {
  * bucket, each is read out, and Enter opens it.
  */
 export class TimelineChart {
-  private readonly frame = find('#timeline')
-  private readonly table = find<HTMLDetailsElement>('#timeline-table')
+  private readonly frame = select('#timeline')
+  private readonly table = select<HTMLDetailsElement>('#timeline-table')
   private readonly canvas = make('div', { class: 'canvas', attributes: { 'aria-hidden': 'true' } })
   private readonly tip = make('div', { class: 'tip', attributes: { hidden: '', 'aria-hidden': 'true' } })
   private readonly slider = make('div', {
@@ -156,7 +156,7 @@ export class TimelineChart {
       button.addEventListener('click', () => this.actions.pickHost(host))
       return make('li', {}, button, figure)
     })
-    const legend = find('#legend')
+    const legend = select('#legend')
     const focused = [...legend.querySelectorAll('button')].indexOf(
       document.activeElement as HTMLButtonElement,
     )

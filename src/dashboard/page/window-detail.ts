@@ -1,19 +1,19 @@
 import { formatWindow } from '../../core/window/tumbling-window'
 import type { Ranking, WindowDetail, WindowResult } from '../messages'
-import { find, make, outward, setText } from './dom'
+import { select, make, outward, setText } from './dom'
 import { count, countryName, instant, visible } from './format'
 import { rankingTable, rest } from './ranking'
 
 /** One window: its result as Postgres has it, and the way to its workflow. */
 export class WindowPanel {
-  private readonly title = find('#window-title')
-  private readonly place = find('#window-detail')
-  private readonly close = find<HTMLButtonElement>('#window-close')
+  private readonly title = select('#window-title')
+  private readonly place = select('#window-detail')
+  private readonly close = select<HTMLButtonElement>('#window-close')
   private shown = ''
 
   constructor(closed: () => void) {
     this.close.addEventListener('click', closed)
-    find('#window').addEventListener('keydown', event => {
+    select('#window').addEventListener('keydown', event => {
       if (event.key === 'Escape' && !this.close.hidden) closed()
     })
   }

@@ -1,13 +1,13 @@
 import { formatWindow } from '../../core/window/tumbling-window'
 import type { WindowPage, WindowSummary } from '../messages'
-import { find, Keyed, make, setText } from './dom'
+import { select, Keyed, make, setText } from './dom'
 import { count } from './format'
 
 /** The list of windows that have a result, newest first, a page at a time. */
 export class WindowList {
   private readonly rows: Keyed<WindowSummary, number>
-  private readonly older = find<HTMLButtonElement>('#older')
-  private readonly newest = find<HTMLButtonElement>('#newest')
+  private readonly older = select<HTMLButtonElement>('#older')
+  private readonly newest = select<HTMLButtonElement>('#newest')
   private page: WindowPage | undefined
   /** The page holds windows before this time; the newest ones where it is undefined. */
   before: number | undefined
@@ -17,7 +17,7 @@ export class WindowList {
     reload: () => void,
   ) {
     this.rows = new Keyed(
-      find('#windows tbody'),
+      select('#windows tbody'),
       ({ start }) => start,
       window => this.row(window),
     )
@@ -37,7 +37,7 @@ export class WindowList {
     this.rows.show(page.windows)
     // A button that is disabled loses the focus.
     this.older.setAttribute('aria-disabled', String(!page.older))
-    setText(find('#windows-note'), page.windows.length === 0 ? 'None yet.' : '')
+    setText(select('#windows-note'), page.windows.length === 0 ? 'None yet.' : '')
     this.mark(picked)
   }
 

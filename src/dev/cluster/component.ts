@@ -2,7 +2,7 @@ import type { Command } from './command'
 import type { ComponentName } from './state'
 
 /** What finding and starting components needs to know. */
-export interface Surroundings {
+export interface ClusterContext {
   /** The cluster's folder, absolute. */
   dir: string
   environment: NodeJS.ProcessEnv
@@ -33,9 +33,9 @@ export interface Component {
   readyWithinMs: number
   stopSignal: NodeJS.Signals
   /** A failure to start that passes by itself: started again while this stands in its log. */
-  passingFailure?: RegExp
+  transientFailure?: RegExp
   /** Finds a program, installing one if need be; throws a UserError that says how to get one. */
-  find(surroundings: Surroundings): Promise<Program>
+  find(surroundings: ClusterContext): Promise<Program>
   /** Resolves when it really answers; rejects while it does not. */
   probe(ports: Record<string, number>): Promise<void>
   variables(ports: Record<string, number>): Record<string, string>

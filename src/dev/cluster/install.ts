@@ -5,11 +5,11 @@ import { basename, dirname, join } from 'node:path'
 const ABANDONED_AFTER_MS = 3_600_000
 
 /** Why a program could not be installed, for a person; other ways may still be tried. */
-export class InstallFailure extends Error {
-  override name = 'InstallFailure'
+export class InstallError extends Error {
+  override name = 'InstallError'
 }
 
-/** Builds a folder; what prevented it, if that is an InstallFailure. */
+/** Builds a folder; what prevented it, if that is an InstallError. */
 export async function install(
   target: string,
   build: (folder: string) => Promise<void>,
@@ -18,7 +18,7 @@ export async function install(
     await buildFolder(target, build)
     return undefined
   } catch (error) {
-    if (error instanceof InstallFailure) return error.message
+    if (error instanceof InstallError) return error.message
     throw error
   }
 }

@@ -3,8 +3,8 @@ import { rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { UserError } from '../../errors'
 import { findOnPath, isExecutable, lastLine, run, type Command } from './command'
-import type { Surroundings } from './component'
-import { install, InstallFailure } from './install'
+import type { ClusterContext } from './component'
+import { install, InstallError } from './install'
 
 const MAVEN_ARTIFACT = 'kafka_2.13'
 const KAFKA_VERSION = '4.4.0'
@@ -23,7 +23,7 @@ export interface KafkaProgram {
 }
 
 /** Apache Kafka: scripts on the PATH, KAFKA_HOME (scripts or jars), jars installed before, or Maven. */
-export async function findKafkaProgram(surroundings: Surroundings): Promise<KafkaProgram> {
+export async function findKafkaProgram(surroundings: ClusterContext): Promise<KafkaProgram> {
   const { environment } = surroundings
   const reasons: string[] = []
   const home = environment.KAFKA_HOME
@@ -52,7 +52,7 @@ export async function findKafkaProgram(surroundings: Surroundings): Promise<Kafk
 /** The jars in our cache, installed by Maven when they are not there or do not work. */
 async function findInstalled(
   java: string,
-  surroundings: Surroundings,
+  surroundings: ClusterContext,
   reasons: string[],
 ): Promise<KafkaProgram | undefined> {
   const { environment, cache } = surroundings
@@ -73,7 +73,7 @@ async function findInstalled(
 
 async function tryProgram(
   program: KafkaProgram & { version: Command },
-  { signal }: Surroundings,
+  { signal }: ClusterContext,
   reasons: string[],
 ): Promise<KafkaProgram | undefined> {
   const { ok, output } = await run(program.version, 30_000, signal)
@@ -137,7 +137,7 @@ function jarProgram(
   }
 }
 
-async function findJava({ environment, signal }: Surroundings): Promise<{ java?: string; reason: string }> {
+async function findJava({ environment, signal }: ClusterContext): Promise<{ java?: string; reason: string }> {
   const home = environment.JAVA_HOME
   const candidates = [home && join(home, 'bin', 'java'), findOnPath('java', environment)]
   let reason = 'no Java on the PATH'
@@ -159,7 +159,7 @@ function hasJars(folder: string): boolean {
 /** Fills the folder with Kafka's jars; what went wrong otherwise. */
 async function installByMaven(
   target: string,
-  { environment, report, signal }: Surroundings,
+  { environment, report, signal }: ClusterContext,
 ): Promise<string | undefined> {
   const maven = findOnPath('mvn', environment)
   if (maven === undefined) return 'no Maven (mvn) on the PATH'
@@ -175,7 +175,7 @@ async function installByMaven(
     )
     if (ok && hasJars(folder)) return
     const error = output.split('\n').find(line => line.includes('ERROR')) ?? lastLine(output)
-    throw new InstallFailure(`Maven could not install it: ${error}`)
+    throw new InstallError(`Maven could not install it: ${error}`)
   })
 }
 

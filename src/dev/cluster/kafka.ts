@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { Kafka, logLevel } from 'kafkajs'
 import { UserError } from '../../errors'
 import { lastLine, run, type Command } from './command'
-import { portOf, type Component, type Surroundings } from './component'
+import { portOf, type Component, type ClusterContext } from './component'
 import { buildFolder } from './install'
 import { findKafkaProgram, type KafkaProgram } from './kafka-program'
 import { isReachable } from './ports'
@@ -56,7 +56,7 @@ async function prepare(
   program: KafkaProgram,
   folder: string,
   ports: Record<string, number>,
-  surroundings: Surroundings,
+  surroundings: ClusterContext,
 ): Promise<Command> {
   const data = join(folder, 'data')
   const logging = join(folder, 'log4j2.properties')
@@ -72,7 +72,7 @@ async function format(
   program: KafkaProgram,
   data: string,
   ports: Record<string, number>,
-  { signal }: Surroundings,
+  { signal }: ClusterContext,
 ): Promise<void> {
   await buildFolder(data, async folder => {
     const configuration = join(dirname(data), 'format.properties')

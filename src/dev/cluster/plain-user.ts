@@ -3,7 +3,7 @@ import { lchown, mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { UserError } from '../../errors'
 import { findOnPath, run, type Command } from './command'
-import type { Surroundings } from './component'
+import type { ClusterContext } from './component'
 
 const OVERFLOW_ID = '65534'
 
@@ -18,7 +18,7 @@ export interface PlainUser {
  * Without root: as we are. As root: in a user namespace where we look like nobody, which keeps our right to
  * read this folder wherever it lies; else as the user postgres or nobody. `folder` is where it will write.
  */
-export async function findPlainUser(surroundings: Surroundings, folder: string): Promise<PlainUser> {
+export async function findPlainUser(surroundings: ClusterContext, folder: string): Promise<PlainUser> {
   if (process.getuid?.() !== 0) return { run: command => command, own: makeFolder }
   const owner = existsSync(folder) ? (await stat(folder)).uid : 0
   const namespace = owner === 0 ? await findNamespace(surroundings) : undefined
@@ -29,7 +29,7 @@ async function makeFolder(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true })
 }
 
-async function findNamespace({ environment, signal }: Surroundings): Promise<PlainUser | undefined> {
+async function findNamespace({ environment, signal }: ClusterContext): Promise<PlainUser | undefined> {
   const unshare = findOnPath('unshare', environment)
   if (unshare === undefined) return undefined
   const prefix = ['--user', `--map-user=${OVERFLOW_ID}`, `--map-group=${OVERFLOW_ID}`, '--']
@@ -44,7 +44,7 @@ async function findNamespace({ environment, signal }: Surroundings): Promise<Pla
 }
 
 async function findOtherUser(
-  { environment, signal }: Surroundings,
+  { environment, signal }: ClusterContext,
   owner: number,
   folder: string,
 ): Promise<PlainUser> {

@@ -43,7 +43,7 @@ export class PortReservations {
     }
     const preferred = request.previous ?? request.usual
     if (preferred !== undefined && (await this.take(preferred))) return preferred
-    const port = await this.takeAny()
+    const port = await this.reserve()
     if (preferred !== undefined) report(`port ${preferred} is taken; ${request.purpose} uses ${port}`)
     return port
   }
@@ -52,7 +52,7 @@ export class PortReservations {
     for (const release of this.releases.splice(0)) release()
   }
 
-  private async takeAny(): Promise<number> {
+  private async reserve(): Promise<number> {
     for (;;) {
       const port = await anyFreePort()
       if (await this.take(port)) return port

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { UserError } from '../../errors'
 import { findOnPath, isExecutable, lastLine, run } from './command'
-import type { Surroundings } from './component'
+import type { ClusterContext } from './component'
 import { packageRoot } from '../../package-root'
 import type { PlainUser } from './plain-user'
 
@@ -25,7 +25,7 @@ interface Candidate {
  * `dataMajor` is the major version that existing data belongs to; only that one can serve it.
  */
 export async function findPostgresProgram(
-  surroundings: Surroundings,
+  surroundings: ClusterContext,
   user: PlainUser,
   dataMajor: string | undefined,
 ): Promise<PostgresProgram> {
@@ -63,7 +63,7 @@ export async function findPostgresProgram(
 }
 
 async function* candidates(
-  { environment, signal }: Surroundings,
+  { environment, signal }: ClusterContext,
   reasons: string[],
 ): AsyncGenerator<Candidate> {
   const onPath = findOnPath('postgres', environment)

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import { UserError } from '../../errors'
 import { lastLine, run, type Command } from './command'
-import { portOf, type Component, type Surroundings } from './component'
+import { portOf, type Component, type ClusterContext } from './component'
 import { buildFolder } from './install'
 import { findPlainUser, type PlainUser } from './plain-user'
 import { findPostgresProgram, type PostgresProgram } from './postgres-program'
@@ -27,7 +27,7 @@ export const postgres: Component = {
   readyWithinMs: 30_000,
   stopSignal: 'SIGINT',
   // The children of a server that was killed hold its shared memory for a moment longer.
-  passingFailure: /pre-existing shared memory block/,
+  transientFailure: /pre-existing shared memory block/,
 
   async find(surroundings) {
     const folder = join(surroundings.dir, 'postgres')
@@ -93,7 +93,7 @@ async function prepare(
   user: PlainUser,
   folder: string,
   port: number,
-  surroundings: Surroundings,
+  surroundings: ClusterContext,
 ): Promise<Command> {
   const data = join(folder, 'data')
   await user.own(folder)
@@ -131,7 +131,7 @@ async function initialize(
  * pid by now. The file goes unless a server really works on this data; that one, of which our state knows
  * nothing, is ended first.
  */
-async function clearStalePid(data: string, { report }: Surroundings): Promise<void> {
+async function clearStalePid(data: string, { report }: ClusterContext): Promise<void> {
   const file = join(data, 'postmaster.pid')
   if (!existsSync(file)) return
   const pid = Number((await readFile(file, 'utf8')).split('\n')[0])

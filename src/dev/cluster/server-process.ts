@@ -28,7 +28,7 @@ export interface LogPosition {
 }
 
 /** Why a server did not come up. */
-export class StartFailure extends UserError {
+export class StartError extends UserError {
   constructor(
     message: string,
     readonly log: string,
@@ -66,7 +66,7 @@ export function startServer(
   }
 }
 
-/** Resolves when the server answers; a StartFailure when it exits first or takes too long. */
+/** Resolves when the server answers; a StartError when it exits first or takes too long. */
 export async function waitUntilReady(
   component: Component,
   server: ProcessIdentity,
@@ -111,8 +111,8 @@ export function logTail(log: LogPosition): string {
   return lines.slice(-SHOWN_LINES).join(' | ')
 }
 
-function failure(what: string, log: LogPosition): StartFailure {
-  return new StartFailure(`${what}: ${logTail(log) || 'it wrote nothing'} (log: ${log.file})`, readLog(log))
+function failure(what: string, log: LogPosition): StartError {
+  return new StartError(`${what}: ${logTail(log) || 'it wrote nothing'} (log: ${log.file})`, readLog(log))
 }
 
 function readLog({ file, from }: LogPosition): string {

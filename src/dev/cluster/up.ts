@@ -2,14 +2,14 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { UserError } from '../../errors'
-import type { Component, Program, Surroundings } from './component'
+import type { Component, Program, ClusterContext } from './component'
 import { COMPONENTS } from './components'
 import { findExternal } from './external'
 import { packageRoot } from '../../package-root'
 import { acquireLock } from './lock'
 import { PortReservations } from './ports'
 import { isAlive, type ProcessIdentity } from './process-identity'
-import { StartFailure, startServer, stopServer, waitUntilReady } from './server-process'
+import { StartError, startServer, stopServer, waitUntilReady } from './server-process'
 import {
   COMPONENT_NAMES,
   readState,
@@ -78,7 +78,7 @@ class Start {
   private readonly started: StartedCluster['started'] = {}
   private readonly environment: NodeJS.ProcessEnv
   private readonly failed = new AbortController()
-  private readonly surroundings: Surroundings
+  private readonly surroundings: ClusterContext
 
   constructor(
     private readonly options: ClusterOptions,
@@ -207,8 +207,8 @@ class Start {
         this.report(`${component.title}: up on 127.0.0.1:${ports.main} in ${seconds} s`)
         return
       } catch (error) {
-        const passing = error instanceof StartFailure && component.passingFailure?.test(error.log)
-        if (!passing || Date.now() - begun > component.readyWithinMs) throw error
+        const isTransient = error instanceof StartError && component.transientFailure?.test(error.log)
+        if (!isTransient || Date.now() - begun > component.readyWithinMs) throw error
         await sleep(500)
       }
     }

@@ -85,7 +85,7 @@ async function play(
   say(`Temporal Web UI: ${pc.bold(process.env.TEMPORAL_UI_URL ?? '')} (workflows "demo/window/…")`)
   say(`Dashboard:       ${pc.bold(await dashboard.start())}`)
   console.log(pc.bold(heading()))
-  const watch = new Watch(config, db, stage)
+  const watch = new DemoWatch(config, db, stage)
   if (options.duration !== undefined && options.log === undefined)
     setTimeout(() => ended.abort(), options.duration).unref()
   await Promise.race([watch.until(signal), sending.then(() => sleep(0))])
@@ -132,7 +132,7 @@ function openSource({ log, host, rate }: DemoOptions): Promise<Source> {
 }
 
 /** Prints windows as they close, and knows when everything is accounted for. */
-class Watch {
+class DemoWatch {
   private readonly printed = new Set<number>()
   private since = new Date(0)
 

@@ -2,12 +2,12 @@ import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { endWorker, spawnWorker } from '../program'
 import { clusterDown } from '../cluster'
-import { AttendedCluster } from '../cluster/attended'
+import { OwnedCluster } from '../cluster/owned-cluster'
 import { hasEnded } from '../cluster/end-process'
 
 /** The servers and the worker of a demo: processes of their own, which end with it even if it is killed. */
 export class Stage {
-  private cluster: AttendedCluster | undefined
+  private cluster: OwnedCluster | undefined
   private worker: ChildProcess | undefined
 
   constructor(readonly dir: string) {}
@@ -20,7 +20,7 @@ export class Stage {
   async startCluster(report: (line: string) => void, signal: AbortSignal): Promise<Record<string, string>> {
     // A demo that was killed together with its cluster command may have left its servers.
     await clusterDown(this.dir).catch(() => undefined)
-    this.cluster = new AttendedCluster(this.dir, [], report)
+    this.cluster = new OwnedCluster(this.dir, [], report)
     return this.cluster.untilUp(signal)
   }
 

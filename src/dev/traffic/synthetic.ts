@@ -1,5 +1,5 @@
 import { windowStart } from '../../core/window/tumbling-window'
-import { type Basis, advance, isLate, watermark } from '../../core/window/watermark'
+import { type MaxEventTime, advance, isLate, watermark } from '../../core/window/watermark'
 import { eventText, malformedValue } from './malformed'
 import { Population } from './population'
 import { Random } from './random'
@@ -38,7 +38,7 @@ export interface SyntheticRecord {
 export class SyntheticTraffic {
   private readonly random: Random
   private readonly population: Population
-  private readonly bases: Basis[]
+  private readonly bases: MaxEventTime[]
   private made = 0
 
   constructor(private readonly options: SyntheticOptions) {

@@ -10,7 +10,7 @@ import {
 import { UserError } from '../../errors'
 import { topicOffsets, withAdmin, type PartitionOffsets } from '../../kafka/client'
 import { kafkaFailure } from '../../kafka/failures'
-import { RangeGone, readRanges, type LogRange } from '../../kafka/range-reader'
+import { RangeGoneError, readRanges, type LogRange } from '../../kafka/range-reader'
 import { Pipeline } from '../pipeline'
 import { withTemporal } from '../../temporal/connection'
 import type { Check, Findings } from './finding'
@@ -110,7 +110,7 @@ async function readOthers({ kafka, settings }: Config, ranges: FingerprintRange[
           `"${topic}" could not be read within ${READ_WITHIN / 1_000} s: try again when Kafka is less busy.`,
         )
       // Retention has removed records meanwhile, and with them what was to be compared.
-      if (error instanceof RangeGone) return
+      if (error instanceof RangeGoneError) return
       throw new UserError((await kafkaFailure(error, kafka)) ?? `"${topic}" cannot be read: ${String(error)}`)
     })
   }

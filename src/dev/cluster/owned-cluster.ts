@@ -10,7 +10,7 @@ import { clusterEnvironment } from './environment'
  * A cluster that belongs to this process: `web-traffic cluster up` as a child whose input is a pipe of it. However
  * this process ends, what that command started is taken down, and a folder that it made is removed.
  */
-export class AttendedCluster {
+export class OwnedCluster {
   private readonly command: ChildProcess
   private readonly lines: string[] = []
   private readonly up: Promise<void>

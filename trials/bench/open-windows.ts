@@ -14,11 +14,11 @@ import { countTopic, historyOver } from './history'
 import { withPipeline } from './pipeline'
 import { MemoryWatch, peakResident } from './usage'
 
-const TOPIC = 'held'
+const TOPIC = 'open-windows'
 /** Longer than any run: the silent partition is waited for. */
 const SETTINGS = { KAFKA_TOPIC: TOPIC, IDLE_TIMEOUT: '10h' }
 
-export interface Held {
+export interface OpenWindowsResult {
   events: number
   windows: number
   /** Until every window is open and holds its counts. */
@@ -34,11 +34,11 @@ export interface Held {
  * A long history in one partition, while another one that has nothing yet holds every window open; then a record in it
  * closes them all. How many windows can be open at once is a matter of Temporal, not of a worker's memory.
  */
-export async function measureHeld(
+export async function measureOpenWindows(
   { windows, events }: { windows: number; events: number },
   folder: string,
   signal: AbortSignal,
-): Promise<Held> {
+): Promise<OpenWindowsResult> {
   const kafka = kafkaClient({ brokers: [process.env.KAFKA_URL!] }, 'bench')
   await ensureTopic(kafka, TOPIC, 2)
   const reference = await fill(windows, events)
@@ -88,8 +88,8 @@ export async function measureHeld(
 }
 
 /** The figures as a Markdown table. */
-export function heldTable(held: Held): string {
-  const { events, windows, secondsToOpen, secondsToClose, peakMB, residentMB, problems } = held
+export function openWindowsTable(result: OpenWindowsResult): string {
+  const { events, windows, secondsToOpen, secondsToClose, peakMB, residentMB, problems } = result
   return [
     '| events | windows open at once | s until all are open | s until all are visible | peak MB | resident early, late | result |',
     '| --- | --- | --- | --- | --- | --- | --- |',
