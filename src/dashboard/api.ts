@@ -1,11 +1,9 @@
 /** What the server sends to the page, as JSON. Times are epoch milliseconds, UTC. */
 
-import type { Stuck, WindowProgress } from '../contract/messages'
+import type { WindowProgress } from '../contract/messages'
 import type { PipelineSettings } from '../core/settings'
 import type { Interval } from '../core/window/periods'
 import type { RangeTotals } from '../core/window/protocol'
-
-export type { Stuck }
 
 /** A stretch of event time in buckets of equal length. */
 export interface TimeRange extends Interval {

@@ -1,6 +1,7 @@
 import { render } from 'preact'
 import { formatWindow } from '../../core/window/tumbling-window'
-import type { OpenWindow, PipelineSummary, Stuck, Waiting } from '../api'
+import type { Stuck } from '../../contract/messages'
+import type { OpenWindow, PipelineSummary, Waiting } from '../api'
 import { ExternalLink } from './components'
 import { select, setText } from './dom'
 import { count, escapeInvisible, roundedDuration, timeOfDay } from './format'

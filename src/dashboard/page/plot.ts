@@ -5,10 +5,11 @@ import type { StackedSeries } from './stacked-series'
 const HEIGHT = 260
 /** Width of the y axis in pixels. */
 export const Y_AXIS_WIDTH = 56
-/** From this number of bars on there is no gap between them. */
-const DENSE = 150
 /** Seconds. */
 const DAY = 86_400
+
+/** Many bars are drawn without gaps. */
+export const isDense = ({ starts }: StackedSeries) => starts.length > 150
 
 /** The last colour stands for all other hosts. */
 export const colourIndex = ({ series }: StackedSeries, i: number) => (series[i]?.host === null ? 7 : i % 7)
@@ -31,7 +32,7 @@ export function createPlot(
   onCursor: (bucket: number | null) => void,
 ): UPlot {
   const stack = current()
-  const barWidth = stack.starts.length > DENSE ? 1 : 0.86
+  const barWidth = isDense(stack) ? 1 : 0.86
   const bars = UPlot.paths.bars!({ size: [barWidth, 160], align: 1, gap: 0 })
   const axis = {
     stroke: colour('--muted'),

@@ -4,7 +4,7 @@ import type { Timeline } from '../api'
 import { Name, Table, type Column } from './components'
 import { select } from './dom'
 import { count, share, sum } from './format'
-import { colourIndex, createPlot, plotData, resize, Y_AXIS_WIDTH } from './plot'
+import { colourIndex, createPlot, isDense, plotData, resize, Y_AXIS_WIDTH } from './plot'
 import { bucketName, bucketTotal, describeBucket, seriesName, stackSeries } from './stacked-series'
 import type { StackedSeries } from './stacked-series'
 
@@ -36,7 +36,7 @@ export class TimelineChart {
   private stack: StackedSeries | undefined
   private plot: UPlot | undefined
   /** Identifies the layout of the plot; if it is unchanged, new data is enough. */
-  private layout = ''
+  private layout: string | undefined
   /** Index of the current bucket. */
   private current = 0
 
@@ -67,7 +67,7 @@ export class TimelineChart {
 
   private draw(isRedraw: boolean): void {
     const { stack } = this
-    const layout = JSON.stringify([stack?.series.map(({ host }) => host), stack?.starts.length])
+    const layout = JSON.stringify(stack && [isDense(stack), ...stack.series.map(({ host }) => host)])
     if (stack && this.plot && this.layout === layout && !isRedraw) {
       this.plot.setData(plotData(stack))
       return
