@@ -1,8 +1,9 @@
 import type { IncomingMessage } from 'node:http'
+import { RequestError } from './parameters'
 
 /**
- * The page may run its own script and style, and talk to its own server; nothing else. What strangers sent is shown on
- * it, so nothing of that could run or call home even if it were taken for markup.
+ * The page may load scripts and styles from its own server and connect to it, nothing else. The page shows text from
+ * untrusted web events: even if that were parsed as markup, it could not run or send anything.
  */
 const POLICY = [
   "default-src 'none'",
@@ -27,20 +28,17 @@ export const SECURITY_HEADERS = {
   'x-frame-options': 'DENY',
 }
 
+/** Any port, because a tunnel may listen on another one. */
 const LOOPBACK = /^(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?$/i
 
-/**
- * Whether a request names this machine itself. A page of a stranger whose name was pointed at the loopback address (DNS
- * rebinding) names itself. The port may be another one: that of a tunnel.
- */
-export function namesLoopback({ headers }: Pick<IncomingMessage, 'headers'>): boolean {
-  return LOOPBACK.test(headers.host ?? '')
-}
-
-/** Whether another site's page made the request, where the browser says so. */
-export function isForeign({ headers }: Pick<IncomingMessage, 'headers'>): boolean {
-  const site = headers['sec-fetch-site']
-  if (site === 'same-origin' || site === 'none' || site === undefined) return false
-  // A link on another page may lead here.
-  return !(headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document')
+/** @throws RequestError unless this machine's user sent the request, from this page or by following a link */
+export function checkOrigin({ headers, method }: IncomingMessage): void {
+  // A DNS rebinding attack resolves the attacker's name to the loopback address, but still sends that name.
+  if (!LOOPBACK.test(headers.host ?? ''))
+    throw new RequestError(421, 'Open the dashboard as localhost or 127.0.0.1.')
+  const site = headers['sec-fetch-site'] ?? 'none'
+  const isLink = headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document'
+  if (site !== 'same-origin' && site !== 'none' && !isLink)
+    throw new RequestError(403, 'Requests from other sites are refused.')
+  if (method !== 'GET') throw new RequestError(405, 'The dashboard is read-only: use GET.')
 }

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { explain } from '../pipeline/database'
 import { UserError } from '../errors'
@@ -7,68 +7,71 @@ import type { Config } from '../config'
 import { windowId } from '../contract/ids'
 import { logger } from '../log'
 import { openDatabase, type Db, type Transaction } from '../postgres/database'
-import type { Live, WindowDetail } from './messages'
-import { pageFiles } from './page-files'
-import { workflowLinks, type WorkflowLink } from './pipeline-now'
-import { reading, tookTooLong } from './reading'
-import { BadRequestError, parseNothing, parsePage, parseSelection, parseStart } from './request'
-import { isForeign, namesLoopback, SECURITY_HEADERS } from './security'
+import type { WindowDetail } from './api'
+import { LiveFeed } from './live-feed'
+import { parseNone, parsePage, parseSelection, parseWindow, RequestError } from './parameters'
+import { workflowUrls, type WorkflowUrl } from './pipeline-summary'
+import { isTimeout, readOnly } from './read-only'
+import { checkOrigin, SECURITY_HEADERS } from './security'
+import { staticFiles } from './static-files'
 import { breakdown, timeline } from './traffic'
-import { PipelineWatch } from './watch'
 import { windowPage, windowResult } from './windows'
 
 export interface DashboardOptions {
-  /** Taken as it is, or refused; without one the usual port, or a free one where that is taken. */
+  /** Undefined for the default port, or a free one if that is taken. */
   port?: number | undefined
-  /** Address of the Temporal Web UI. */
+  /** URL of the Temporal Web UI. */
   webUi?: string | undefined
   namespace: string
 }
 
-const USUAL_PORT = 8080
-const CONNECTIONS = 4
-const MOST_WATCHERS = 50
-/** Proxies and browsers give up on what is silent. */
-const ALIVE_EVERY = 15_000
-/** Of one who does not read what is sent. */
-const MOST_UNREAD = 1 << 20
+const DEFAULT_PORT = 8080
+const MAX_DB_CONNECTIONS = 4
+const MAX_VIEWERS = 50
+/** Keeps proxies and browsers from closing a silent connection, milliseconds. */
+const KEEP_ALIVE_INTERVAL = 15_000
+/** A viewer with more unread bytes than this is disconnected. */
+const MAX_BUFFERED = 1 << 20
 
-/** What a path answers: parameters are judged before Postgres is asked. */
-type Answer = (query: URLSearchParams) => (transaction: Transaction) => Promise<object>
+const JSON_HEADERS = { 'content-type': 'application/json', 'cache-control': 'no-store' }
 
-/** Serves the page and what it asks for, on the loopback address alone; nothing that it answers changes anything. */
+/** Parses the parameters, and returns the query to run. */
+type Endpoint = (query: URLSearchParams) => (transaction: Transaction) => Promise<object>
+
+/** The HTTP server of the page and its read-only API, on the loopback address only. */
 export class Dashboard {
-  private readonly server: Server
+  private readonly server = createServer((request, response) => void this.handle(request, response))
   private readonly db: Db
-  private readonly watch: PipelineWatch
-  private readonly link: WorkflowLink
-  private readonly files = pageFiles()
-  /** Answers under way: who asks for the same at the same time gets the same. */
-  private readonly underWay = new Map<string, Promise<string>>()
-  private readonly answers: Record<string, Answer> = {
-    '/api/timeline': query => timeline(parseSelection(query)),
-    '/api/breakdown': query => breakdown(parseSelection(query)),
-    '/api/windows': query => windowPage(parsePage(query).before),
-    '/api/window': query => this.window(parseStart(query)),
-  }
+  private readonly feed: LiveFeed
+  private readonly workflowUrl: WorkflowUrl
+  private readonly files = staticFiles()
+  /** Equal requests at the same time share one answer. */
+  private readonly pending = new Map<string, Promise<string>>()
+  private readonly endpoints = new Map<string, Endpoint>([
+    ['/api/timeline', query => timeline(parseSelection(query))],
+    ['/api/breakdown', query => breakdown(parseSelection(query))],
+    ['/api/windows', query => windowPage(parsePage(query).before)],
+    ['/api/window', query => this.windowDetail(parseWindow(query).start)],
+  ])
 
   constructor(
     private readonly config: Config,
     private readonly options: DashboardOptions,
   ) {
-    this.db = openDatabase(config.postgres, CONNECTIONS)
-    this.link = workflowLinks(options.webUi, options.namespace)
-    this.watch = new PipelineWatch(config, this.link)
-    this.server = createServer((request, response) => void this.handle(request, response))
+    this.db = openDatabase(config.postgres, MAX_DB_CONNECTIONS)
+    this.workflowUrl = workflowUrls(options.webUi, options.namespace)
+    this.feed = new LiveFeed(config, this.workflowUrl)
   }
 
-  /** Listens; where. */
+  /** Starts listening; returns the URL. */
   async start(): Promise<string> {
     const { port } = this.options
-    await this.listen(port ?? USUAL_PORT).catch(async (error: NodeJS.ErrnoException) => {
+    await this.listen(port ?? DEFAULT_PORT).catch(async (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EADDRINUSE' && error.code !== 'EACCES') throw error
       if (port !== undefined)
-        throw new UserError(`Port ${port} cannot be had (${error.code}): give another --port, or none.`)
+        throw new UserError(
+          `Cannot listen on port ${port} (${error.code}). Choose another --port, or omit it.`,
+        )
       await this.listen(0)
     })
     return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/`
@@ -80,7 +83,7 @@ export class Dashboard {
   }
 
   async end(): Promise<void> {
-    await this.watch.end()
+    await this.feed.close()
     this.server.close()
     this.server.closeAllConnections()
     await this.db.destroy()
@@ -89,83 +92,73 @@ export class Dashboard {
   private async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value)
     try {
-      if (!namesLoopback(request)) return fail(response, 421, 'Ask for it as localhost or 127.0.0.1.')
-      if (isForeign(request)) return fail(response, 403, 'Another site may not ask for this.')
-      if (request.method !== 'GET') {
-        response.setHeader('allow', 'GET')
-        return fail(response, 405, 'There is nothing here that can be changed.')
-      }
+      checkOrigin(request)
       const [path = '', ...query] = (request.url ?? '').split('?')
       await this.route(path, new URLSearchParams(query.join('?')), response)
     } catch (error) {
-      this.failWith(response, error)
+      if (response.headersSent) return void response.destroy()
+      const { status, message } = this.requestError(error)
+      if (status === 405) response.setHeader('allow', 'GET')
+      response.writeHead(status, JSON_HEADERS).end(JSON.stringify({ error: message }))
     }
   }
 
   private async route(path: string, query: URLSearchParams, response: ServerResponse): Promise<void> {
     const file = this.files.get(path)
+    const endpoint = this.endpoints.get(path)
     if (file) {
-      response.writeHead(200, { 'content-type': file.type, 'cache-control': 'no-cache' })
-      response.end(file.body)
+      response.writeHead(200, { 'content-type': file.type, 'cache-control': 'no-cache' }).end(file.body)
+    } else if (endpoint) {
+      const body = await this.answer(`${path}?${query.toString()}`, endpoint(query))
+      response.writeHead(200, JSON_HEADERS).end(body)
     } else if (path === '/api/live') {
-      parseNothing(query)
+      parseNone(query)
       this.stream(response)
-    } else if (Object.hasOwn(this.answers, path)) {
-      const body = await this.answer(path, query)
-      response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
-      response.end(body)
-    } else fail(response, 404, 'There is nothing here.')
+    } else throw new RequestError(404, 'Not found.')
   }
 
-  private answer(path: string, query: URLSearchParams): Promise<string> {
-    const key = `${path}?${query.toString()}`
-    const known = this.underWay.get(key)
-    if (known) return known
-    const answer = reading(this.db, this.answers[path]!(query))
-      .then(value => JSON.stringify(value))
-      .finally(() => this.underWay.delete(key))
-    this.underWay.set(key, answer)
+  private answer(key: string, read: ReturnType<Endpoint>): Promise<string> {
+    let answer = this.pending.get(key)
+    if (!answer) {
+      answer = readOnly(this.db, read)
+        .then(value => JSON.stringify(value))
+        .finally(() => this.pending.delete(key))
+      this.pending.set(key, answer)
+    }
     return answer
   }
 
-  private window(start: number): (transaction: Transaction) => Promise<WindowDetail> {
-    const workflow = this.link(windowId(this.config.settings.group, start))
+  private windowDetail(start: number): (transaction: Transaction) => Promise<WindowDetail> {
+    const workflow = this.workflowUrl(windowId(this.config.settings.group, start))
     const read = windowResult(start)
     return async transaction => ({ start, workflow, result: await read(transaction) })
   }
 
-  /** Server-sent events: everything that is known, whenever something new is. */
+  /** Sends the live status as server-sent events. */
   private stream(response: ServerResponse): void {
-    if (this.watch.watched >= MOST_WATCHERS) return fail(response, 503, 'Too many watch already.')
+    if (this.feed.subscriberCount >= MAX_VIEWERS)
+      throw new RequestError(503, `${MAX_VIEWERS} pages are open already. Close one.`)
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
     response.write('retry: 1000\n\n')
     const send = (text: string) => {
-      if (response.writableLength > MOST_UNREAD) response.destroy()
+      if (response.writableLength > MAX_BUFFERED) response.destroy()
       else response.write(text)
     }
-    const leave = this.watch.join((live: Live) => send(`data: ${JSON.stringify(live)}\n\n`))
-    const alive = setInterval(() => send(': alive\n\n'), ALIVE_EVERY)
+    const unsubscribe = this.feed.subscribe(status => send(`data: ${JSON.stringify(status)}\n\n`))
+    const keepAlive = setInterval(() => send(': alive\n\n'), KEEP_ALIVE_INTERVAL)
     response.on('close', () => {
-      clearInterval(alive)
-      leave()
+      clearInterval(keepAlive)
+      unsubscribe()
     })
   }
 
-  private failWith(response: ServerResponse, error: unknown): void {
-    if (response.headersSent) {
-      response.destroy()
-      return
-    }
-    if (tookTooLong(error)) return fail(response, 504, 'That takes too long: choose a shorter range.')
-    const known = explain(error, this.config)
-    if (known instanceof BadRequestError) return fail(response, 400, known.message)
-    if (known instanceof UserError) return fail(response, 503, known.message)
-    logger.error({ err: known }, 'The dashboard could not answer.')
-    fail(response, 500, 'That went wrong; the log of the dashboard says how.')
+  private requestError(error: unknown): Pick<RequestError, 'status' | 'message'> {
+    if (isTimeout(error))
+      return new RequestError(504, 'The query took longer than 10 s. Choose a shorter range.')
+    const explained = explain(error, this.config)
+    if (explained instanceof RequestError) return explained
+    if (explained instanceof UserError) return new RequestError(503, explained.message)
+    logger.error({ err: explained }, 'A request to the dashboard failed.')
+    return new RequestError(500, 'The dashboard failed to answer. Its log has the cause.')
   }
-}
-
-function fail(response: ServerResponse, status: number, error: string): void {
-  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
-  response.end(JSON.stringify({ error }))
 }

@@ -4,109 +4,104 @@ import { divides, PERIODS } from '../core/window/periods'
 import type { Transaction } from '../postgres/database'
 import { hitsBy, piecesOf, within, type Hosts, type RangePart } from '../postgres/rollups'
 import type { Dimension } from '../postgres/schema'
-import type { Breakdown, LateHits, Ranked, Ranking, Series, Span, Timeline } from './messages'
-import type { Selection } from './request'
-import { defaultRange, spanOf, type Extent } from './span'
+import type { Breakdown, LateHits, Ranked, Ranking, Series, TimeRange, Timeline } from './api'
+import type { Selection } from './parameters'
+import { defaultRange, resolveRange, type Extent } from './time-range'
 
-/** Hosts that can be picked from a list. */
+/** Hosts in the page's list. */
 const LISTED_HOSTS = 50
-/** Hosts with a colour of their own. */
-const DRAWN_HOSTS = 7
+/** Hosts with their own series. */
+const CHARTED_HOSTS = 7
 const TOP = 10
-const MOST_PARTITIONS = 1_000
+const MAX_LATE_ROWS = 1_000
 
 /** Hits by bucket and host. */
 export const timeline =
-  ({ range, host }: Selection) =>
+  ({ range: requested, host }: Selection) =>
   async (transaction: Transaction): Promise<Timeline> => {
-    const span = await spanIn(transaction, range)
-    if (!span) return { span: null, hits: 0, hosts: [], hostCount: 0, series: [] }
-    return { span, ...arrange(await hitsByHost(transaction, span, host), span, host) }
+    const range = await rangeOf(transaction, requested)
+    if (!range) return { range: null, hits: 0, hosts: [], hostCount: 0, series: [] }
+    return { range, ...assemble(await hitsByHost(transaction, range, host), range, host) }
   }
 
 interface Cell {
-  /** Number of the bucket; null for what the host has in all of them. */
+  /** Index of the bucket; null for the host's total. */
   bucket: number | null
-  /** Null for all hosts that are not drawn. */
+  /** Null for all hosts without their own series. */
   host: string | null
   hits: number
-  /** How many hosts there are. */
-  hosts: number
+  hostCount: number
 }
 
 /**
- * One pass over the span's hits. What comes back is bounded: hits in each bucket of the hosts that are drawn and of all
- * others, and in all of them of the hosts that are listed, the most frequent first.
+ * Scans the hits once. The result is bounded: for each bucket, the hits of each charted host and of the rest; for each
+ * listed host, its total.
  */
-async function hitsByHost(transaction: Transaction, span: Span, picked?: string): Promise<Cell[]> {
-  const periods = PERIODS.filter(period => divides(period, span.bucket))
-  const pieces = await piecesOf(transaction, span, periods)
-  const from = new Date(span.from)
-  const drawn = picked === undefined ? sql`rank <= ${DRAWN_HOSTS}` : sql`host = ${picked}`
+async function hitsByHost(transaction: Transaction, range: TimeRange, selected?: string): Promise<Cell[]> {
+  const periods = PERIODS.filter(period => divides(period, range.bucket))
+  const pieces = await piecesOf(transaction, range, periods)
+  const from = new Date(range.from)
+  const charted = selected === undefined ? sql`rank <= ${CHARTED_HOSTS}` : sql`host = ${selected}`
   const { rows } = await sql<Cell>`
     with cells as materialized (
-      select date_bin(make_interval(secs => ${span.bucket / 1_000}), at, ${from}) as at, name as host,
+      select date_bin(make_interval(secs => ${range.bucket / 1_000}), at, ${from}) as at, name as host,
         sum(num_hits)::bigint as hits
       from (${hitsBy('host', 'all', pieces)}) hits
       group by 1, 2),
     ranked as (
       select host, sum(hits)::bigint as hits, row_number() over (order by sum(hits) desc, host) as rank,
-        count(*) over ()::int as hosts
+        count(*) over ()::int as "hostCount"
       from cells group by host)
-    select null as bucket, host, hits, hosts from ranked
-    where rank <= ${LISTED_HOSTS} or host = ${picked ?? null}
+    select null as bucket, host, hits, "hostCount" from ranked
+    where rank <= ${LISTED_HOSTS} or host = ${selected ?? null}
     union all
-    select (extract(epoch from at - ${from}) * 1000 / ${span.bucket}::bigint)::int, case when ${drawn} then host end,
-      sum(cells.hits)::bigint, max(hosts)
+    select (extract(epoch from at - ${from}) * 1000 / ${range.bucket}::bigint)::int, case when ${charted} then host end,
+      sum(cells.hits)::bigint, max("hostCount")
     from cells join ranked using (host)
     group by at, 2`.execute(transaction)
   return rows
 }
 
-function arrange(cells: Cell[], span: Span, picked: string | undefined): Omit<Timeline, 'span'> {
+function assemble(cells: Cell[], range: TimeRange, selected: string | undefined): Omit<Timeline, 'range'> {
   const hosts = cells
     .filter(({ bucket }) => bucket === null)
     .map(({ host, hits }): Ranked => ({ name: host!, hits }))
     .sort((a, b) => b.hits - a.hits || (a.name < b.name ? -1 : 1))
-  const hostCount = cells[0]?.hosts ?? 0
-  const drawn = picked === undefined ? hosts.slice(0, DRAWN_HOSTS).map(({ name }) => name) : [picked]
-  const buckets = (span.to - span.from) / span.bucket
-  const series = drawn.map((host): Series => ({ host, hits: zeros(buckets) }))
-  const rest: Series = { host: null, hits: zeros(buckets) }
-  const byHost = new Map(series.map(each => [each.host, each]))
+  const hostCount = cells[0]?.hostCount ?? 0
+  const charted = selected === undefined ? hosts.slice(0, CHARTED_HOSTS).map(({ name }) => name) : [selected]
+  const buckets = (range.to - range.from) / range.bucket
+  const emptySeries = (host: string | null): Series => ({ host, hits: new Array<number>(buckets).fill(0) })
+  const series = charted.map(emptySeries)
+  if (selected === undefined && hostCount > charted.length) series.push(emptySeries(null))
+  const byHost = new Map(series.map(each => [each.host, each.hits]))
   let hits = 0
-  for (const cell of cells) {
-    if (cell.bucket === null) continue
-    hits += cell.hits
-    ;(byHost.get(cell.host) ?? rest).hits[cell.bucket]! += cell.hits
+  for (const { bucket, host, hits: more } of cells) {
+    const target = bucket === null ? undefined : byHost.get(host)
+    if (!target) continue
+    target[bucket!]! += more
+    hits += more
   }
-  if (picked !== undefined) {
-    const mine = hosts.find(({ name }) => name === picked)
-    return { hits: mine?.hits ?? 0, hosts, hostCount, series }
-  }
-  return { hits, hosts, hostCount, series: hostCount > drawn.length ? [...series, rest] : series }
+  return { hits, hosts, hostCount, series }
 }
 
-const zeros = (length: number) => new Array<number>(length).fill(0)
-
-/** Where the hits of a span come from, and which were late. */
+/** Hits by referrer and country, and late hits. */
 export const breakdown =
-  ({ range, host }: Selection) =>
+  ({ range: requested, host }: Selection) =>
   async (transaction: Transaction): Promise<Breakdown> => {
-    const span = await spanIn(transaction, range)
-    if (!span) return { referrers: NONE, countries: NONE, late: [] }
-    const pieces = await piecesOf(transaction, span)
+    const range = await rangeOf(transaction, requested)
+    if (!range) return { referrers: NONE, countries: NONE, late: [] }
+    const pieces = await piecesOf(transaction, range)
     const hosts = host === undefined ? 'all' : { host }
     return {
       referrers: await rank(transaction, 'referrer', hosts, pieces),
       countries: await rank(transaction, 'country', hosts, pieces),
-      late: await lateHits(transaction, span, host),
+      late: await lateHits(transaction, range, host),
     }
   }
 
 const NONE: Ranking = { top: [], names: 0, hits: 0 }
 
-/** The most frequent names in these pieces of time. */
+/** The most frequent names in these parts of the time range. */
 export async function rank(
   transaction: Transaction,
   dimension: Dimension,
@@ -128,37 +123,40 @@ export async function rank(
   }
 }
 
-function lateHits(transaction: Transaction, span: Span, host: string | undefined): Promise<LateHits[]> {
+function lateHits(transaction: Transaction, range: TimeRange, host: string | undefined): Promise<LateHits[]> {
   return transaction
     .selectFrom('late_deltas')
     .select(['kafka_partition as partition', 'cause', sql<number>`sum(num_hits)::bigint`.as('hits')])
     .where('brought_in', 'is', null)
-    .where(within('window_start', span))
+    .where(within('window_start', range))
     .$if(host !== undefined, query => query.where('host', '=', host!))
     .groupBy(['kafka_partition', 'cause'])
     .orderBy('kafka_partition')
     .orderBy('cause')
-    .limit(MOST_PARTITIONS)
+    .limit(MAX_LATE_ROWS)
     .execute()
 }
 
-async function spanIn(transaction: Transaction, range: Selection['range']): Promise<Span | undefined> {
+async function rangeOf(
+  transaction: Transaction,
+  requested: Selection['range'],
+): Promise<TimeRange | undefined> {
   const extent = await extentOf(transaction)
-  return extent && spanOf(range ?? { name: defaultRange(extent.windowSize) }, extent)
+  return extent && resolveRange(requested ?? { name: defaultRange(extent.windowSize) }, extent)
 }
 
 async function extentOf(transaction: Transaction): Promise<Extent | undefined> {
-  const end = (order: 'asc' | 'desc') =>
+  const edge = (order: 'asc' | 'desc') =>
     transaction
       .selectFrom('window_results')
       .select(['window_start', 'window_end'])
       .orderBy('window_start', order)
       .limit(1)
       .executeTakeFirst()
-  const [first, last] = [await end('asc'), await end('desc')]
-  if (!first || !last) return undefined
-  const start = last.window_start.getTime()
+  const [oldest, newest] = [await edge('asc'), await edge('desc')]
+  if (!oldest || !newest) return undefined
+  const last = newest.window_start.getTime()
   const dropped = await transaction.selectFrom('past_retention').select('dropped_before').executeTakeFirst()
-  const begin = Math.max(first.window_start.getTime(), dropped?.dropped_before.getTime() ?? -Infinity)
-  return { first: Math.min(begin, start), last: start, windowSize: last.window_end.getTime() - start }
+  const first = Math.max(oldest.window_start.getTime(), dropped?.dropped_before.getTime() ?? -Infinity)
+  return { first: Math.min(first, last), last, windowSize: newest.window_end.getTime() - last }
 }

@@ -1,23 +1,22 @@
 import type { Transaction } from '../postgres/database'
 import type { RangePart } from '../postgres/rollups'
-import type { WindowPage, WindowResult, WindowSummary } from './messages'
+import type { WindowPage, WindowResult, WindowSummary } from './api'
 import { rank } from './traffic'
 
-const PAGE = 12
+const PAGE_SIZE = 12
 
-/** Windows that have a result, newest first, from the newest or from before a time. */
+/** A page of windows with a result, newest first. @param before start of the oldest window on the previous page */
 export const windowPage =
   (before?: number) =>
   async (transaction: Transaction): Promise<WindowPage> => {
     const rows = await summaries(transaction)
       .$if(before !== undefined, query => query.where('window_start', '<', new Date(before!)))
       .orderBy('window_start', 'desc')
-      .limit(PAGE + 1)
+      .limit(PAGE_SIZE + 1)
       .execute()
-    return { windows: rows.slice(0, PAGE).map(summary), older: rows.length > PAGE }
+    return { windows: rows.slice(0, PAGE_SIZE).map(summary), older: rows.length > PAGE_SIZE }
   }
 
-/** What Postgres has of one window. */
 export const windowResult =
   (start: number) =>
   async (transaction: Transaction): Promise<WindowResult | null> => {

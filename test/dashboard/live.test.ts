@@ -53,13 +53,13 @@ const send = (...events: Event[]) =>
 
 const many = (count: number, event: Event) => Array.from({ length: count }, () => event)
 
-/** The start of a window that has most of its time before it. */
+/** Waits for a window that has just begun; returns its start. */
 async function freshWindow(): Promise<number> {
   await until(() => Date.now() % SIZE < SIZE / 3, 2 * SIZE)
   return windowStart(Date.now(), SIZE)
 }
 
-const shows = (selector: string, text: string) =>
+const expectText = (selector: string, text: string) =>
   until(async () => (await watched.text(selector)).includes(text), SHOWN_WITHIN).catch(async () => {
     throw new Error(`${selector} shows "${await watched.text(selector)}" instead of "${text}"`)
   })
@@ -69,15 +69,15 @@ const openCard = (start: number) =>
 
 const ranking = async (id: string) => (await watched.rows(`#${id}`)).map(([name, hits]) => [name, hits])
 
-/** Rows of a statement as the page writes them. */
+/** The rows of a query as lists of cells, like those of a table on the page. */
 async function stored(statement: string): Promise<string[][]> {
   const rows = await pipeline.query<Record<string, string>>(statement)
   return rows.map(row => Object.values(row))
 }
 
-test('an open window appears, fills and closes; then every figure is what Postgres holds', async () => {
+test('an open window appears, fills and closes; then every figure equals the one in Postgres', async () => {
   watched = await WatchedPage.open(browser, dashboard.address)
-  await shows('#pipeline', 'running')
+  await expectText('#pipeline', 'running')
   expect(await openCard(windowStart(Date.now(), SIZE)).count()).toBe(0)
 
   const start = await freshWindow()
@@ -98,15 +98,15 @@ test('an open window appears, fills and closes; then every figure is what Postgr
   expect(await openCard(start).getByRole('progressbar').getAttribute('aria-valuenow')).toMatch(/^\d+$/)
 
   await openCard(start).waitFor({ state: 'detached', timeout: SHOWN_WITHIN })
-  await shows('#hits', '14')
-  // The next window, and with it a late event for the one that is closed.
+  await expectText('#hits', '14')
+  // The next window, and three late events for the closed one.
   const next = await freshWindow()
   await send(...many(6, { time: next + 1 }), ...many(6, { time: next + 1, partition: 1 }))
   await openCard(next).getByText('12 hits').waitFor({ timeout: SHOWN_WITHIN })
   await send({ time: start + 1 }, { time: start + 1, partition: 1 }, { time: start + 2, partition: 1 })
   await openCard(next).waitFor({ state: 'detached', timeout: SHOWN_WITHIN })
   await pipeline.untilAccounted(32)
-  await shows('#hits', '26')
+  await expectText('#hits', '26')
   await until(async () => (await watched.rows('#windows')).some(row => row[2] === '3'), SHOWN_WITHIN)
 
   expect(await watched.rows('#windows')).toEqual(
@@ -134,7 +134,7 @@ test('an open window appears, fills and closes; then every figure is what Postgr
     await stored(`select reason, sum(records)::text from rejected_counts group by reason order by 2 desc, 1`),
   )
 
-  await shows('#partitions tfoot', '32')
+  await expectText('#partitions tfoot', '32')
   const late = await pipeline.query<{ hits: number }>(
     'select sum(num_hits)::int as hits from late_deltas group by kafka_partition order by kafka_partition',
   )
@@ -157,10 +157,10 @@ test('an open window appears, fills and closes; then every figure is what Postgr
   )
   expect(await watched.text('#late')).toBe('3')
   expect(await watched.text('#lag')).toBe('0')
-  expect(watched.misdeeds).toEqual([])
+  expect(watched.violations).toEqual([])
 }, 180_000)
 
-/** Of each partition: its number, lag, records, hits, late events by watermark and in the range, rejected. */
+/** For each partition: number, lag, records, hits, late events by watermark and in the range, rejected records. */
 async function partitionFigures(): Promise<number[][]> {
   const rows = await watched.rows('#partitions')
   return rows.map(([partition, , lag, , , records, hits, late, lateInRange, rejected]) =>
@@ -178,7 +178,7 @@ const HOSTILE = {
   lines: 'a\u2028b\u0007c',
 }
 
-test('what strangers send is text: nothing of it runs, is asked for, or breaks the page', async () => {
+test('text from events is shown as text: it does not run, load anything or break the page', async () => {
   const start = await freshWindow()
   const host = '<b onmouseover=alert(1)>bold</b>'
   const referrers = [...Object.values(HOSTILE), LONG]
@@ -211,7 +211,7 @@ test('what strangers send is text: nothing of it runs, is asked for, or breaks t
     await page.locator('#timeline-table table').waitFor()
     await page.locator('#host').selectOption({ index: 1 })
     await until(() => watched.query.get('host') === names[0]!.host)
-    await shows('#hits', String(events.length))
+    await expectText('#hits', String(events.length))
 
     expect(await page.locator('img, script:not([src="main.js"]), b, iframe, main style').count()).toBe(0)
     const links = await page.evaluate<string[]>('[...document.links].map(link => link.href)')
@@ -220,26 +220,26 @@ test('what strangers send is text: nothing of it runs, is asked for, or breaks t
       expect([dashboard.address, process.env.TEMPORAL_UI_URL].some(mine => link.startsWith(mine!))).toBe(true)
     const overflow = 'document.documentElement.scrollWidth - document.documentElement.clientWidth'
     expect(await page.evaluate(overflow)).toBe(0)
-    expect(watched.misdeeds).toEqual([])
+    expect(watched.violations).toEqual([])
     if (width > 1000) await watched.close()
   }
 
-  // What would be seen if something did run: the policy stops it, and it is noted.
+  // The checks above would notice a violation, and the policy blocks it.
   await watched.page.evaluate(
     `document.body.append(Object.assign(new Image(), { src: 'http://127.0.0.1:9/x' }))`,
   )
-  await until(() => watched.misdeeds.some(what => what.startsWith('violation: img-src')))
+  await until(() => watched.violations.some(what => what.startsWith('violation: img-src')))
   await expect(watched.page.evaluate(`document.body.innerHTML = '<p>'`)).rejects.toThrow('TrustedHTML')
 }, 180_000)
 
-test('range, host and window are chosen by the keyboard alone, and a window leads to its workflow', async () => {
+test('range, host and window can be selected with the keyboard alone, and a window links to its workflow', async () => {
   const start = await freshWindow()
   await send(...many(7, { time: start + 1 }), ...many(3, { time: start + 2, host: 'b.example' }))
   await pipeline.untilAccounted(10)
   watched = await WatchedPage.open(browser, dashboard.address)
   const { page } = watched
   const { keyboard } = page
-  await shows('#hits', '10')
+  await expectText('#hits', '10')
 
   await watched.tabTo('.skip')
   await watched.tabTo('#ranges input')
@@ -249,22 +249,22 @@ test('range, host and window are chosen by the keyboard alone, and a window lead
   await watched.tabTo('#host')
   await keyboard.press('b')
   await until(() => watched.query.get('host') === 'b.example')
-  await shows('#hits', '3')
+  await expectText('#hits', '3')
   await keyboard.press('Home')
   await until(() => watched.query.get('host') === null)
-  await shows('#hits', '10')
+  await expectText('#hits', '10')
 
   await watched.tabTo('.slider')
   const slider = page.locator('.slider')
   expect(await slider.getAttribute('aria-valuetext')).toBe(
     `${formatWindow(start, SIZE)}: 10 hits; a.example 7; b.example 3`,
   )
-  expect(await page.locator('.tip').isVisible()).toBe(true)
+  expect(await page.locator('.tooltip').isVisible()).toBe(true)
   await keyboard.press('Enter')
   await until(() => watched.query.get('window') === new Date(start).toISOString())
-  await shows('#window-title', formatWindow(start, SIZE))
+  await expectText('#window-title', formatWindow(start, SIZE))
   expect(await page.evaluate('document.activeElement.id')).toBe('window-title')
-  await shows('#window-detail .facts', '10')
+  await expectText('#window-detail .facts', '10')
 
   await watched.tabTo('#window-detail a')
   const link = page.locator('#window-detail a')
@@ -282,20 +282,19 @@ test('range, host and window are chosen by the keyboard alone, and a window lead
   const focused = page.locator('#windows button:focus')
   expect(await focused.innerText()).toBe(formatWindow(start, SIZE))
   await keyboard.press('Enter')
-  await shows('#window-title', formatWindow(start, SIZE))
+  await expectText('#window-title', formatWindow(start, SIZE))
 
-  // Times of one's own; each field of a time is typed into.
   await page.locator('#custom summary').focus()
   await keyboard.press('Enter')
   await page.locator('#from').fill(new Date(start - SIZE).toISOString().slice(0, 19))
   await page.locator('#to').fill(new Date(start + SIZE).toISOString().slice(0, 19))
   await keyboard.press('Enter')
   await until(() => watched.query.get('to') === new Date(start + SIZE).toISOString())
-  await shows('#hits', '10')
+  await expectText('#hits', '10')
 
   await page.reload()
-  await shows('#window-title', formatWindow(start, SIZE))
+  await expectText('#window-title', formatWindow(start, SIZE))
   expect(watched.query.get('from')).toBe(new Date(start - SIZE).toISOString())
   await page.goBack()
-  expect(watched.misdeeds.filter(what => !what.includes(process.env.TEMPORAL_UI_URL!))).toEqual([])
+  expect(watched.violations.filter(what => !what.includes(process.env.TEMPORAL_UI_URL!))).toEqual([])
 }, 180_000)

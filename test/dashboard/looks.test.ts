@@ -17,7 +17,7 @@ let pipeline: TestPipeline
 let dashboard: DashboardProcess
 let browser: Browser
 
-/** Some windows with a result, one that is open, and something of everything that can be shown. */
+/** Windows with a result, an open one, late and rejected records: every part of the page has content. */
 beforeAll(async () => {
   browser = await openBrowser()
   pipeline = new TestPipeline({ WINDOW_SIZE: '5m' })
@@ -63,7 +63,7 @@ async function open(colorScheme: 'light' | 'dark', width: number): Promise<Watch
   await page.getByText('As a table').click()
   await page.getByText('From and to').click()
   await page.locator('.slider').focus()
-  await page.locator('.tip').waitFor()
+  await page.locator('.tooltip').waitFor()
   return watched
 }
 
@@ -72,12 +72,9 @@ test.each([
   ['dark', 1400],
   ['light', 400],
   ['dark', 400],
-] as const)('in %s, %d pixels wide, it is accessible by the rules of axe', async (scheme, width) => {
-  const { page, misdeeds, close } = await open(scheme, width).then(watched => ({
-    page: watched.page,
-    misdeeds: watched.misdeeds,
-    close: () => watched.close(),
-  }))
+] as const)('in %s mode, %d pixels wide, axe finds no accessibility problem', async (scheme, width) => {
+  const watched = await open(scheme, width)
+  const { page } = watched
   await page.evaluate(axe)
   const findings = await page.evaluate<Finding[]>('axe.run().then(({ violations }) => violations)')
   expect(
@@ -87,21 +84,21 @@ test.each([
       nodes: nodes.map(node => [node.html, node.failureSummary]),
     })),
   ).toEqual([])
-  // It would be noticed: the same rules find what is taken away.
+  // The same rules notice a missing label.
   await page.evaluate(`document.querySelector('label[for=host]').remove()`)
   const worse = await page.evaluate<Finding[]>('axe.run().then(({ violations }) => violations)')
   expect(worse.map(({ id }) => id)).toContain('select-name')
-  expect(misdeeds).toEqual([])
-  await close()
+  expect(watched.violations).toEqual([])
+  await watched.close()
 })
 
-/** Mean lightness of what is painted, from 0 to 255. */
+/** Mean lightness of the background, from 0 to 255. */
 const LIGHTNESS = `(() => {
   const rgb = getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)
   return (rgb[0] + rgb[1] + rgb[2]) / 3
 })()`
 
-test('it follows the light and the dark of the system, the chart too', async () => {
+test('the page and its chart follow the light or dark mode of the system', async () => {
   const watched = await open('light', 1200)
   const { page } = watched
   const drawn = () => page.evaluate<string>(`document.querySelector('canvas').toDataURL()`)
@@ -112,11 +109,11 @@ test('it follows the light and the dark of the system, the chart too', async () 
   await until(async () => (await drawn()) !== light, 5_000)
   await page.emulateMedia({ colorScheme: 'light' })
   await until(async () => (await drawn()) === light, 5_000)
-  expect(watched.misdeeds).toEqual([])
+  expect(watched.violations).toEqual([])
   await watched.close()
 })
 
-test('the figures of the chart are in its table, and what has the focus can be seen', async () => {
+test('the table shows the figures of the chart, and the focus is visible', async () => {
   const watched = await open('light', 1200)
   const rows = await watched.rows('#timeline-table')
   expect(rows).toHaveLength(4)
@@ -124,19 +121,10 @@ test('the figures of the chart are in its table, and what has the focus can be s
     expect(layers).toHaveLength(8)
     expect(layers.reduce((sum, hits) => sum + Number(hits), 0)).toBe(Number(all))
   }
-  const [host] = await watched.page
-    .locator('#timeline-table th .name')
-    .allInnerTexts()
-    .then(names => names.slice(1))
+  const [, host] = await watched.page.locator('#timeline-table th .name').allInnerTexts()
   expect(host).toMatch(/^host-\d\.example$/)
-  for (const selector of [
-    '#ranges input',
-    '#host',
-    '.slider',
-    '#legend button',
-    '#older',
-    '.open-window button',
-  ]) {
+  const focusable = ['#ranges input', '#host', '.slider', '#legend button', '#older', '.open-window button']
+  for (const selector of focusable) {
     await watched.tabTo(selector)
     const outline = `getComputedStyle(document.activeElement.matches('#ranges input')
       ? document.activeElement.nextElementSibling : document.activeElement).outlineStyle`
@@ -148,10 +136,10 @@ test('the figures of the chart are in its table, and what has the focus can be s
   await watched.close()
 })
 
-test('a browser whose language is none that there is, as under LANG=C, shows all the same', async () => {
+test('the page works in a browser with an invalid language, as under LANG=C', async () => {
   const watched = await WatchedPage.open(browser, dashboard.address, { language: 'en-US@posix' })
   await watched.page.locator('.open-window').waitFor({ timeout: 20_000 })
   await watched.page.locator('#rejected-reasons tbody tr').first().waitFor()
-  expect(watched.misdeeds).toEqual([])
+  expect(watched.violations).toEqual([])
   await watched.page.close()
 })

@@ -28,7 +28,7 @@ interface Answer {
   body: string
 }
 
-/** Asks without what `fetch` puts right: any method, and any header, `Host` included. */
+/** Unlike `fetch`, sends any method and header, even `Host`. */
 async function ask(path: string, headers: Record<string, string> = {}, method = 'GET'): Promise<Answer> {
   const asked = request({ host: '127.0.0.1', port, path, method, headers }).end()
   const [response] = (await once(asked, 'response')) as [IncomingMessage]
@@ -39,9 +39,9 @@ async function ask(path: string, headers: Record<string, string> = {}, method = 
 
 const problem = ({ body }: Answer) => (JSON.parse(body) as { error: string }).error
 
-describe('who may ask', () => {
+describe('access control', () => {
   test.each(['localhost', 'localhost:9999', '127.0.0.1:1', '[::1]:80', 'LOCALHOST'])(
-    'one that names this machine as %s',
+    'accepts the host name %s',
     async host => {
       expect((await ask('/', { host })).status).toBe(200)
       expect((await ask('/api/timeline', { host })).status).toBe(200)
@@ -54,7 +54,7 @@ describe('who may ask', () => {
     '127.0.0.1.evil.example',
     'localhost:80@evil.example',
     '10.0.0.1',
-  ])('not one that was led here by the name "%s"', async host => {
+  ])('refuses the host name "%s", which DNS rebinding could send', async host => {
     for (const path of ['/', '/main.js', '/api/timeline', '/api/live', '/nothing']) {
       const answer = await ask(path, { host })
       expect(answer.status).toBe(421)
@@ -62,7 +62,7 @@ describe('who may ask', () => {
     }
   })
 
-  test('not the page of another site, which may only lead here', async () => {
+  test('refuses requests from another site, except a link', async () => {
     const foreign = {
       'sec-fetch-site': 'cross-site',
       'sec-fetch-mode': 'no-cors',
@@ -75,7 +75,7 @@ describe('who may ask', () => {
     expect((await ask('/', { ...link, 'sec-fetch-dest': 'iframe' })).status).toBe(403)
   })
 
-  test('nobody on another address of the machine', async () => {
+  test('does not listen on other addresses of the machine', async () => {
     const { networkInterfaces } = await import('node:os')
     const others = Object.values(networkInterfaces())
       .flatMap(addresses => addresses ?? [])
@@ -87,13 +87,13 @@ describe('who may ask', () => {
     }
   })
 
-  test.each(['POST', 'PUT', 'DELETE', 'OPTIONS'])('not by %s', async method => {
+  test.each(['POST', 'PUT', 'DELETE', 'OPTIONS'])('refuses the method %s', async method => {
     expect((await ask('/api/timeline', {}, method)).status).toBe(405)
   })
 })
 
 test.each(['/', '/main.js', '/main.css', '/favicon.svg', '/api/timeline', '/nothing'])(
-  'what comes from %s may run nothing of others, be framed by nobody, and is no other type than it says',
+  'the headers of %s forbid foreign scripts, framing and content sniffing',
   async path => {
     const { headers } = await ask(path)
     const policy: Record<string, string> = {}
@@ -121,31 +121,31 @@ test.each(['/', '/main.js', '/main.css', '/favicon.svg', '/api/timeline', '/noth
   },
 )
 
-test('an answer that takes too long is given up, in a sentence; what does not need it is answered meanwhile', async () => {
-  const keeper = await database.pool.connect()
+test('a query that takes too long is cancelled with an error message, and does not delay other queries', async () => {
+  const blocker = await database.pool.connect()
   try {
-    await keeper.query('begin; lock table aggregated_web_traffic in access exclusive mode')
+    await blocker.query('begin; lock table aggregated_web_traffic in access exclusive mode')
     const start = new Date(T0)
     await database.rows(`insert into window_results values ($1, $2, 'closed', 1, 1, 1, now(), '[]')`, [
       start,
       new Date(T0 + WINDOW),
     ])
-    const begun = Date.now()
-    const kept = ask('/api/breakdown')
+    const startedAt = Date.now()
+    const blocked = ask('/api/breakdown')
     expect((await ask('/api/timeline')).status).toBe(200)
-    expect(Date.now() - begun).toBeLessThan(3_000)
-    const answer = await kept
+    expect(Date.now() - startedAt).toBeLessThan(3_000)
+    const answer = await blocked
     expect(answer.status).toBe(504)
-    expect(problem(answer)).toBe('That takes too long: choose a shorter range.')
+    expect(problem(answer)).toBe('The query took longer than 10 s. Choose a shorter range.')
   } finally {
-    await keeper.query('rollback')
-    keeper.release()
+    await blocker.query('rollback')
+    blocker.release()
     await database.rows('delete from window_results')
   }
   expect((await ask('/api/breakdown')).status).toBe(200)
 })
 
-test('the page itself holds no script and no style of its own, and names no other place', async () => {
+test('the page has no inline script or style, and no external URL', async () => {
   const { body } = await ask('/')
   expect(body).toContain('<script type="module" src="main.js">')
   expect(body).not.toMatch(/<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=|https?:\/\//i)
@@ -172,7 +172,7 @@ describe('parameters', () => {
     ['/api/window', /^start: /],
     ['/api/window?start=99999999999999', /^start: /],
     ['/api/live?since=1', /since/],
-  ])('%s is refused, saying which is wrong', async (path, message) => {
+  ])('%s is refused, and the error names the parameter', async (path, message) => {
     const answer = await ask(path)
     expect(answer.status).toBe(400)
     expect(problem(answer)).toMatch(message)
@@ -187,7 +187,7 @@ describe('parameters', () => {
     '/api/breakdown?host=%F0%9F%92%A9',
     '/api/windows?before=2026-01-01T00:00:00.123Z',
     '/api/window?start=2026-01-01T00:00:00Z',
-  ])('%s is answered, though there is nothing yet', async path => {
+  ])('%s is answered from an empty database', async path => {
     expect((await ask(path)).status).toBe(200)
   })
 
@@ -199,5 +199,5 @@ describe('parameters', () => {
     '/api',
     '/constructor',
     '//',
-  ])('%s is nothing', async path => expect((await ask(path)).status).toBe(404))
+  ])('%s is not found', async path => expect((await ask(path)).status).toBe(404))
 })

@@ -5,7 +5,7 @@ import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { program } from '../../src/dev/program'
 import { anyFreePort } from '../../src/dev/cluster/ports'
 
-/** The dashboard as a user starts it: a process of its own, that says where it is. */
+/** The dashboard in its own process, as a user starts it. */
 export class DashboardProcess {
   readonly errors: string[] = []
 
@@ -24,14 +24,14 @@ export class DashboardProcess {
       const address = /http:\/\/127\.0\.0\.1:\d+\//.exec(line)?.[0]
       if (address !== undefined) return new DashboardProcess(child, address)
     }
-    throw new Error('the dashboard has ended without saying where it is')
+    throw new Error('the dashboard exited before it printed its address')
   }
 
   get runs(): boolean {
     return this.process.exitCode === null && this.process.signalCode === null
   }
 
-  /** Ends it as an operator would; its exit code. */
+  /** Sends SIGTERM; returns the exit code. */
   async end(): Promise<number | null> {
     if (!this.runs) return this.process.exitCode
     const exited = once(this.process, 'exit') as Promise<[number | null]>
@@ -40,9 +40,9 @@ export class DashboardProcess {
   }
 }
 
-/** A page, and everything that it should not do: run into errors, break its policy, ask others, open dialogs. */
+/** A page that records violations: errors, breaches of the content security policy, foreign requests, dialogs. */
 export class WatchedPage {
-  readonly misdeeds: string[] = []
+  readonly violations: string[] = []
 
   private constructor(readonly page: Page) {}
 
@@ -54,18 +54,18 @@ export class WatchedPage {
     const viewport = { width: 1300, height: 950 }
     const page = await browser.newPage({ viewport, locale: 'en-US', ...options })
     const watched = new WatchedPage(page)
-    const note = (kind: string, what: string) => void watched.misdeeds.push(`${kind}: ${what}`)
-    page.on('pageerror', error => note('error', error.message))
+    const record = (kind: string, what: string) => void watched.violations.push(`${kind}: ${what}`)
+    page.on('pageerror', error => record('error', error.message))
     page.on('dialog', dialog => {
-      note('dialog', dialog.message())
+      record('dialog', dialog.message())
       void dialog.dismiss()
     })
     page.on('request', request => {
-      if (!request.url().startsWith(address)) note('request', request.url())
+      if (!request.url().startsWith(address)) record('request', request.url())
     })
-    await page.exposeFunction('noteViolation', (what: string) => note('violation', what))
+    await page.exposeFunction('recordViolation', (what: string) => record('violation', what))
     await page.addInitScript(
-      `addEventListener('securitypolicyviolation', e => noteViolation(e.violatedDirective + ' ' + e.blockedURI))`,
+      `addEventListener('securitypolicyviolation', e => recordViolation(e.violatedDirective + ' ' + e.blockedURI))`,
     )
     if (language !== undefined)
       await page.addInitScript(
@@ -75,7 +75,7 @@ export class WatchedPage {
     return watched
   }
 
-  /** The rows of a table as their texts, a list of cells each. */
+  /** The texts of a table's cells, row by row. */
   async rows(table: string): Promise<string[][]> {
     const rows = await this.page.locator(`${table} tbody tr`).all()
     return Promise.all(rows.map(row => row.locator('th, td').allInnerTexts()))
@@ -85,14 +85,14 @@ export class WatchedPage {
     return this.page.locator(selector).innerText()
   }
 
-  /** Presses the tabulator until the focus is on what a selector means. */
+  /** Presses Tab until an element that matches the selector has the focus. */
   async tabTo(selector: string): Promise<void> {
     for (let presses = 0; presses < 80; presses++) {
       await this.page.keyboard.press('Tab')
       if (await this.page.evaluate<boolean>(`document.activeElement.matches(${JSON.stringify(selector)})`))
         return
     }
-    throw new Error(`the tabulator does not lead to ${selector}`)
+    throw new Error(`Tab does not reach ${selector}`)
   }
 
   get query(): URLSearchParams {

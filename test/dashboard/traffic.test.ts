@@ -1,17 +1,17 @@
 import { sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import type { Span, Timeline } from '../../src/dashboard/messages'
-import { reading } from '../../src/dashboard/reading'
+import type { Timeline } from '../../src/dashboard/api'
+import { readOnly } from '../../src/dashboard/read-only'
 import { breakdown, timeline } from '../../src/dashboard/traffic'
 import { windowPage, windowResult } from '../../src/dashboard/windows'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { columns, MINUTE, T0, TestDatabase, WINDOW, type Group } from '../postgres/support'
 
 const WINDOWS = 40
-/** More hosts than are listed, and in every one other referrers and countries. */
+/** More hosts than the page lists, each with different referrers and countries. */
 const HOSTS = 60
 
-/** Hits that no two hosts share, so that their order is one. */
+/** The totals differ between hosts, so that the ranking is unique. */
 function groupsOf(window: number): Group[] {
   return Array.from({ length: HOSTS }, (_, host) => [
     `host-${host}.example`,
@@ -28,14 +28,14 @@ const everything = Array.from({ length: WINDOWS }, (_, window) =>
 
 type Row = (typeof everything)[number]
 
-/** What should be found, counted here from what was published. */
+/** The expected ranking, counted from the published rows. */
 function counted(by: (row: Row) => string, rows: readonly Row[]): [name: string, hits: number][] {
   const hits = new Map<string, number>()
   for (const row of rows) hits.set(by(row), (hits.get(by(row)) ?? 0) + row[4])
   return [...hits].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1))
 }
 
-const within = ({ from, to }: Pick<Span, 'from' | 'to'>, host?: string) =>
+const within = ({ from, to }: { from: number; to: number }, host?: string) =>
   everything.filter(([at, name]) => at >= from && at < to && (host === undefined || name === host))
 
 const sum = (rows: readonly Row[]) => rows.reduce((all, row) => all + row[4], 0)
@@ -73,13 +73,12 @@ beforeAll(async () => {
 afterAll(() => database.drop())
 
 const read = (selection: Parameters<typeof timeline>[0]): Promise<Timeline> =>
-  reading(database.db, timeline(selection))
+  readOnly(database.db, timeline(selection))
 
 describe('hits over time', () => {
-  test('every hit of the range is in one bucket of one series: the most frequent hosts, and all others', async () => {
+  test('every hit is in one bucket of one series: one series for each of the seven most frequent hosts, one for the rest', async () => {
     const found = await read({ range: { name: 'all' } })
-    const span = found.span!
-    expect(span).toEqual({ from: T0, to: start(WINDOWS), bucket: WINDOW, windowSize: WINDOW })
+    expect(found.range).toEqual({ from: T0, to: start(WINDOWS), bucket: WINDOW, windowSize: WINDOW })
     const ranked = counted(row => row[1], everything)
     expect(found.hosts).toHaveLength(50)
     expect(found.hosts.map(({ name, hits }) => [name, hits])).toEqual(ranked.slice(0, 50))
@@ -95,17 +94,17 @@ describe('hits over time', () => {
       }
   })
 
-  test('a range of one hour is the last hour that has windows', async () => {
-    const { span, hits } = await read({ range: { name: '1h' } })
-    expect(span).toMatchObject({ from: start(WINDOWS - 12), to: start(WINDOWS) })
-    expect(hits).toBe(sum(within(span!)))
+  test('the range of one hour is the last hour with windows', async () => {
+    const { range, hits } = await read({ range: { name: '1h' } })
+    expect(range).toMatchObject({ from: start(WINDOWS - 12), to: start(WINDOWS) })
+    expect(hits).toBe(sum(within(range!)))
   })
 
-  test('a host that is picked is drawn alone, also one that is not listed; the others can still be picked', async () => {
+  test('a selected host is the only series, even if it is not listed; the list keeps the other hosts', async () => {
     for (const host of ['host-59.example', 'host-0.example']) {
       const found = await read({ range: { name: 'all' }, host })
       expect(found.series.map(series => series.host)).toEqual([host])
-      expect(found.hits).toBe(sum(within(found.span!, host)))
+      expect(found.hits).toBe(sum(within(found.range!, host)))
       expect(found.series[0]!.hits).toHaveLength(WINDOWS)
       expect(found.series[0]!.hits.reduce((a, b) => a + b)).toBe(found.hits)
       expect(found.hosts.length).toBeGreaterThanOrEqual(50)
@@ -113,17 +112,17 @@ describe('hits over time', () => {
     expect(await read({ range: { name: 'all' }, host: `' or true --` })).toMatchObject({ hits: 0 })
   })
 
-  test('a range without windows has no span, and one of a part of a window holds that window', async () => {
-    expect(await read({ range: { from: T0 - 10 * WINDOW, to: T0 } })).toMatchObject({ span: null, hits: 0 })
+  test('without windows in the range there is no timeline; a part of a window selects the whole window', async () => {
+    expect(await read({ range: { from: T0 - 10 * WINDOW, to: T0 } })).toMatchObject({ range: null, hits: 0 })
     const { hits } = await read({ range: { from: start(3) + MINUTE, to: start(3) + 2 * MINUTE } })
     expect(hits).toBe(sum(within({ from: start(3), to: start(4) })))
   })
 })
 
-describe('where hits come from', () => {
-  test.each([undefined, 'host-7.example'])('referrers, countries and late events of host %s', async host => {
+describe('breakdown', () => {
+  test.each([undefined, 'host-7.example'])('referrers and countries of host %s', async host => {
     const range = { from: start(0), to: start(39) }
-    const found = await reading(database.db, breakdown({ range, ...(host !== undefined && { host }) }))
+    const found = await readOnly(database.db, breakdown({ range, ...(host !== undefined && { host }) }))
     const rows = within(range, host)
     for (const [ranking, column] of [
       [found.referrers, 2],
@@ -136,9 +135,9 @@ describe('where hits come from', () => {
     }
   })
 
-  test('late events are of the range and host, and those that a replay has brought in are late no more', async () => {
+  test('late events are filtered by range and host, and exclude those that a replay has counted', async () => {
     const late = (selection: Parameters<typeof breakdown>[0]) =>
-      reading(database.db, breakdown(selection)).then(found => found.late)
+      readOnly(database.db, breakdown(selection)).then(found => found.late)
     const cause = 'watermark'
     expect(await late({ range: { name: 'all' } })).toEqual([
       { partition: 0, cause, hits: 7 },
@@ -151,19 +150,19 @@ describe('where hits come from', () => {
 })
 
 describe('windows', () => {
-  test('come newest first, a page at a time, until there is none', async () => {
+  test('are listed newest first, a page at a time, to the oldest', async () => {
     const seen: number[] = []
     let before: number | undefined
     for (let more = true; more; before = seen.at(-1)) {
-      const page = await reading(database.db, windowPage(before))
+      const page = await readOnly(database.db, windowPage(before))
       seen.push(...page.windows.map(window => window.start))
       more = page.older
     }
     expect(seen).toEqual(Array.from({ length: WINDOWS }, (_, i) => start(WINDOWS - 1 - i)))
   })
 
-  test('one has its figures, its hosts, referrers and countries, and what was read for it', async () => {
-    const found = (await reading(database.db, windowResult(start(2))))!
+  test('a window has its counts, hosts, referrers, countries and the offsets read', async () => {
+    const found = (await readOnly(database.db, windowResult(start(2))))!
     const rows = within({ from: start(2), to: start(3) })
     expect(found).toMatchObject({ hits: sum(rows), late: 4, revision: 1, status: 'closed', groups: HOSTS })
     expect(found.hosts.top.map(({ name, hits }) => [name, hits])).toEqual(
@@ -171,14 +170,14 @@ describe('windows', () => {
     )
     expect(found.countries.hits).toBe(sum(rows))
     expect(found.read).toEqual([{ partition: 0, from: 0, last: 2 }])
-    expect(await reading(database.db, windowResult(start(999)))).toBeNull()
+    expect(await readOnly(database.db, windowResult(start(999)))).toBeNull()
   })
 })
 
-test('what is read for the page can change nothing, and ends', async () => {
+test('queries for the page are read-only and have a timeout', async () => {
   await expect(
-    reading(database.db, transaction => transaction.deleteFrom('window_results').execute()),
+    readOnly(database.db, transaction => transaction.deleteFrom('window_results').execute()),
   ).rejects.toThrow('read-only')
-  const rows = await reading(database.db, transaction => sql`show statement_timeout`.execute(transaction))
+  const rows = await readOnly(database.db, transaction => sql`show statement_timeout`.execute(transaction))
   expect(rows).toMatchObject({ rows: [{ statement_timeout: '10s' }] })
 })

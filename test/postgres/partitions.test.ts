@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { Migrator, sql } from 'kysely'
 import type { PoolClient } from 'pg'
-import { reading } from '../../src/dashboard/reading'
+import { readOnly } from '../../src/dashboard/read-only'
 import { timeline } from '../../src/dashboard/traffic'
 import { closedWindows, selectClosedWindows } from '../../src/postgres/closed-windows'
 import { openDatabase, type Db } from '../../src/postgres/database'
@@ -274,8 +274,8 @@ describe('retention', () => {
     await tidy()
     expect((await selectClosedWindows(database.db, {}, 10)).map(({ start }) => start)).toEqual(kept)
     expect(await closedWindows(database.db, kept)).toHaveLength(2)
-    const { span, hits } = await reading(database.db, timeline({ range: { name: 'all' } }))
-    expect(span!.from).toBeGreaterThanOrEqual(KEPT_FROM - span!.bucket)
+    const { range, hits } = await readOnly(database.db, timeline({ range: { name: 'all' } }))
+    expect(range!.from).toBeGreaterThanOrEqual(KEPT_FROM - range!.bucket)
     expect(hits).toBe(6)
   })
 

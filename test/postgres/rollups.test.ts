@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import { divides, PERIODS } from '../../src/core/window/periods'
 import { GroupCounter } from '../../src/core/counts/columnar'
 import { breakdown, timeline } from '../../src/dashboard/traffic'
-import { reading } from '../../src/dashboard/reading'
+import { readOnly } from '../../src/dashboard/read-only'
 import { sealAll } from '../../src/postgres/maintain'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { replayWindow } from '../../src/postgres/replay-window'
@@ -109,14 +109,17 @@ async function expectRight(): Promise<void> {
     return { from: FROM + ends[0]! * WINDOW, to: FROM + (ends[1]! + 1) * WINDOW }
   })
   for (const range of [{ from: FROM, to: TO }, ...ranges]) {
-    const { span, hosts, hits } = await reading(database.db, timeline({ range }))
-    if (span === null) continue
-    const { from, to } = span
+    const { range: found, hosts, hits } = await readOnly(database.db, timeline({ range }))
+    if (found === null) continue
+    const { from, to } = found
     const expected = counted(from, to)
     expect({ hosts, hits }).toEqual({ hosts: expected.hosts, hits: hitsOf(expected.hosts) })
     for (const host of [undefined, 'host-1.example']) {
       const only = host === undefined ? {} : { host }
-      const { referrers, countries } = await reading(database.db, breakdown({ range: { from, to }, ...only }))
+      const { referrers, countries } = await readOnly(
+        database.db,
+        breakdown({ range: { from, to }, ...only }),
+      )
       const { referrers: sites, countries: lands } = counted(from, to, host)
       expect(referrers).toEqual({ top: sites.slice(0, 10), names: sites.length, hits: hitsOf(sites) })
       expect(countries).toEqual({ top: lands.slice(0, 10), names: lands.length, hits: hitsOf(lands) })
@@ -263,7 +266,7 @@ describe('what is added up is whole', () => {
       await gate.remove()
     }
     expect(await sealed()).toEqual([])
-    const { hits } = await reading(database.db, timeline({ range: { name: 'all' } }))
+    const { hits } = await readOnly(database.db, timeline({ range: { name: 'all' } }))
     expect(hits).toBe(hitsOf(counted(start, start + HOUR).hosts))
   })
 

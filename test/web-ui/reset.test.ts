@@ -21,11 +21,11 @@ afterEach(async () => {
   await pipeline.destroy()
 })
 
-test('a ledger that was terminated goes on exactly where it was once it is reset in the Web UI', async () => {
+test('a terminated ledger resumes exactly where it was after a reset in the Web UI', async () => {
   pipeline = new TestPipeline({
     WINDOW_SIZE: `${WINDOW}ms`,
     WATERMARK_DELAY: `${DELAY}ms`,
-    // Its pollers have nobody to ask meanwhile.
+    // The pollers log errors while the ledger is gone.
     LOG_LEVEL: 'silent',
   })
   await pipeline.command('migrate')
@@ -38,7 +38,7 @@ test('a ledger that was terminated goes on exactly where it was once it is reset
   await pipeline.untilDone(1_500)
   await withTemporal(client => client.workflow.getHandle(id).terminate('by mistake'))
 
-  // As docs/operations.md says.
+  // The steps in docs/operations.md.
   const page = await browser.newPage({ viewport: { width: 1400, height: 1100 } })
   const { TEMPORAL_UI_URL, TEMPORAL_NAMESPACE } = process.env
   await page.goto(`${TEMPORAL_UI_URL}/namespaces/${TEMPORAL_NAMESPACE}/workflows/${encodeURIComponent(id)}`)

@@ -11,9 +11,9 @@ import { openBrowser } from './browser'
 
 const MINUTE = 60_000
 const SHOWN_WITHIN = 60_000
-/** Long over, so that only the partitions decide when it closes. */
+/** In the past, so that only the partitions decide when the window closes. */
 const W0 = windowStart(Date.now(), 5 * MINUTE) - 120 * MINUTE
-/** What a stranger may send to be shown to an operator. */
+/** A referrer that tries to inject markup into the Web UI. */
 const HOSTILE =
   'https://evil.example/|`<img src=x onerror=alert(1)>[click](https://evil.example/phish)\n# Owned'
 
@@ -41,7 +41,7 @@ afterEach(async () => {
   await relay.close()
 })
 
-/** Events of one partition, each so many minutes after {@link W0}. */
+/** Sends events to one partition, with event times in minutes after {@link W0}. */
 const send = (partition: number, referrer: string, ...minutes: number[]) =>
   pipeline.send(
     minutes.map(minute => ({
@@ -64,13 +64,13 @@ const openList = (query: string) => page.goto(address(`workflows?query=${encodeU
 
 const shown = (text: string) => page.getByText(text).first().waitFor({ timeout: SHOWN_WITHIN })
 
-/** Opens the tab on which the details of a workflow stand. */
+/** Opens the tab with the details of a workflow. */
 async function openDetails(id: string): Promise<void> {
   await openWorkflow(id)
   await page.getByText('User Metadata').first().click({ timeout: SHOWN_WITHIN })
 }
 
-/** Waits for a text among the details, which the Web UI shows in frames of their own. */
+/** Waits for a text in the details, which the Web UI shows in separate frames. */
 async function detail(text: string): Promise<void> {
   const texts = () =>
     Promise.all(
@@ -83,20 +83,20 @@ async function detail(text: string): Promise<void> {
     )
   await until(async () => (await texts()).some(shown => shown.includes(text)), SHOWN_WITHIN).catch(
     async () => {
-      throw new Error(`"${text}" is not among what is shown:\n${(await texts()).join('\n---\n')}`)
+      throw new Error(`The page does not show "${text}", only:\n${(await texts()).join('\n---\n')}`)
     },
   )
 }
 
-/** Whatever a stranger sent is text: no link, image or heading of theirs. */
-async function expectNothingOfStrangers(): Promise<void> {
+/** Text from events must not become a link, an image or a heading. */
+async function expectNoInjection(): Promise<void> {
   for (const frame of page.frames()) {
     expect(await frame.locator('a[href*="evil.example"], img[src="x"]').count()).toBe(0)
     expect(await frame.getByRole('heading', { name: 'Owned' }).count()).toBe(0)
   }
 }
 
-test('a window explains itself while it is open, while its write fails, and when it is done', async () => {
+test('the details of a window describe its state while it is open, while its write fails, and when it is closed', async () => {
   const { group } = pipeline.config.settings
   const window = windowId(group, W0)
   await send(0, HOSTILE, 1, 2)
@@ -116,7 +116,7 @@ test('a window explains itself while it is open, while its write fails, and when
   await detail('4 hits in 3 groups')
   await detail('shows which one holds it back')
   await detail('https://evil.example/')
-  await expectNothingOfStrangers()
+  await expectNoInjection()
   await openDetails(ingestId(group))
   await detail('is held by partition 1: watermark')
   await detail(`needs ${formatInstant(W0 + 5 * MINUTE)}`)

@@ -1,7 +1,7 @@
 import { Kysely, Migrator, sql, type CompiledQuery } from 'kysely'
 import { loadConfig } from '../../src/config'
-import { RANGES, type RangeName } from '../../src/dashboard/span'
-import { reading } from '../../src/dashboard/reading'
+import { RANGES, type RangeName } from '../../src/dashboard/time-range'
+import { readOnly } from '../../src/dashboard/read-only'
 import { breakdown, timeline } from '../../src/dashboard/traffic'
 import { windowPage, windowResult } from '../../src/dashboard/windows'
 import { type Db, dialectFor, type PostgresConfig, type Transaction } from '../../src/postgres/database'
@@ -145,7 +145,7 @@ async function answer(
   for (let n = 0; n < times; n++) {
     asked.length = 0
     const begun = performance.now()
-    await reading(db, ask())
+    await readOnly(db, ask())
     took.push(performance.now() - begun)
     if (n === 0) touched = (await partitionsOf(db, [...asked])).size
   }

@@ -1,5 +1,3 @@
-import { formatDuration } from '../../core/duration'
-
 const numbers = new Intl.NumberFormat('en-US')
 const compactNumbers = new Intl.NumberFormat('en-US', { notation: 'compact', maximumFractionDigits: 1 })
 const percents = new Intl.NumberFormat('en-US', { style: 'percent', maximumFractionDigits: 1 })
@@ -8,35 +6,37 @@ const countries = new Intl.DisplayNames('en', { type: 'region', fallback: 'none'
 export const count = (number: number) => numbers.format(number)
 export const compact = (number: number) => compactNumbers.format(number)
 
+export const sum = <T>(items: T[], number: (item: T) => number) =>
+  items.reduce((total, item) => total + number(item), 0)
+
 export function share(part: number, whole: number): string {
   if (whole === 0 || part === 0) return '0%'
   return part / whole < 0.001 ? '<0.1%' : percents.format(part / whole)
 }
 
-/**
- * What strangers sent, so that all of it is seen: characters that have no shape of their own, or turn the direction of
- * others, are shown by number.
- */
-export function visible(text: string): string {
+/** Shows invisible characters, and those that change the text direction, by their code points. */
+export function escapeInvisible(text: string): string {
   return text.replace(
     /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0]/gu,
     character => `\\u{${character.codePointAt(0)!.toString(16)}}`,
   )
 }
 
+export const referrerName = (referrer: string) => (referrer === '' ? 'none' : escapeInvisible(referrer))
+
 export function countryName(code: string): string {
-  if (!/^[A-Z]{2}$/.test(code)) return code === '??' ? 'Unknown' : visible(code)
+  if (!/^[A-Z]{2}$/.test(code)) return code === '??' ? 'Unknown' : escapeInvisible(code)
   const name = countries.of(code)
   return name === undefined ? code : `${name} (${code})`
 }
 
 /** `14:05:10`, in UTC. */
-export const clock = (time: number) => new Date(time).toISOString().slice(11, 19)
+export const timeOfDay = (time: number) => new Date(time).toISOString().slice(11, 19)
 /** `2026-01-31 14:05:10`, in UTC. */
-export const instant = (time: number) => new Date(time).toISOString().slice(0, 19).replace('T', ' ')
+export const dateTime = (time: number) => new Date(time).toISOString().slice(0, 19).replace('T', ' ')
 
-/** A span of time as people say it, in its two largest units. */
-export function roughly(milliseconds: number): string {
+/** A duration in its two largest units, such as `3 min 5 s`. */
+export function roundedDuration(milliseconds: number): string {
   const seconds = Math.max(0, Math.round(milliseconds / 1000))
   if (seconds < 60) return `${seconds} s`
   const minutes = Math.floor(seconds / 60)
@@ -45,6 +45,3 @@ export function roughly(milliseconds: number): string {
   if (hours < 48) return `${hours} h ${minutes % 60} min`
   return `${count(Math.floor(hours / 24))} days`
 }
-
-export const length = (milliseconds: number) =>
-  milliseconds % 86_400_000 === 0 ? `${milliseconds / 86_400_000}d` : formatDuration(milliseconds)

@@ -1,6 +1,6 @@
 /*
- * First of all: a browser under LANG=C names a language that Intl refuses (`en-US@posix`), and the plots' library asks
- * Intl for it as it loads.
+ * Imported before anything else: under LANG=C, a browser reports a language that Intl rejects (`en-US@posix`), and uPlot
+ * passes it to Intl while it loads.
  */
 try {
   new Intl.NumberFormat(navigator.language)

@@ -1,67 +1,61 @@
+import { getJson, RequestFailedError } from './api-client'
 import { select, setText } from './dom'
-import { ask, RefusedError } from './server'
 
-/** However often it is told to load the same: the server rests for so many times as long as its answer took. */
-const REST = { answered: 20, failed: 2 }
+/** Before the same request is repeated, the page waits this many times as long as the last one took. */
+const PAUSE_FACTOR = { success: 20, failure: 2 }
 
-/**
- * Loads one thing that is shown, and keeps what is shown where the server does not answer. A new question takes the
- * place of the one under way; the same one does not.
- */
+/** Loads one part of the page. A failure keeps what is shown; a new request cancels the pending one. */
 export class Loader<T> {
   failed = false
-  private underWay: { question: string; controller: AbortController } | undefined
-  private rested = 0
-  private again: ReturnType<typeof setTimeout> | undefined
-  private answered = ''
+  private pending: AbortController | undefined
+  private timer: ReturnType<typeof setTimeout> | undefined
+  private lastUrl = ''
+  private pausedUntil = 0
 
+  /** @param note selects the element for error messages, in the section that is marked as busy */
   constructor(
-    private readonly question: () => [path: string, query: URLSearchParams],
-    private readonly show: (found: T) => void,
+    private readonly url: () => string,
+    private readonly show: (answer: T) => void,
     private readonly note: string,
   ) {}
 
   load(): void {
-    const [path, query] = this.question()
-    const question = `${path}?${query.toString()}`
-    const isNew = question !== this.answered && question !== this.underWay?.question
-    if (!isNew && (this.underWay || this.again)) return
-    const wait = this.rested - Date.now()
-    clearTimeout(this.again)
-    this.again = undefined
-    if (!isNew && wait > 0) {
-      this.again = setTimeout(() => {
-        this.again = undefined
-        this.load()
-      }, wait)
-      return
-    }
-    this.underWay?.controller.abort()
-    const controller = new AbortController()
-    this.underWay = { question, controller }
-    void this.ask(question, path, query, controller)
+    const url = this.url()
+    const isNew = url !== this.lastUrl
+    if (!isNew && (this.pending || this.timer !== undefined)) return
+    clearTimeout(this.timer)
+    this.timer = undefined
+    const pause = this.pausedUntil - Date.now()
+    if (isNew || pause <= 0) return void this.request(url)
+    this.timer = setTimeout(() => {
+      this.timer = undefined
+      this.load()
+    }, pause)
   }
 
-  private async ask(question: string, path: string, query: URLSearchParams, controller: AbortController) {
-    const begun = Date.now()
-    const busy = document.querySelector(this.note)?.closest('section')
-    busy?.setAttribute('aria-busy', 'true')
+  private async request(url: string): Promise<void> {
+    this.pending?.abort()
+    const controller = (this.pending = new AbortController())
+    this.lastUrl = url
+    const startedAt = Date.now()
+    const section = select(this.note).closest('section')
+    section?.setAttribute('aria-busy', 'true')
     try {
-      const found = await ask<T>(path, query, controller.signal)
+      const answer = await getJson<T>(url, controller.signal)
       if (controller.signal.aborted) return
       this.failed = false
-      this.answered = question
-      this.show(found)
+      this.show(answer)
     } catch (error) {
       if (controller.signal.aborted) return
       this.failed = true
-      if (!(error instanceof RefusedError)) throw error
-      setText(select(this.note), error.message)
+      if (!(error instanceof RequestFailedError)) throw error
+      setText(this.note, error.message)
     } finally {
-      if (this.underWay?.controller === controller) {
-        this.underWay = undefined
-        this.rested = Date.now() + REST[this.failed ? 'failed' : 'answered'] * (Date.now() - begun)
-        busy?.removeAttribute('aria-busy')
+      if (this.pending === controller) {
+        this.pending = undefined
+        const factor = PAUSE_FACTOR[this.failed ? 'failure' : 'success']
+        this.pausedUntil = Date.now() + factor * (Date.now() - startedAt)
+        section?.removeAttribute('aria-busy')
       }
     }
   }

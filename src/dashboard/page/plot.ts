@@ -1,15 +1,20 @@
 import UPlot from 'uplot'
 import { compact } from './format'
-import type { Stack } from './stack'
+import type { StackedSeries } from './stacked-series'
 
 const HEIGHT = 260
+/** Width of the y axis in pixels. */
+export const Y_AXIS_WIDTH = 56
+/** Seconds. */
 const DAY = 86_400
 
-/** The number of the colour of a layer; the rest of all hosts has the last one. */
-export const colourOf = (stack: Pick<Stack, 'layers'>, layer: number) =>
-  stack.layers[layer]?.host === null ? 7 : layer % 7
+/** Many bars are drawn without gaps. */
+export const isDense = ({ starts }: StackedSeries) => starts.length > 150
 
-/** The colours of the page as they are now, light or dark. */
+/** The last colour stands for all other hosts. */
+export const colourIndex = ({ series }: StackedSeries, i: number) => (series[i]?.host === null ? 7 : i % 7)
+
+/** The current value of a colour, which depends on light or dark mode. */
 const colour = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim()
 
 export function resize(plot: UPlot, width: number): void {
@@ -17,26 +22,26 @@ export function resize(plot: UPlot, width: number): void {
 }
 
 /**
- * Draws a stack as bars. The tallest layer is drawn first, and each one below it over it.
+ * Draws the stack as bars: the highest series first, then each lower one over it.
  *
- * @param current what is shown now: the scales follow it when only the figures change
+ * @param current returns the stack on show; the scales follow it if only the data changes
  */
-export function plot(
+export function createPlot(
   container: HTMLElement,
-  current: () => Stack,
-  onCursor: (i: number | null) => void,
+  current: () => StackedSeries,
+  onCursor: (bucket: number | null) => void,
 ): UPlot {
   const stack = current()
-  const dense = stack.starts.length > 150
-  const bars = UPlot.paths.bars!({ size: [dense ? 1 : 0.86, 160], align: 1, gap: 0 })
+  const barWidth = isDense(stack) ? 1 : 0.86
+  const bars = UPlot.paths.bars!({ size: [barWidth, 160], align: 1, gap: 0 })
   const axis = {
     stroke: colour('--muted'),
     grid: { stroke: colour('--grid'), width: 1 },
     ticks: { show: false },
     font: '12px system-ui, sans-serif',
   }
-  const layers = stack.layers.map((_, layer): UPlot.Series => {
-    const paint = colour(`--series-${colourOf(stack, layer)}`)
+  const series = stack.series.map((_, i): UPlot.Series => {
+    const paint = colour(`--series-${colourIndex(stack, i)}`)
     return { fill: paint, stroke: paint, width: 0, paths: bars, points: { show: false } }
   })
   return new UPlot(
@@ -48,8 +53,8 @@ export function plot(
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       tzDate: seconds => UPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC'),
       scales: {
-        x: { time: true, range: () => [current().span.from / 1000, current().span.to / 1000] },
-        y: { range: (_, __, most) => [0, Math.max(most * 1.06, 1)] },
+        x: { time: true, range: () => [current().range.from / 1000, current().range.to / 1000] },
+        y: { range: (_, __, max) => [0, Math.max(max * 1.06, 1)] },
       },
       axes: [
         {
@@ -57,40 +62,35 @@ export function plot(
           size: 30,
           grid: { show: false },
           space: 90,
-          values: (_, splits, __, ___, step) => times(splits, step),
+          values: (_, ticks, __, ___, step) => ticks.map(seconds => tickLabel(seconds, step)),
         },
-        { ...axis, size: 56, values: (_, splits) => splits.map(value => compact(value)) },
+        { ...axis, size: Y_AXIS_WIDTH, values: (_, ticks) => ticks.map(compact) },
       ],
-      series: [{}, ...layers.reverse()],
-      hooks: { setCursor: [plot => onCursor(bucketUnder(plot, current()))] },
+      series: [{}, ...series.reverse()],
+      hooks: { setCursor: [plot => onCursor(bucketAtCursor(plot, current()))] },
     },
-    figures(stack),
+    plotData(stack),
     container,
   )
 }
 
-export function figures({ starts, heights }: Stack): UPlot.AlignedData {
-  return [starts, ...[...heights].reverse()]
-}
+export const plotData = ({ starts, heights }: StackedSeries): UPlot.AlignedData => [
+  starts,
+  ...[...heights].reverse(),
+]
 
-/** uPlot finds the nearest start; a bucket is under the cursor from its start to its end. */
-function bucketUnder(plot: UPlot, { span, starts }: Stack): number | null {
+/** uPlot's own index is that of the nearest start, which may be the next bucket's. */
+function bucketAtCursor(plot: UPlot, { range, starts }: StackedSeries): number | null {
   const { left } = plot.cursor
   if (left === undefined || left < 0) return null
-  const i = Math.floor((plot.posToVal(left, 'x') * 1000 - span.from) / span.bucket)
+  const i = Math.floor((plot.posToVal(left, 'x') * 1000 - range.from) / range.bucket)
   return i >= 0 && i < starts.length ? i : null
 }
 
-/** Ticks in UTC; midnight is named by its day. */
-function times(splits: number[], step: number): string[] {
-  return splits.map(seconds => {
-    const text = new Date(seconds * 1000).toISOString()
-    const day = new Date(seconds * 1000).toLocaleDateString('en-GB', {
-      day: 'numeric',
-      month: 'short',
-      timeZone: 'UTC',
-    })
-    if (step >= DAY || seconds % DAY === 0) return day
-    return text.slice(11, step < 60 ? 19 : 16)
-  })
+/** The time in UTC, or the date at midnight. */
+function tickLabel(seconds: number, step: number): string {
+  const date = new Date(seconds * 1000)
+  if (step >= DAY || seconds % DAY === 0)
+    return date.toLocaleDateString('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' })
+  return date.toISOString().slice(11, step < 60 ? 19 : 16)
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { UserError } from '../errors'
 import { packageRoot } from '../package-root'
 
-export interface PageFile {
+export interface StaticFile {
   type: string
   body: Buffer
 }
@@ -15,21 +15,21 @@ const TYPES = {
   'favicon.svg': 'image/svg+xml',
 }
 
-/** Where the build leaves the page. */
+/** The build's output folder. */
 const FOLDER = join(packageRoot(), 'dist', 'src', 'dashboard', 'page')
 
-/** The page, by path. */
-export function pageFiles(): Map<string, PageFile> {
+/** The files of the page by URL path. */
+export function staticFiles(): Map<string, StaticFile> {
   try {
-    const files = Object.entries(TYPES).map(([name, type]): [string, PageFile] => [
-      `/${name}`,
-      { type, body: readFileSync(join(FOLDER, name)) },
-    ])
-    const found = new Map(files)
-    found.set('/', found.get('/index.html')!)
-    return found
+    const files = new Map(
+      Object.entries(TYPES).map(([name, type]): [string, StaticFile] => [
+        `/${name}`,
+        { type, body: readFileSync(join(FOLDER, name)) },
+      ]),
+    )
+    return files.set('/', files.get('/index.html')!)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    throw new UserError('The dashboard is not built: run "make setup".')
+    throw new UserError('The dashboard is not built. Run "make setup".')
   }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import { Ledger } from '../../src/core/window/ledger'
-import { pipelineNow, workflowLinks } from '../../src/dashboard/pipeline-now'
+import { summarizePipeline, workflowUrls } from '../../src/dashboard/pipeline-summary'
 import type { IngestStatus, WindowProgress } from '../../src/contract/messages'
 
 const MINUTE = 60_000
@@ -33,22 +33,22 @@ function progress(fields: Partial<WindowProgress>): WindowProgress {
   return { state: 'open', stuck: undefined, ...none, ...fields }
 }
 
-describe('windows that were told to close', () => {
+describe('closing windows', () => {
   const ledger = { ...new Ledger(settings).snapshot(), openWindows: [W0 + 10 * MINUTE], closed: 2 }
   const status: IngestStatus = { settings, pollers: 1, paused: 0, running: [1], ledger, frontier: W0 }
   const stuck = { step: 'write revision 1', since: W0 + 12 * MINUTE, reason: 'No room.' }
 
-  test('are there until they have ended, with what keeps them from it', () => {
-    const asked = new Map([
+  test('are listed until they are closed, with the reason if they are stuck', () => {
+    const progresses = new Map([
       [W0, progress({ state: 'closing', hits: 7, stuck })],
       [W0 + 5 * MINUTE, progress({ state: 'closed', hits: 8 })],
       [W0 + 10 * MINUTE, progress({ hits: 9 })],
     ])
-    const now = pipelineNow(status, asked, workflowLinks('http://127.0.0.1:8233', 'default'))
-    expect(now.openCount).toBe(2)
-    expect(now.open.map(({ start, state, hits, stuck }) => ({ start, state, hits, stuck }))).toEqual([
-      { start: W0, state: 'closing', hits: 7, stuck },
-      { start: W0 + 10 * MINUTE, state: 'open', hits: 9, stuck: null },
+    const summary = summarizePipeline(status, progresses, workflowUrls('http://127.0.0.1:8233', 'default'))
+    expect(summary.openCount).toBe(2)
+    expect(summary.open.map(({ start, progress }) => ({ start, progress }))).toEqual([
+      { start: W0, progress: progress({ state: 'closing', hits: 7, stuck }) },
+      { start: W0 + 10 * MINUTE, progress: progress({ hits: 9 }) },
     ])
   })
 })

@@ -2,18 +2,18 @@ import { Client, Connection, isGrpcServiceError, ServiceError } from '@temporali
 import { UserError } from '../errors'
 import { temporalConfig, unreachable } from '../temporal/connection'
 
-const CONNECT_WITHIN = 4_000
-const ANSWER_WITHIN = 10_000
+const CONNECT_TIMEOUT = 4_000
+const CALL_TIMEOUT = 10_000
 
-/** One connection to Temporal, opened when it is first needed and again after a failure. */
-export class TemporalLink {
+/** One connection to Temporal, opened on first use and reopened after a failure. */
+export class ReconnectingClient {
   private connection: Connection | undefined
 
-  /** @throws UserError that says in one line why nothing answers */
-  async use<T>(ask: (client: Client) => Promise<T>): Promise<T> {
-    const client = await this.client()
+  /** @throws UserError if the server or its workers do not answer */
+  async use<T>(run: (client: Client) => Promise<T>): Promise<T> {
+    const client = await this.connect()
     try {
-      return await client.withDeadline(Date.now() + ANSWER_WITHIN, () => ask(client))
+      return await client.withDeadline(Date.now() + CALL_TIMEOUT, () => run(client))
     } catch (error) {
       if (error instanceof UserError) throw error
       await this.close()
@@ -23,16 +23,16 @@ export class TemporalLink {
     }
   }
 
-  /** Of a server that answers: a query that is not answered then means that no worker does. */
-  private async client(): Promise<Client> {
+  /** Checks that the server answers, so that an unanswered query afterwards means that no worker runs. */
+  private async connect(): Promise<Client> {
     const config = temporalConfig()
     const { connectionOptions, namespace } = config
     try {
       const connection = (this.connection ??= await Connection.connect({
-        connectTimeout: CONNECT_WITHIN,
+        connectTimeout: CONNECT_TIMEOUT,
         ...connectionOptions,
       }))
-      await connection.withDeadline(Date.now() + CONNECT_WITHIN, () =>
+      await connection.withDeadline(Date.now() + CONNECT_TIMEOUT, () =>
         connection.workflowService.describeNamespace({ namespace }),
       )
       return new Client({ connection, namespace })

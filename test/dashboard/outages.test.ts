@@ -11,7 +11,7 @@ import { DashboardProcess, WatchedPage } from './support'
 const SIZE = 60_000
 const W0 = windowStart(Date.now(), SIZE) - 60 * SIZE
 
-/** Only the dashboard goes through these: the pipeline goes on meanwhile. */
+/** Only the dashboard connects through these relays, so that the pipeline keeps running. */
 const postgres = new PostgresRelay()
 const temporal = new PostgresRelay(new URL(`tcp://${process.env.TEMPORAL_ADDRESS}`))
 const kafka = new PostgresRelay(new URL(`tcp://${process.env.KAFKA_URL}`))
@@ -59,7 +59,7 @@ async function sendWindow(window: number, events: number): Promise<void> {
   await pipeline.untilAccounted(sent)
 }
 
-const shows = (selector: string, text: string | RegExp) =>
+const expectText = (selector: string, text: string | RegExp) =>
   until(async () => {
     const shown = await watched.text(selector)
     return typeof text === 'string' ? shown === text : text.test(shown)
@@ -67,57 +67,63 @@ const shows = (selector: string, text: string | RegExp) =>
     throw new Error(`${selector} shows "${await watched.text(selector)}" instead of ${text}`)
   })
 
-test('while Postgres, Temporal or Kafka is away the page says so, keeps what it has, and goes on when it is back', async () => {
+test('during an outage of Postgres, Temporal or the workers the page says so and keeps its figures, and then resumes', async () => {
   await sendWindow(0, 3)
   watched = await WatchedPage.open(browser, dashboard.address)
-  await shows('#hits', '3')
-  await shows('#pipeline', /running/)
-  await shows('#lag', '0')
-  await shows('#problems', '')
+  await expectText('#hits', '3')
+  await expectText('#pipeline', /running/)
+  await expectText('#lag', '0')
+  await expectText('#problems', '')
 
   await postgres.close()
-  await shows('#problems', /^Postgres: No Postgres answers at .* Its figures are of \d\d:\d\d:\d\d UTC\.$/)
+  await expectText(
+    '#problems',
+    /^Postgres: No Postgres answers at .* The figures are from \d\d:\d\d:\d\d UTC\.$/,
+  )
   await sendWindow(1, 4)
-  await shows('#partitions tfoot', /7/)
+  await expectText('#partitions tfoot', /7/)
   await watched.page.getByText('15 minutes').click()
-  await shows('#timeline-note', /No Postgres answers/)
+  await expectText('#timeline-note', /No Postgres answers/)
   expect(await watched.text('#hits')).toBe('3')
   await postgres.open()
-  await shows('#problems', '')
-  await shows('#hits', '7')
-  await shows('#timeline-note', /a bar is 1m/)
+  await expectText('#problems', '')
+  await expectText('#hits', '7')
+  await expectText('#timeline-note', /one bar is 1m/)
 
   await temporal.close()
-  await shows('#problems', /^Pipeline: No Temporal server answers/)
+  await expectText('#problems', /^Pipeline: No Temporal server answers/)
   await sendWindow(2, 5)
-  await shows('#hits', '12')
+  await expectText('#hits', '12')
   await temporal.open()
-  await shows('#problems', '')
-  await shows('#partitions tfoot', /12/)
+  await expectText('#problems', '')
+  await expectText('#partitions tfoot', /12/)
 
   await pipeline.killWorkers()
-  await shows('#problems', /^Pipeline: No worker answers on the task queue/)
+  await expectText('#problems', /^Pipeline: No worker answers on the task queue/)
   pipeline.startWorker()
-  await shows('#problems', '')
+  await expectText('#problems', '')
 
   expect(dashboard.runs).toBe(true)
-  expect(watched.misdeeds).toEqual([])
+  expect(watched.violations).toEqual([])
 }, 240_000)
 
-test('a dashboard that begins while everything is away shows all of it once that is there', async () => {
+test('a dashboard started during an outage of every server shows everything once they are back', async () => {
   await sendWindow(0, 6)
   for (const relay of [postgres, temporal, kafka]) await relay.close()
   watched = await WatchedPage.open(browser, dashboard.address)
-  await shows('#problems', /Pipeline: No Temporal server[^]*Kafka: No Kafka broker[^]*Postgres: No Postgres/)
+  await expectText(
+    '#problems',
+    /Pipeline: No Temporal server[^]*Kafka: No Kafka broker[^]*Postgres: No Postgres/,
+  )
   for (const relay of [postgres, temporal, kafka]) await relay.open()
-  await shows('#hits', '6')
-  await shows('#pipeline', /running/)
-  await shows('#problems', '')
+  await expectText('#hits', '6')
+  await expectText('#pipeline', /running/)
+  await expectText('#problems', '')
   expect(dashboard.runs).toBe(true)
-  expect(watched.misdeeds).toEqual([])
+  expect(watched.violations).toEqual([])
 }, 240_000)
 
-test('Temporal is asked only while somebody watches, and once for all who do', async () => {
+test('the dashboard queries Temporal only while a page is open, and once for all pages', async () => {
   await sendWindow(0, 1)
   const passedIn = async (milliseconds: number) => {
     const before = temporal.passed
@@ -125,8 +131,8 @@ test('Temporal is asked only while somebody watches, and once for all who do', a
     return temporal.passed - before
   }
   watched = await WatchedPage.open(browser, dashboard.address)
-  await shows('#pipeline', /running/)
-  await shows('#hits', '1')
+  await expectText('#pipeline', /running/)
+  await expectText('#hits', '1')
   const forOne = await passedIn(12_000)
   expect(forOne).toBeGreaterThan(1_000)
 

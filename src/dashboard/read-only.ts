@@ -1,14 +1,13 @@
 import { sql } from 'kysely'
 import type { Db, Transaction } from '../postgres/database'
 
-/** Longer than the longest range should take; whoever looks at the page has gone by then. */
 const STATEMENT_TIMEOUT = '10s'
 
 /**
- * Runs queries that see one state of the database, can change nothing, and end. Compiling them costs more than it
- * saves at the sizes that end in time.
+ * Runs queries on one snapshot in a read-only transaction. JIT is off: compiling takes longer than it saves in queries
+ * that finish within the timeout.
  */
-export function reading<T>(db: Db, read: (transaction: Transaction) => Promise<T>): Promise<T> {
+export function readOnly<T>(db: Db, read: (transaction: Transaction) => Promise<T>): Promise<T> {
   return db
     .transaction()
     .setIsolationLevel('repeatable read')
@@ -21,9 +20,9 @@ export function reading<T>(db: Db, read: (transaction: Transaction) => Promise<T
     })
 }
 
-/** PostgreSQL's error code for a statement that was ended (appendix A of its manual). */
+/** PostgreSQL's error code query_canceled (appendix A of its manual). */
 const QUERY_CANCELED = '57014'
 
-export function tookTooLong(error: unknown): boolean {
+export function isTimeout(error: unknown): boolean {
   return error instanceof Error && (error as Error & { code?: string }).code === QUERY_CANCELED
 }
