@@ -3,10 +3,11 @@
 SHELL := /bin/bash
 CLI := node bin/web-traffic.js
 
-.PHONY: help setup demo test chaos sweep bench bench-live bench-open-windows bench-years lint eslint imports prettier types format clean
+.PHONY: help setup demo check pure test chaos sweep bench bench-live bench-open-windows bench-years lint eslint imports prettier types format clean
 
 help:
 	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   the whole pipeline, live or on a log of yours'
+	@echo 'make check                                                 lint, types, and the tests that need no server; a minute or so'
 	@echo 'make test                                                  lint, types and all tests, on real servers'
 	@echo 'make chaos [SEEDS=20]                                      faults of every kind on real servers, and an exact count after them'
 	@echo 'make sweep [POINTS=200] [FIRST=1]                          pipelines of many shapes and sizes, each compared exactly; resumes'
@@ -35,17 +36,33 @@ demo: setup
 lint: setup
 	@$(MAKE) --no-print-directory --jobs eslint imports prettier types
 
+# What `make check` has checked before it checks again only if it has changed.
+CACHE := node_modules/.cache/check
+ifdef CACHED
+eslint: FLAGS = --cache --cache-strategy content --cache-location $(CACHE)/eslint
+prettier: FLAGS = --cache --cache-location $(CACHE)/prettier
+types: FLAGS = --incremental --tsBuildInfoFile $(CACHE)/types
+endif
+
 eslint:
-	npm run --silent lint
+	npx eslint . --max-warnings 0 $(FLAGS)
 
 imports:
-	npm run --silent lint:imports
+	npx depcruise src trials
 
 prettier:
-	npm run --silent format:check
+	npx prettier --check . $(FLAGS)
 
 types:
-	npm run --silent types
+	npx tsc --noEmit $(FLAGS)
+	npx tsc --noEmit -p src/dashboard/page $(if $(FLAGS),$(FLAGS)-page)
+
+# The tests that need neither a server nor the build; SEEDS=3000 of the simulation.
+pure:
+	SEEDS=$(or $(SEEDS),300) npx jest --config jest.pure.config.js --silent
+
+check: node_modules/.package-lock.json
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target CACHED=1 pure eslint imports prettier types
 
 test: lint
 	npx jest

@@ -1,9 +1,8 @@
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import type { Client } from '@temporalio/client'
 import { Kafka, logLevel, type KafkaMessage, type Message } from 'kafkajs'
 import { Pool } from 'pg'
@@ -20,11 +19,10 @@ import { createDatabase, migrate } from '../../src/postgres/migrate'
 import { storedTotals, type StoredTotals } from '../../src/postgres/totals'
 import { program } from '../../src/dev/program'
 import type { Role } from '../../src/workers/roles'
+import { runCommand, type Outcome } from './commands'
 import { until } from './until'
 import type { PipelineStatus } from '../../src/pipeline/status'
 import { startPipeline } from '../../src/pipeline/start'
-
-const run = promisify(execFile)
 
 export interface LedgerSums extends RangeTotals {
   /** Starts, epoch ms. */
@@ -61,34 +59,21 @@ export class TestPipeline {
     this.kafka = new Kafka({ ...kafkajsConnection(this.config.kafka), logLevel: logLevel.NOTHING })
   }
 
-  /** Runs a command of the product; what it prints. */
+  /** Runs a command of the product that must succeed; what it prints. */
   async command(...args: string[]): Promise<string> {
-    const { stdout } = await run(process.execPath, [program, ...args], {
-      env: this.environment,
-      maxBuffer: 64 << 20,
-    })
+    const { stdout, stderr, code } = await this.attempt(...args)
+    if (code !== 0) throw new Error(`web-traffic ${args.join(' ')} exited with ${code}: ${stderr}${stdout}`)
     return stdout
   }
 
   /** Runs a command that may fail; what it prints, and its exit code. */
-  attempt(...args: string[]): Promise<{ stdout: string; stderr: string; code: number }> {
+  attempt(...args: string[]): Promise<Outcome> {
     return this.attemptWith({}, ...args)
   }
 
   /** As {@link attempt}, with other settings than the pipeline's. */
-  attemptWith(
-    settings: Record<string, string>,
-    ...args: string[]
-  ): Promise<{ stdout: string; stderr: string; code: number }> {
-    const env = { ...this.environment, ...settings }
-    return run(process.execPath, [program, ...args], { env, maxBuffer: 64 << 20 }).then(
-      ({ stdout, stderr }) => ({ stdout, stderr, code: 0 }),
-      ({ stdout, stderr, code }: { stdout: string; stderr: string; code: number }) => ({
-        stdout,
-        stderr,
-        code,
-      }),
-    )
+  attemptWith(settings: Record<string, string>, ...args: string[]): Promise<Outcome> {
+    return runCommand(args, { ...this.environment, ...settings })
   }
 
   /** Makes its database and its topic, and starts it: what `migrate` and `start` do, without a process for each. */

@@ -1,0 +1,53 @@
+import { existsSync } from 'node:fs'
+import { Command } from 'commander'
+import { completeEnvironment } from '../config'
+import { UserError } from '../errors'
+import { beginTracing, endTracing, traced } from '../telemetry/tracing'
+import { COMMANDS } from './commands'
+
+/**
+ * Runs `web-traffic` with these arguments. A failure is printed to standard error: a {@link UserError} as its one line,
+ * anything else, which is a defect, with its stack.
+ *
+ * @returns whether the process must exit now, with `process.exitCode`: work that was given up may still be running
+ */
+export async function run(args: string[]): Promise<boolean> {
+  try {
+    return !(await runCommand(args))
+  } catch (error) {
+    console.error(error instanceof UserError ? error.message : error)
+    await endTracing()
+    process.exitCode = 1
+    return true
+  }
+}
+
+/** @returns whether all spans were delivered */
+async function runCommand(args: string[]): Promise<boolean> {
+  const name = args[0] ?? ''
+  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (!entry?.ownServers) await completeEnvironment(clusterEnvironment)
+  const program = new Command('web-traffic')
+    .description(
+      'Web events from Kafka, counted per event-time window by Temporal workflows, written once to Postgres',
+    )
+    .showHelpAfterError('(add --help for the options)')
+  const entries = entry ? [entry] : Object.values(COMMANDS)
+  for (const command of await Promise.all(entries.map(({ load }) => load()))) program.addCommand(command)
+  const parse = () => program.parseAsync(args, { from: 'user' })
+  if (!entry?.traced && name !== 'worker') {
+    await parse()
+    return true
+  }
+  await beginTracing()
+  if (entry?.traced) await traced(`web-traffic ${name}`, parse)
+  else await parse()
+  return endTracing()
+}
+
+/** The running development cluster's addresses; undefined if there is none. */
+async function clusterEnvironment(): Promise<Record<string, string> | undefined> {
+  const folder = process.env.WEB_TRAFFIC_CLUSTER_DIR ?? '.cluster'
+  if (!existsSync(folder)) return undefined
+  return (await import('../dev/cluster/environment.js')).clusterEnvironment(folder)
+}
