@@ -149,10 +149,10 @@ describe('the plans touch', () => {
 
   /** The partitions that are looked into for an answer: the tables and the months. */
   async function touched(question: (transaction: Transaction) => Promise<unknown>) {
-    const { db, asked } = watched
-    asked.length = 0
+    const { db, executed } = watched
+    executed.length = 0
     await reading(db, question)
-    const found = [...(await partitionsOf(db, [...asked]))]
+    const found = [...(await partitionsOf(db, [...executed]))]
     const of = (pattern: RegExp) => [...new Set(found.map(name => pattern.exec(name)![1]!))].sort()
     return { tables: of(/^(.*)_\d+_\d+$/), months: of(/_(\d+_\d+)$/) }
   }

@@ -11,8 +11,8 @@ export interface Drained {
 }
 
 /**
- * What kafkajs alone can do: reads a topic to its end, and nothing else or `JSON.parse` of every value. A process of
- * its own: `node drain.js raw|parse BROKERS TOPIC EVENTS` prints {@link Drained} as JSON.
+ * Measures kafkajs alone: reads a topic to its end and does nothing with the values (`raw`), or only `JSON.parse` (`parse`).
+ * Run as its own process, `node drain.js raw|parse BROKERS TOPIC EVENTS`, which prints {@link Drained} as JSON.
  */
 async function drain(mode: string, brokers: string, topic: string, events: number): Promise<Drained> {
   const consumer = kafkaClient({ brokers: brokers.split(',') }, 'bench').consumer({
@@ -51,7 +51,7 @@ function parse(value: Buffer | null): void {
   try {
     JSON.parse(String(value))
   } catch {
-    // A malformed record, of which there are a few.
+    // The topic has a few malformed records.
   }
 }
 

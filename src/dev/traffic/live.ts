@@ -2,24 +2,24 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type SyntheticOptions, type SyntheticRecord, SyntheticTraffic } from './synthetic'
 
 export interface Pace {
-  /** Events a second, held on average: what a slow broker held up is made up for. */
+  /** Events per second on average: delays by a slow broker are made up for. */
   rate: number
-  /** Milliseconds; without it the traffic does not end by itself. */
+  /** Milliseconds; without it the traffic never ends. */
   duration?: number
 }
 
-/** Milliseconds between two small batches. */
+/** Milliseconds between batches. */
 const TICK = 50
 
-/** How many events a pace makes in all. */
-export function eventsInAll({ rate, duration }: Pace): number {
+/** The total number of events. */
+export function totalEvents({ rate, duration }: Pace): number {
   return duration === undefined ? Infinity : Math.round((rate * duration) / 1_000)
 }
 
-/** Traffic that happens now: event times are the wall clock's, minus the jitter. */
+/** Traffic of the present: event times are the current time, minus the disorder. */
 export async function* syntheticLive(options: SyntheticOptions, pace: Pace): AsyncGenerator<SyntheticRecord> {
   const traffic = new SyntheticTraffic(options)
-  const total = eventsInAll(pace)
+  const total = totalEvents(pace)
   const started = performance.now()
   for (let made = 0; made < total; await sleep(TICK)) {
     const due = Math.min(total, Math.floor((pace.rate * (performance.now() - started)) / 1_000))

@@ -1,4 +1,4 @@
-import { eventsInAll, type Pace, syntheticLive } from './live'
+import { totalEvents, type Pace, syntheticLive } from './live'
 import { type History, syntheticHistory, type SyntheticOptions } from './synthetic'
 import type { Source } from '../../sources/source'
 
@@ -16,7 +16,7 @@ export function historySource(options: WithoutPartitions, history: History): Sou
 export function liveSource(options: WithoutPartitions, pace: Pace): Source {
   return {
     records: partitions => syntheticLive({ ...options, partitions }, pace),
-    ...(pace.duration !== undefined && { fraction: (sent: number) => sent / eventsInAll(pace) }),
+    ...(pace.duration !== undefined && { fraction: (sent: number) => sent / totalEvents(pace) }),
     knows: { malformed: true, late: true },
     close: () => undefined,
   }
