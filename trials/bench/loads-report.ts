@@ -20,16 +20,16 @@ const HEAD = [
 
 /** A description of the run, a Markdown table, and a line for each load. */
 export function table(benchmark: Benchmark): string {
-  const { drains, loads, events } = benchmark
-  const raw = drains.raw.events / drains.raw.seconds
+  const { baselines, loads, events } = benchmark
+  const raw = baselines.raw.events / baselines.raw.seconds
   const rate = (perSecond: number) => [grouped(perSecond), (perSecond / raw).toFixed(2)]
   const perMillion = (seconds: number) => ((seconds / events) * 1e6).toFixed(1)
-  const drained = (['raw', 'parse'] as const).map(mode => {
-    const { seconds, cpuSeconds, peakMB } = drains[mode]
+  const baselineRows = (['raw', 'parse'] as const).map(mode => {
+    const { seconds, cpuSeconds, peakMB } = baselines[mode]
     const what = mode === 'raw' ? 'kafkajs alone' : 'kafkajs and `JSON.parse`'
     return [
       what,
-      ...rate(drains[mode].events / seconds),
+      ...rate(baselines[mode].events / seconds),
       perMillion(cpuSeconds),
       '',
       '',
@@ -41,20 +41,22 @@ export function table(benchmark: Benchmark): string {
       '',
     ]
   })
-  const loaded = loads.map(({ workers, secondsToAccepted, cpu, peakMB, residentMB, perWindow, problems }) => [
-    `pipeline, ${counted(workers, 'worker')}`,
-    ...rate(events / secondsToAccepted),
-    ...[cpu.workers, cpu.temporal, cpu.postgres, cpu.kafka].map(perMillion),
-    peakMB,
-    `${residentMB.early}, ${residentMB.late}`,
-    perWindow.messages.toFixed(1),
-    `${Math.round(perWindow.historyBytes / 1_000)} kB`,
-    problems.length === 0 ? 'exact' : 'WRONG',
-  ])
+  const loadRows = loads.map(
+    ({ workers, secondsToAccepted, cpu, peakMB, residentMB, perWindow, problems }) => [
+      `pipeline, ${counted(workers, 'worker')}`,
+      ...rate(events / secondsToAccepted),
+      ...[cpu.workers, cpu.temporal, cpu.postgres, cpu.kafka].map(perMillion),
+      peakMB,
+      `${residentMB.early}, ${residentMB.late}`,
+      perWindow.messages.toFixed(1),
+      `${Math.round(perWindow.historyBytes / 1_000)} kB`,
+      problems.length === 0 ? 'exact' : 'WRONG',
+    ],
+  )
   return [
     description(benchmark),
     '',
-    markdownTable(HEAD, [...drained, ...loaded]),
+    markdownTable(HEAD, [...baselineRows, ...loadRows]),
     '',
     ...loads.map(visible),
   ].join('\n')
@@ -78,10 +80,10 @@ const visible = ({ workers, secondsToVisible, events, problems }: Load) =>
   ].join('\n')
 
 /** The rates as a Mermaid chart. */
-export function chart({ drains, loads, events }: Benchmark): string {
+export function chart({ baselines, loads, events }: Benchmark): string {
   const rates: [string, number][] = [
-    ['kafkajs alone', drains.raw.events / drains.raw.seconds],
-    ['and JSON.parse', drains.parse.events / drains.parse.seconds],
+    ['kafkajs alone', baselines.raw.events / baselines.raw.seconds],
+    ['and JSON.parse', baselines.parse.events / baselines.parse.seconds],
     ...loads.map(({ workers, secondsToAccepted }): [string, number] => [
       `pipeline, ${counted(workers, 'worker')}`,
       events / secondsToAccepted,

@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 import { counted } from '../../src/core/numbers'
 import { syntheticHistory } from '../../src/dev/traffic/synthetic'
 import { produce } from '../../src/sources/produce'
-import type { Drained } from './drain'
+import type { Baseline } from './baseline'
 import { benchKafka, historyOver, referenceOf } from './history'
 import { load, type Load } from './load'
 
@@ -32,7 +32,7 @@ export interface Benchmark {
   cores: number
   node: string
   idleTimeout: string
-  drains: Record<'raw' | 'parse', Drained>
+  baselines: Record<'raw' | 'parse', Baseline>
   loads: Load[]
 }
 
@@ -50,7 +50,10 @@ export async function measureLoads(
   const bytes = await fill(options, signal)
   console.error('counting them independently …')
   const reference = await referenceOf(TOPIC)
-  const drains = { raw: await drain('raw', events), parse: await drain('parse', events) }
+  const baselines = {
+    raw: await measureBaseline('raw', events),
+    parse: await measureBaseline('parse', events),
+  }
   const loads: Load[] = []
   for (const number of workers) {
     console.error(`loading ${counted(events, 'event')} with ${counted(number, 'worker')} …`)
@@ -74,7 +77,7 @@ export async function measureLoads(
     cores: availableParallelism(),
     node: process.version,
     idleTimeout: IDLE_TIMEOUT,
-    drains,
+    baselines,
     loads,
   }
 }
@@ -96,9 +99,9 @@ async function fill(options: LoadsOptions, signal: AbortSignal): Promise<number>
   return bytes
 }
 
-async function drain(mode: 'raw' | 'parse', events: number): Promise<Drained> {
+async function measureBaseline(mode: 'raw' | 'parse', events: number): Promise<Baseline> {
   console.error(`reading the topic with kafkajs alone, ${mode} …`)
-  const args = [join(__dirname, 'drain.js'), mode, process.env.KAFKA_URL!, TOPIC, String(events)]
+  const args = [join(__dirname, 'baseline.js'), mode, process.env.KAFKA_URL!, TOPIC, String(events)]
   const { stdout } = await promisify(execFile)(process.execPath, args)
-  return JSON.parse(stdout) as Drained
+  return JSON.parse(stdout) as Baseline
 }
