@@ -60,9 +60,9 @@ export async function measureYears(
   try {
     const timed = async (run: () => Promise<unknown>) => {
       signal.throwIfAborted()
-      const begun = performance.now()
+      const began = performance.now()
       await run()
-      return (performance.now() - begun) / 1_000
+      return (performance.now() - began) / 1_000
     }
     await migrateTo(db, BEFORE_PARTITIONS)
     const fill = await timed(() => fillYear(db, Math.round(rows / WINDOWS)))
@@ -147,9 +147,9 @@ async function time(
   let touched = 0
   for (let n = 0; n < times; n++) {
     executed.length = 0
-    const begun = performance.now()
+    const began = performance.now()
     await reading(db, next())
-    took.push(performance.now() - begun)
+    took.push(performance.now() - began)
     if (n === 0) touched = (await partitionsOf(db, [...executed])).size
   }
   const at = quantilesOf(took)

