@@ -133,8 +133,8 @@ async function linkInstalled(context: string, folder: string): Promise<boolean> 
   const packagesOf = (file: string) =>
     (JSON.parse(readFileSync(join(context, file), 'utf8')) as Lock).packages
   const installed = packagesOf('node_modules/.package-lock.json')
-  const { '': _root, ...locked } = packagesOf('package-lock.json')
-  const isInstalled = Object.entries(locked).every(([name, { version, optional }]) =>
+  const locked = Object.entries(packagesOf('package-lock.json')).filter(([name]) => name !== '')
+  const isInstalled = locked.every(([name, { version, optional }]) =>
     installed[name] ? installed[name].version === version : optional,
   )
   const target = join(folder, 'node_modules')
