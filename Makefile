@@ -6,20 +6,20 @@ CLI := node bin/web-traffic.js
 .PHONY: help setup demo check pure test chaos sweep bench bench-live bench-open-windows bench-years lint eslint imports prettier types format clean
 
 help:
-	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   the whole pipeline, live or on a log of yours'
-	@echo 'make check                                                 lint, types, and the tests that need no server; a minute or so'
-	@echo 'make test                                                  lint, types and all tests, on real servers'
-	@echo 'make chaos [SEEDS=20]                                      faults of every kind on real servers, and an exact count after them'
-	@echo 'make sweep [POINTS=200] [FIRST=1]                          pipelines of many shapes and sizes, each compared exactly; resumes'
-	@echo 'make bench [EVENTS=1000000]                                how fast a topic is loaded, beside what kafkajs alone can do'
-	@echo 'make bench-live [RATES=1000,20000]                         how soon a window is visible, and what it asks of Temporal'
-	@echo 'make bench-open-windows [WINDOWS=10000]                            a long history whose windows are all open at once'
-	@echo 'make bench-years [ROWS=20000000]                           how soon the dashboard has its answers from a year of windows'
 	@echo 'make setup                                                 install and build'
+	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   run the whole pipeline on live traffic or your log'
+	@echo 'make check                                                 run lint, type checks and the tests that need no server'
+	@echo 'make test                                                  run lint, type checks and all tests, on real servers'
+	@echo 'make chaos [SEEDS=20]                                      attack the pipeline with faults, then compare every count'
+	@echo 'make sweep [POINTS=200] [FIRST=1]                          run pipelines of many shapes and sizes; compare every count'
+	@echo 'make bench [EVENTS=1000000]                                measure how fast a topic is loaded, next to kafkajs alone'
+	@echo 'make bench-live [RATES=1000,20000]                         measure how soon windows of live traffic are visible'
+	@echo 'make bench-open-windows [WINDOWS=10000]                    measure a history whose windows are all open at once'
+	@echo "make bench-years [ROWS=20000000]                           measure the dashboard's queries on a year of windows"
 
 setup: dist/.built
 
-# npm writes this file last, so it is as new as the last install that went through.
+# npm writes this file last, so it is as new as the last successful install.
 node_modules/.package-lock.json: package.json package-lock.json
 	npm ci --no-audit --no-fund
 	@touch $@
@@ -32,7 +32,7 @@ dist/.built: node_modules/.package-lock.json $(shell find src trials -type f) ts
 demo: setup
 	@$(CLI) demo $(if $(FOR),--for $(FOR)) $(if $(LOG),--log '$(LOG)') $(if $(HOST),--host $(HOST)) $(if $(RATE),--rate $(RATE))
 
-# Side by side: each of them keeps one core busy.
+# In parallel, because each uses one core.
 lint: setup
 	@$(MAKE) --no-print-directory --jobs eslint imports prettier types
 
@@ -67,15 +67,15 @@ check: node_modules/.package-lock.json
 test: lint
 	npx jest
 
-# FIRST=7 begins with seed 7; SHORT=1 takes a few faults a seed; JSON=1 prints JSON.
+# FIRST=7 starts with seed 7; SHORT=1 runs a few faults per seed; JSON=1 prints JSON.
 chaos: setup
 	@node dist/trials/chaos/main.js $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) $(if $(SHORT),--short) $(if $(JSON),--json)
 
-# FIRST=7 begins with point 7; OUT=sweep.jsonl has the results; STALLED=60 seconds without progress fail a point; RETRY=1 runs failed points again.
+# FIRST=7 starts with point 7; OUT=sweep.jsonl is the results file; STALLED=60 fails a point after 60 s without progress; RETRY=1 reruns failed points.
 sweep: setup
 	@node dist/trials/sweep/main.js $(if $(POINTS),--points $(POINTS)) $(if $(FIRST),--first $(FIRST)) $(if $(OUT),--out '$(OUT)') $(if $(STALLED),--stalled $(STALLED)) $(if $(RETRY),--retry)
 
-# WORKERS=1,2,4 loads once with each, of a topic of PARTITIONS=8, events over WINDOWS=100; JSON=1 prints JSON.
+# WORKERS=1,2,4 loads once with each number of workers; PARTITIONS=8; WINDOWS=100 spreads the events over 100 windows; JSON=1 prints JSON.
 bench: setup
 	@node dist/trials/bench/main.js load $(if $(EVENTS),--events $(EVENTS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(JSON),--json)
 
@@ -87,7 +87,7 @@ bench-live: setup
 bench-open-windows: setup
 	@node dist/trials/bench/main.js open-windows $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(JSON),--json)
 
-# ROWS=20000000 in each table of counts; each question is asked TIMES=40; JSON=1 prints JSON.
+# ROWS=20000000 in each table of counts; TIMES=40 runs each query 40 times; JSON=1 prints JSON.
 bench-years: setup
 	@node dist/trials/bench/main.js years $(if $(ROWS),--rows $(ROWS)) $(if $(TIMES),--times $(TIMES)) $(if $(JSON),--json)
 

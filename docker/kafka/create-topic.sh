@@ -1,10 +1,10 @@
 #!/bin/sh
-# Creates the topic where it is missing; one that exists is left as it is. KAFKA_URL and KAFKA_TOPIC say where.
+# Creates the topic KAFKA_TOPIC at KAFKA_URL if it does not exist.
 set -eu
 PATH=$PATH:/opt/kafka/bin
 
-# By the broker's clock, so that no producer's wrong one can hold a window open or have records removed early; kept for a
-# week, in which a window can be counted anew.
+# Timestamps are the broker's, so that a producer with a wrong clock cannot keep windows open or make records expire
+# early. Records are kept for a week; until then a window can be counted again.
 kafka-topics.sh --bootstrap-server "$KAFKA_URL" --create --if-not-exists --topic "$KAFKA_TOPIC" \
   --partitions 4 --replication-factor 1 \
   --config message.timestamp.type=LogAppendTime \

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Registers the database with pgAdmin, then starts it as its image does. The login is $PGADMIN_DEFAULT_EMAIL with the
-# database's password, unless PGADMIN_DEFAULT_PASSWORD is another.
+# Registers the database with pgAdmin, then runs the image's entrypoint. The login is $PGADMIN_DEFAULT_EMAIL, with
+# $PGADMIN_DEFAULT_PASSWORD or, if unset, the database's password.
 set -eu
 umask 077
 data=${PGADMIN_DATA:-/var/lib/pgadmin}
-# pgAdmin looks for a user's files in a folder of the user's name.
+# pgAdmin keeps a user's files in a folder with the user's name.
 storage=$data/storage/$(printf %s "$PGADMIN_DEFAULT_EMAIL" | tr @ _)
 
 json() { printf %s "$1" | sed 's/[\\"]/\\&/g'; }

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
 import { Command, InvalidArgumentError } from 'commander'
 import pc from 'picocolors'
-import { clusterDown, clusterEnvironment, clusterStatus, type ComponentStatus } from './cluster'
 import { stopCluster } from './cluster/down'
-import { holdCluster } from './cluster/foreground'
+import { clusterEnvironment } from './cluster/environment'
+import { watchCluster } from './cluster/foreground'
 import { stateFile } from './cluster/state'
+import { clusterStatus, type ComponentStatus } from './cluster/status'
 import { startCluster, type ClusterOptions } from './cluster/up'
 import { UserError } from '../errors'
 
@@ -16,35 +17,34 @@ interface UpFlags extends ClusterOptions {
   ephemeral?: boolean
 }
 
-/** `web-traffic cluster`: Temporal, Kafka and PostgreSQL for development, without Docker. */
 export function clusterCommand(): Command {
   const cluster = new Command('cluster').description(
-    'Temporal with its Web UI, Kafka and PostgreSQL for development, without Docker',
+    'run Temporal with its Web UI, Kafka and PostgreSQL for development, without Docker',
   )
   cluster.addCommand(upCommand())
   cluster
     .command('down')
-    .description('stop what runs; the data stays')
-    .option('--dir <folder>', "the cluster's folder", DEFAULT_DIR)
-    .action(({ dir }: { dir: string }) => clusterDown(dir, print))
+    .description('stop the servers; their data stays')
+    .option('--dir <folder>', 'folder of the cluster', DEFAULT_DIR)
+    .action(({ dir }: { dir: string }) => stopCluster(dir, { report: print }))
   cluster
     .command('status')
-    .description('what runs, and where')
-    .option('--dir <folder>', "the cluster's folder", DEFAULT_DIR)
+    .description('show what runs, and where')
+    .option('--dir <folder>', 'folder of the cluster', DEFAULT_DIR)
     .option('--json', 'print as JSON')
     .action(printStatus)
   cluster
     .command('env')
-    .description('print the environment that the other commands need, NAME=value a line')
-    .option('--dir <folder>', "the cluster's folder", DEFAULT_DIR)
-    .action(async ({ dir }: { dir: string }) => {
+    .description('print the environment that the other commands need, one NAME=value per line')
+    .option('--dir <folder>', 'folder of the cluster', DEFAULT_DIR)
+    .action(({ dir }: { dir: string }) => {
       const environment = clusterEnvironment(dir)
       if (environment === undefined) {
-        throw new UserError(`no cluster is up in ${dir}: run \`${upCommandFor(dir)}\` first`)
+        throw new UserError(`No cluster is up in ${dir}. Run \`${upCommandFor(dir)}\` first.`)
       }
       for (const [name, value] of Object.entries(environment)) print(`${name}=${quote(value)}`)
-      for (const [name, { state }] of Object.entries((await clusterStatus(dir)).components))
-        if (state === 'dead') console.error(`${name} has died: \`${upCommandFor(dir)}\` starts it again`)
+      for (const [name, { state }] of Object.entries(clusterStatus(dir).components))
+        if (state === 'dead') console.error(`${name} has died; \`${upCommandFor(dir)}\` restarts it`)
     })
   return cluster
 }
@@ -56,20 +56,20 @@ function upCommandFor(dir: string): string {
 function upCommand(): Command {
   return new Command('up')
     .description(
-      'start what does not run, and stay until Ctrl-C, which takes down what this command started. ' +
+      'start the servers that do not run yet, and stop them on Ctrl-C. ' +
         'TEMPORAL_ADDRESS, KAFKA_URL or POSTGRES_URL in the environment name a server to use instead.',
     )
-    .option('--detach', 'return when all is up, and leave it running')
-    .option('--dir <folder>', 'where its data, logs and state are kept', DEFAULT_DIR)
-    .option('--kafka-port <port>', 'default 9092, or a free one', parsePort)
-    .option('--temporal-port <port>', 'default 7233, or a free one', parsePort)
-    .option('--temporal-ui-port <port>', 'default 8233, or a free one', parsePort)
-    .option('--postgres-port <port>', 'default 5432, or a free one', parsePort)
+    .option('--detach', 'return when all servers are up, and leave them running')
+    .option('--dir <folder>', 'folder for data, logs and state', DEFAULT_DIR)
+    .option('--kafka-port <port>', 'default 9092 or a free port', parsePort)
+    .option('--temporal-port <port>', 'default 7233 or a free port', parsePort)
+    .option('--temporal-ui-port <port>', 'default 8233 or a free port', parsePort)
+    .option('--postgres-port <port>', 'default 5432 or a free port', parsePort)
     .option(
       '--watch-stdin',
-      'go down, as on Ctrl-C, when standard input closes (for a parent process that may be killed)',
+      'stop, as on Ctrl-C, when standard input closes (for a parent process that may be killed)',
     )
-    .option('--ephemeral', 'remove the folder after going down')
+    .option('--ephemeral', 'remove the folder after stopping')
     .action(up)
     .configureHelp({ sortOptions: false })
 }
@@ -77,34 +77,33 @@ function upCommand(): Command {
 async function up(flags: UpFlags): Promise<void> {
   const { detach = false, watchStdin = false, ephemeral = false, ...options } = flags
   if (detach && (watchStdin || ephemeral)) {
-    throw new UserError('--detach does not stay to do what --watch-stdin or --ephemeral ask: give it alone')
+    throw new UserError('--detach cannot be combined with --watch-stdin or --ephemeral. Remove one of them.')
   }
-  const ending = endOnSignals(watchStdin)
-  // With its reader gone a line cannot be printed, which must not keep the cluster from being taken down.
+  const interruption = watchInterruption(watchStdin)
+  // If the reader of the output is gone, the cluster must still be stopped.
   process.stdout.on('error', () => undefined)
   process.stderr.on('error', () => undefined)
   const { dir } = options
   try {
-    const { started } = await startCluster({ ...options, report: print, signal: ending.signal })
-    await printAddresses(dir)
+    const { started } = await startCluster({ ...options, report: print, signal: interruption.signal })
+    printAddresses(dir)
     if (detach || Object.keys(started).length === 0) return
-    print('Ctrl-C takes it down.')
-    await holdCluster(started, { dir, report: print, signal: ending.signal, ephemeral })
+    print('Ctrl-C stops the servers.')
+    await watchCluster(started, { dir, report: print, signal: interruption.signal, ephemeral })
   } catch (error) {
-    if (ephemeral && existsSync(stateFile(dir)))
-      await stopCluster({ dir, report: () => undefined, only: [], remove: true })
-    if (!ending.signal.aborted || error instanceof UserError) throw error
-    print('ended before it was up')
+    if (ephemeral && existsSync(stateFile(dir))) await stopCluster(dir, { only: [], remove: true })
+    if (!interruption.signal.aborted || error instanceof UserError) throw error
+    print('interrupted before the servers were up')
     process.exitCode = 130
   } finally {
-    ending.release()
+    interruption.release()
   }
 }
 
-/** A signal that comes with SIGINT, SIGTERM, SIGHUP or, if asked, the end of standard input. */
-function endOnSignals(watchStdin: boolean): { signal: AbortSignal; release: () => void } {
-  const ending = new AbortController()
-  const end = () => ending.abort()
+/** Aborts on SIGINT, SIGTERM, SIGHUP and optionally on the end of standard input. */
+function watchInterruption(watchStdin: boolean): { signal: AbortSignal; release: () => void } {
+  const interruption = new AbortController()
+  const end = () => interruption.abort()
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   for (const signal of signals) process.on(signal, end)
   if (watchStdin) {
@@ -115,11 +114,11 @@ function endOnSignals(watchStdin: boolean): { signal: AbortSignal; release: () =
     for (const signal of signals) process.off(signal, end)
     if (watchStdin) process.stdin.off('end', end).off('close', end).off('error', end).pause()
   }
-  return { signal: ending.signal, release }
+  return { signal: interruption.signal, release }
 }
 
-async function printAddresses(dir: string): Promise<void> {
-  const { components } = await clusterStatus(dir)
+function printAddresses(dir: string): void {
+  const { components } = clusterStatus(dir)
   const { POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB } = clusterEnvironment(dir) ?? {}
   const login =
     components.postgres.state === 'running'
@@ -136,8 +135,8 @@ async function printAddresses(dir: string): Promise<void> {
   }
 }
 
-async function printStatus({ dir, json }: { dir: string; json?: boolean }): Promise<void> {
-  const status = await clusterStatus(dir)
+function printStatus({ dir, json }: { dir: string; json?: boolean }): void {
+  const status = clusterStatus(dir)
   if (json) {
     print(JSON.stringify(status, undefined, 2))
     return
@@ -157,10 +156,10 @@ function paint(state: ComponentStatus['state']): string {
 function parsePort(value: string): number {
   const port = Number(value)
   if (Number.isInteger(port) && port > 0 && port < 65_536) return port
-  throw new InvalidArgumentError('a port is a number from 1 to 65535')
+  throw new InvalidArgumentError('It must be a port from 1 to 65535.')
 }
 
-/** Quoted where a shell or a dotenv file would read it otherwise. */
+/** Quotes a value if a shell or a dotenv file needs that. */
 function quote(value: string): string {
   return /^[\w./:@,%+=-]*$/.test(value) ? value : `'${value.replaceAll("'", `'\\''`)}'`
 }

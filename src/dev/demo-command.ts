@@ -1,42 +1,49 @@
-import { Command } from 'commander'
+import { Command, InvalidArgumentError } from 'commander'
 import { parseDuration } from '../core/duration'
-import { UserError } from '../errors'
 import { interruption } from '../terminal/interruption'
 
 interface Flags {
-  for?: string
+  for?: number
   log?: string
   host: string
-  rate: string
+  rate: number
 }
 
 export function demoCommand(): Command {
   return new Command('demo')
-    .description(
-      'the whole pipeline on a cluster of its own, with live traffic or a log of yours, until Ctrl-C',
+    .description('run the whole pipeline on its own servers, with live traffic or your log, until Ctrl-C')
+    .option(
+      '--for <duration>',
+      'stop after this time, such as 60s, and check that every record was counted',
+      length,
     )
-    .option('--for <duration>', 'end by itself after this long, with a summary that adds up, such as 60s')
     .option(
       '--log <file>',
-      'an access log (combined format) instead of live traffic, in windows of five minutes',
+      'an access log in combined format instead of live traffic, in windows of five minutes',
     )
-    .option('--host <name>', 'with --log: the site of the log', 'localhost')
-    .option('--rate <n>', 'live events a second', '500')
+    .option('--host <name>', 'with --log: the host of the log', 'localhost')
+    .option('--rate <n>', 'live events per second', rate, 500)
     .action(async (flags: Flags) => {
-      const duration =
-        flags.for === undefined ? undefined : (parseDuration(flags.for) ?? parseDuration(`${flags.for}s`))
-      if (flags.for !== undefined && !duration)
-        throw new UserError(`--for: "${flags.for}" is not a duration such as 60s or 5m.`)
-      if (!/^[1-9]\d{0,5}$/.test(flags.rate))
-        throw new UserError(`--rate: "${flags.rate}" is not a whole number above 0.`)
       const { runDemo } = await import('./demo/demo.js')
       const settled = await runDemo({
         signal: interruption(),
-        rate: Number(flags.rate),
+        rate: flags.rate,
         host: flags.host,
-        ...(duration !== undefined && { duration }),
+        ...(flags.for !== undefined && { duration: flags.for }),
         ...(flags.log !== undefined && { log: flags.log }),
       })
       if (!settled) process.exitCode = 1
     })
+}
+
+/** A duration, or a number of seconds; milliseconds. */
+function length(text: string): number {
+  const duration = parseDuration(text) ?? parseDuration(`${text}s`)
+  if (duration) return duration
+  throw new InvalidArgumentError('It must be a duration such as 60s or 5m.')
+}
+
+function rate(text: string): number {
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError('It must be a whole number from 1 to 999999.')
 }

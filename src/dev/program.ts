@@ -4,22 +4,22 @@ import { join } from 'node:path'
 import { packageRoot } from '../package-root'
 import { endProcess } from './cluster/end-process'
 
-/** What users run as `web-traffic`; for programs that run its commands as processes of their own. */
+/** The file that users run as `web-traffic`. */
 export const program = join(packageRoot(), 'bin', 'web-traffic.js')
 
 /**
- * How Node runs a worker, as the first line of `bin/web-traffic.js` has it: one thread collects garbage, since nearly
- * all of it dies young and four that share that work cost a quarter more; and threads share what they allocate from.
+ * The options in the first line of `bin/web-traffic.js`. A single thread collects garbage, because nearly all objects
+ * die young and four threads would use a quarter more CPU. Two allocation arenas keep memory small.
  */
 const NODE_OPTIONS = ['--single-threaded-gc', '--max-semi-space-size=16']
 const MALLOC_OPTIONS = { MALLOC_ARENA_MAX: '2' }
 
-/** A worker whose output goes to the end of a file, and that drains when this process ends, however it ends. */
+/** Starts a worker that appends its output to a file. It drains when this process ends, even if that is killed. */
 export function spawnWorker(log: string, environment: NodeJS.ProcessEnv): ChildProcess {
   const output = openSync(log, 'a')
   const worker = spawn(process.execPath, [...NODE_OPTIONS, program, 'worker'], {
     stdio: ['ignore', output, output, 'ipc'],
-    // Ctrl-C reaches this process first, which decides what ends when.
+    // Ctrl-C must reach only this process, which stops the worker before the servers.
     detached: true,
     env: { ...MALLOC_OPTIONS, ...environment },
   })
@@ -27,7 +27,7 @@ export function spawnWorker(log: string, environment: NodeJS.ProcessEnv): ChildP
   return worker
 }
 
-/** Resolves when the worker has drained. */
+/** Stops a worker; resolves when it has drained, at the latest after 75 s, when it is killed. */
 export function endWorker(worker: ChildProcess): Promise<void> {
-  return endProcess(worker, worker => worker.kill('SIGTERM'))
+  return endProcess(worker, worker => worker.kill('SIGTERM'), 75_000)
 }

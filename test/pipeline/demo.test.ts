@@ -12,7 +12,7 @@ beforeEach(async () => {
 })
 afterEach(async () => rm(folder, { recursive: true, force: true }))
 
-/** Runs the demo in a folder of its own, and passes on what it prints. */
+/** Runs the demo in an empty folder. */
 function startDemo(...args: string[]) {
   const demo = spawn(process.execPath, [program, 'demo', ...args], {
     cwd: folder,
@@ -30,7 +30,7 @@ function startDemo(...args: string[]) {
   return { demo, printed, ended }
 }
 
-/** Servers that the demo printed the address of and that still answer. */
+/** Ports of printed addresses that still accept connections. */
 async function stillAnswering(output: string): Promise<string[]> {
   const addresses = [...output.matchAll(/127\.0\.0\.1:(\d+)/g)].map(([, port]) => Number(port))
   const { connect } = await import('node:net')
@@ -46,7 +46,7 @@ async function stillAnswering(output: string): Promise<string[]> {
   return answers.filter(answer => answer !== undefined)
 }
 
-test('a demo that ends by itself adds up, and takes everything down that it started', async () => {
+test('a demo with a duration adds up, and stops everything that it started', async () => {
   const { printed, ended } = startDemo('--for', '12s', '--rate', '200')
   const [code] = await ended
   const output = await printed(/./)
@@ -61,7 +61,7 @@ test('a demo that ends by itself adds up, and takes everything down that it star
   expect(await readdir(folder)).toEqual([])
 }, 300_000)
 
-test('Ctrl-C in the middle of a demo takes everything down that it started', async () => {
+test('Ctrl-C stops everything that the demo started', async () => {
   const { demo, printed, ended } = startDemo('--rate', '200')
   const [, dashboard] = /Dashboard: .*(http:\/\/127\.0\.0\.1:\d+\/)/.exec(await printed(/windows open/))!
   expect(await (await fetch(dashboard!)).text()).toContain('<h1>Web traffic</h1>')

@@ -4,7 +4,7 @@ import { Connection, WorkflowClient, type WorkflowHandleWithSignaledRunId } from
 import { ApplicationFailure, type PayloadCodec } from '@temporalio/common'
 import { TestWorkflowEnvironment } from '@temporalio/testing'
 import { NativeConnection, Worker, type WorkflowBundle } from '@temporalio/worker'
-import { findTestServer } from '../../src/dev/cluster/test-server'
+import { findTestServer } from '../support/test-server'
 import { groups } from '../../src/core/counts/columnar'
 import type { Delta } from '../../src/core/window/protocol'
 import { windowId } from '../../src/contract/ids'

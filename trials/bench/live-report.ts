@@ -1,37 +1,43 @@
-import type { Live } from './live'
 import { grouped } from '../../src/core/numbers'
+import { markdownTable } from '../markdown-table'
+import type { Live } from './live'
 
-/** The figures as Markdown tables. */
+/** Latencies, and the actions of Temporal per window, as Markdown tables. */
 export function liveTable(runs: Live[]): string {
-  const latencies = runs.map(({ rate, partitions, workers, events, windows, windowSize, latency }) =>
-    [
-      grouped(rate),
-      partitions,
-      workers,
-      grouped(events),
-      `${windows} of ${windowSize}`,
-      latency.median,
-      latency.p99,
-      latency.worst,
-    ].join(' | '),
-  )
+  const latencies = runs.map(({ rate, partitions, workers, events, windows, windowSize, latency }) => [
+    grouped(rate),
+    partitions,
+    workers,
+    grouped(events),
+    `${windows} of ${windowSize}`,
+    latency.median,
+    latency.p99,
+    latency.worst,
+  ])
   const kinds = [...new Set(runs.flatMap(({ actions }) => Object.keys(actions)))].sort()
-  const actions = kinds.map(kind =>
-    [kind, ...runs.map(({ actions }) => (actions[kind] ?? 0).toFixed(1))].join(' | '),
-  )
-  const total = runs.map(({ actions }) =>
-    Object.values(actions)
-      .reduce((sum, count) => sum + count, 0)
-      .toFixed(1),
-  )
+  const rowOf = (title: string, count: (actions: Live['actions']) => number) => [
+    title,
+    ...runs.map(({ actions }) => count(actions).toFixed(1)),
+  ]
+  const actions = [
+    ...kinds.map(kind => rowOf(kind, actions => actions[kind] ?? 0)),
+    rowOf('all', actions => Object.values(actions).reduce((sum, count) => sum + count, 0)),
+  ]
   return [
-    '| events/s | partitions | workers | events | windows | median, ms | 99th percentile, ms | worst, ms |',
-    '| --- | --- | --- | --- | --- | --- | --- | --- |',
-    ...latencies.map(line => `| ${line} |`),
+    markdownTable(
+      [
+        'events/s',
+        'partitions',
+        'workers',
+        'events',
+        'windows',
+        'median, ms',
+        '99th percentile, ms',
+        'worst, ms',
+      ],
+      latencies,
+    ),
     '',
-    `| actions a window | ${runs.map(({ rate }) => `${grouped(rate)} events/s`).join(' | ')} |`,
-    `| --- |${' --- |'.repeat(runs.length)}`,
-    ...actions.map(line => `| ${line} |`),
-    `| all | ${total.join(' | ')} |`,
+    markdownTable(['actions per window', ...runs.map(({ rate }) => `${grouped(rate)} events/s`)], actions),
   ].join('\n')
 }

@@ -2,23 +2,23 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../../src/config'
 import { windowStart } from '../../src/core/window/tumbling-window'
-import { kafkaClient } from '../../src/kafka/client'
 import type { Db } from '../../src/postgres/database'
 import { withTemporal } from '../../src/temporal/connection'
+import { liveSource } from '../../src/dev/traffic/source'
 import { produce } from '../../src/sources/produce'
 import { ensureTopic } from '../../src/sources/topic'
+import { quantilesOf } from '../quantiles'
+import { benchKafka } from './history'
 import { withPipeline } from './pipeline'
-import { quantileOf } from './quantile'
-import { liveSource } from '../../src/dev/traffic/source'
 
 const SETTINGS = { WATERMARK_DELAY: '2s', IDLE_TIMEOUT: '2s' }
-/** Milliseconds by which events are out of order: within the watermark delay. */
+/** Milliseconds by which events are out of order: less than the watermark delay. */
 const DISORDER = 1_000
-/** The first windows meet a worker whose code is not compiled yet, and a topic that nobody has read. */
+/** Windows that are not measured: the worker's code is not compiled yet. */
 const WARM_UP_WINDOWS = 4
 
 export interface Live {
-  /** Events a second. */
+  /** Events per second. */
   rate: number
   partitions: number
   workers: number
@@ -26,16 +26,16 @@ export interface Live {
   windows: number
   windowSize: string
   flushInterval: string
-  /** From the end of a window and its watermark delay to its row being visible, milliseconds. */
+  /** Milliseconds from the end of a window plus its watermark delay until its row is visible. */
   latency: { median: number; p99: number; worst: number }
-  /** What the workflows did, by kind and workflow, a window on average. */
+  /** Average number per window of each action, such as `window: signal`. */
   actions: Record<string, number>
 }
 
-interface LiveOptions {
+export interface LiveOptions {
   rates: number[]
   partitions: number
-  /** Worker processes, each with a poller. */
+  /** Number of worker processes, and of pollers. */
   workers: number
   windows: number
   /** `WINDOW_SIZE` */
@@ -44,7 +44,7 @@ interface LiveOptions {
   flush: string
 }
 
-/** Live traffic of each rate, one after another, each on a pipeline of its own. */
+/** Measures live traffic at each rate, one after another, each on a new pipeline. */
 export async function measureLive(
   options: LiveOptions,
   folder: string,
@@ -62,7 +62,7 @@ async function run(
   signal: AbortSignal,
 ): Promise<Live> {
   const name = `live_${rate}`
-  const kafka = kafkaClient({ brokers: [process.env.KAFKA_URL!] }, 'bench')
+  const kafka = benchKafka()
   await ensureTopic(kafka, name, partitions)
   const settings = { ...SETTINGS, KAFKA_TOPIC: name, WINDOW_SIZE: size, FLUSH_INTERVAL: flush }
   return withPipeline({ name, workers, folder, settings }, async ({ config, db }) => {
@@ -88,10 +88,9 @@ async function run(
   })
 }
 
-/** Milliseconds from when each window was due to when its row was seen, in the order of seeing. */
+/** For each window, in order, the milliseconds from when it was due until its row was visible. */
 async function watch(db: Db, { settings }: Config, windows: number, signal: AbortSignal): Promise<number[]> {
   const { windowSize, watermarkDelay } = settings
-  // The window in which the traffic begins is as good as any other: it closes at its time.
   let newest = new Date(windowStart(Date.now(), windowSize) - 1)
   const latencies: number[] = []
   while (latencies.length < windows) {
@@ -113,11 +112,11 @@ async function watch(db: Db, { settings }: Config, windows: number, signal: Abor
 }
 
 function summary(latencies: number[]): Live['latency'] {
-  const at = quantileOf(latencies)
+  const at = quantilesOf(latencies)
   return { median: at(0.5), p99: at(0.99), worst: at(1) }
 }
 
-/** Events of a history that stand for something a metered Temporal service counts as an action. */
+/** History events of what a metered Temporal service counts as an action. */
 const ACTIONS = [
   ['workflowExecutionStartedEventAttributes', 'start'],
   ['workflowExecutionSignaledEventAttributes', 'signal'],
@@ -127,7 +126,7 @@ const ACTIONS = [
   ['upsertWorkflowSearchAttributesEventAttributes', 'search attributes'],
 ] as const
 
-/** As `window: signal`, a window on average, from the histories of all runs of all workflows of the pipeline. */
+/** Counts the actions in the histories of all runs of all workflows of the pipeline. */
 async function actionsPerWindow({ settings }: Config, windows: number): Promise<Record<string, number>> {
   const counts = new Map<string, number>()
   await withTemporal(async client => {

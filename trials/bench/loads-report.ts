@@ -1,68 +1,69 @@
-import type { Benchmark } from './loads'
-import type { Load } from './load'
 import { counted, grouped } from '../../src/core/numbers'
+import { markdownTable } from '../markdown-table'
+import type { Load } from './load'
+import type { Benchmark } from './loads'
 
-/** The figures as a Markdown table. */
+const HEAD = [
+  '',
+  'events/s',
+  'vs. kafkajs alone',
+  'CPU s/million: workers',
+  'Temporal',
+  'Postgres',
+  'Kafka',
+  'peak MB per worker',
+  'average MB: 2nd, last quarter',
+  'messages per window',
+  'history per window',
+  'result',
+]
+
+/** A description of the run, a Markdown table, and a line for each load. */
 export function table(benchmark: Benchmark): string {
-  const { drains, loads, events } = benchmark
-  const raw = drains.raw.events / drains.raw.seconds
-  const drained = (['raw', 'parse'] as const).map(mode => {
-    const { seconds, cpuSeconds, peakMB, events } = drains[mode]
+  const { baselines, loads, events } = benchmark
+  const raw = baselines.raw.events / baselines.raw.seconds
+  const rate = (perSecond: number) => [grouped(perSecond), (perSecond / raw).toFixed(2)]
+  const perMillion = (seconds: number) => ((seconds / events) * 1e6).toFixed(1)
+  const baselineRows = (['raw', 'parse'] as const).map(mode => {
+    const { seconds, cpuSeconds, peakMB } = baselines[mode]
     const what = mode === 'raw' ? 'kafkajs alone' : 'kafkajs and `JSON.parse`'
-    return row(what, events / seconds, raw, [
-      perMillion(cpuSeconds, events),
+    return [
+      what,
+      ...rate(baselines[mode].events / seconds),
+      perMillion(cpuSeconds),
       '',
       '',
       '',
-      String(peakMB),
+      peakMB,
       '',
       '',
       '',
       '',
-    ])
+    ]
   })
-  const loaded = loads.map(load => {
-    const { workers, cpu, peakMB, residentMB, perWindow, problems } = load
-    const each = [cpu.workers, cpu.temporal, cpu.postgres, cpu.kafka].map(seconds =>
-      perMillion(seconds, events),
-    )
-    const what = `pipeline, ${counted(workers, 'worker')}`
-    return row(what, events / load.secondsToAccepted, raw, [
-      ...each,
-      String(peakMB),
+  const loadRows = loads.map(
+    ({ workers, secondsToAccepted, cpu, peakMB, residentMB, perWindow, problems }) => [
+      `pipeline, ${counted(workers, 'worker')}`,
+      ...rate(events / secondsToAccepted),
+      ...[cpu.workers, cpu.temporal, cpu.postgres, cpu.kafka].map(perMillion),
+      peakMB,
       `${residentMB.early}, ${residentMB.late}`,
       perWindow.messages.toFixed(1),
       `${Math.round(perWindow.historyBytes / 1_000)} kB`,
       problems.length === 0 ? 'exact' : 'WRONG',
-    ])
-  })
-  const head = [
+    ],
+  )
+  return [
+    description(benchmark),
     '',
-    'events/s',
-    'of the raw drain',
-    'CPU s/million: workers',
-    'Temporal',
-    'Postgres',
-    'Kafka',
-    'peak MB a worker',
-    'resident early, late',
-    'messages a window',
-    'history a window',
-    'result',
-  ]
-  const lines = [head, head.map(() => '---'), ...drained, ...loaded].map(cells => `| ${cells.join(' | ')} |`)
-  return [description(benchmark), '', ...lines, '', ...loads.map(visible)].join('\n')
+    markdownTable(HEAD, [...baselineRows, ...loadRows]),
+    '',
+    ...loads.map(visible),
+  ].join('\n')
 }
 
-function description({
-  events,
-  partitions,
-  bytesPerEvent,
-  cores,
-  node,
-  idleTimeout,
-  loads,
-}: Benchmark): string {
+function description(benchmark: Benchmark): string {
+  const { events, partitions, bytesPerEvent, cores, node, idleTimeout, loads } = benchmark
   const { windows = 0, groups = 0 } = loads[0] ?? {}
   return (
     `${counted(events, 'event')} of ${Math.round(bytesPerEvent)} bytes in ${counted(partitions, 'partition')}, ` +
@@ -78,32 +79,24 @@ const visible = ({ workers, secondsToVisible, events, problems }: Load) =>
     ...problems,
   ].join('\n')
 
-function row(what: string, perSecond: number, raw: number, rest: string[]): string[] {
-  return [what, grouped(perSecond), (perSecond / raw).toFixed(2), ...rest]
-}
-
-/** The rates as a chart that Markdown viewers with Mermaid draw. */
-export function chart({ drains, loads, events }: Benchmark): string {
+/** The rates as a Mermaid chart. */
+export function chart({ baselines, loads, events }: Benchmark): string {
   const rates: [string, number][] = [
-    ['kafkajs alone', drains.raw.events / drains.raw.seconds],
-    ['and JSON.parse', drains.parse.events / drains.parse.seconds],
+    ['kafkajs alone', baselines.raw.events / baselines.raw.seconds],
+    ['and JSON.parse', baselines.parse.events / baselines.parse.seconds],
     ...loads.map(({ workers, secondsToAccepted }): [string, number] => [
       `pipeline, ${counted(workers, 'worker')}`,
       events / secondsToAccepted,
     ]),
   ]
+  const top = Math.ceil(Math.max(...rates.map(([, rate]) => rate)) / 100_000) * 100_000
   return [
     '```mermaid',
     'xychart-beta',
-    '  title "Events a second"',
+    '  title "Events per second"',
     `  x-axis [${rates.map(([name]) => `"${name}"`).join(', ')}]`,
-    '  y-axis "events/s" 0 --> ' +
-      String(Math.ceil(Math.max(...rates.map(([, rate]) => rate)) / 100_000) * 100_000),
+    `  y-axis "events/s" 0 --> ${top}`,
     `  bar [${rates.map(([, rate]) => Math.round(rate)).join(', ')}]`,
     '```',
   ].join('\n')
-}
-
-function perMillion(seconds: number, events: number): string {
-  return ((seconds / events) * 1e6).toFixed(1)
 }

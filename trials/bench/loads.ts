@@ -2,27 +2,26 @@ import { execFile } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { kafkaClient } from '../../src/kafka/client'
-import { produce } from '../../src/sources/produce'
-import { syntheticHistory } from '../../src/dev/traffic/synthetic'
-import type { Drained } from './drain'
-import { countTopic, historyOver } from './history'
-import { load, type Load } from './load'
 import { counted } from '../../src/core/numbers'
+import { syntheticHistory } from '../../src/dev/traffic/synthetic'
+import { produce } from '../../src/sources/produce'
+import type { Baseline } from './baseline'
+import { benchKafka, historyOver, referenceOf } from './history'
+import { load, type Load } from './load'
 
 const TOPIC = 'bench'
-const EVENTS_A_WINDOW = 83_333
-/** With so many referrers a window has about 3,650 groups of host and referrer. */
+const EVENTS_PER_WINDOW = 83_333
+/** Gives a window about 3,650 groups of host and referrer. */
 const REFERRERS = 85
-/** After the last record so long, and the last windows close. */
+/** Short, so that the last windows close soon after the last record. */
 const IDLE_TIMEOUT = '1s'
 
 export interface LoadsOptions {
   events: number
   partitions: number
-  /** Over which the events are spread; one for every 83,333 events where it is not given. */
+  /** How many windows the events are spread over; by default one per 83,333 events. */
   windows?: number
-  /** Numbers of worker processes, a load for each. */
+  /** Numbers of worker processes, with one load for each. */
   workers: number[]
 }
 
@@ -33,29 +32,31 @@ export interface Benchmark {
   cores: number
   node: string
   idleTimeout: string
-  drains: Record<'raw' | 'parse', Drained>
+  baselines: Record<'raw' | 'parse', Baseline>
   loads: Load[]
 }
 
 /**
- * How fast a topic of history is loaded by so many workers, one load after another, beside what kafkajs alone can do.
+ * Measures how fast each number of workers loads a topic, one load after another, and how fast kafkajs alone reads it.
  *
- * @param folder holds the running cluster as `cluster`
+ * @param folder has the running cluster in `cluster`
  */
 export async function measureLoads(
   options: LoadsOptions,
   folder: string,
   signal: AbortSignal,
 ): Promise<Benchmark> {
-  const brokers = process.env.KAFKA_URL!
   const { events, partitions, workers } = options
-  const bytes = await fill(brokers, options, signal)
-  say('counting them independently …')
-  const reference = await countTopic(kafkaClient({ brokers: [brokers] }, 'bench'), TOPIC)
-  const drains = { raw: await drain('raw', brokers, events), parse: await drain('parse', brokers, events) }
+  const bytes = await fill(options, signal)
+  console.error('counting them independently …')
+  const reference = await referenceOf(TOPIC)
+  const baselines = {
+    raw: await measureBaseline('raw', events),
+    parse: await measureBaseline('parse', events),
+  }
   const loads: Load[] = []
   for (const number of workers) {
-    say(`loading ${counted(events, 'event')} with ${counted(number, 'worker')} …`)
+    console.error(`loading ${counted(events, 'event')} with ${counted(number, 'worker')} …`)
     loads.push(
       await load({
         name: `bench_${number}`,
@@ -76,52 +77,31 @@ export async function measureLoads(
     cores: availableParallelism(),
     node: process.version,
     idleTimeout: IDLE_TIMEOUT,
-    drains,
+    baselines,
     loads,
   }
 }
 
-/** Fills the topic with history; resolves with the bytes of its values. */
-async function fill(
-  brokers: string,
-  { events, partitions, windows = Math.max(1, Math.round(events / EVENTS_A_WINDOW)) }: LoadsOptions,
-  signal: AbortSignal,
-): Promise<number> {
-  say(`sending ${counted(events, 'event')} …`)
-  const history = historyOver(windows, events)
+/** Fills the topic with history; returns the bytes of its values. */
+async function fill(options: LoadsOptions, signal: AbortSignal): Promise<number> {
+  const { events, partitions, windows = Math.max(1, Math.round(events / EVENTS_PER_WINDOW)) } = options
+  console.error(`sending ${counted(events, 'event')} …`)
+  const traffic = { seed: 1, referrers: REFERRERS, disorder: 20_000, late: 0.001, malformed: 0.0005 }
   let bytes = 0
   function* records(partitions: number) {
-    const options = {
-      seed: 1,
-      referrers: REFERRERS,
-      partitions,
-      disorder: 20_000,
-      late: 0.001,
-      malformed: 0.0005,
-    }
-    for (const record of syntheticHistory(options, history)) {
+    for (const record of syntheticHistory({ ...traffic, partitions }, historyOver(windows, events))) {
       bytes += record.value?.length ?? 0
       yield record
     }
   }
-  await produce({
-    kafka: kafkaClient({ brokers: [brokers] }, 'bench'),
-    topic: TOPIC,
-    partitions,
-    records,
-    signal,
-  })
+  await produce({ kafka: benchKafka(), topic: TOPIC, partitions, records, signal })
   signal.throwIfAborted()
   return bytes
 }
 
-async function drain(mode: 'raw' | 'parse', brokers: string, events: number): Promise<Drained> {
-  say(`draining the topic with kafkajs alone, ${mode} …`)
-  const args = [join(__dirname, 'drain.js'), mode, brokers, TOPIC, String(events)]
+async function measureBaseline(mode: 'raw' | 'parse', events: number): Promise<Baseline> {
+  console.error(`reading the topic with kafkajs alone, ${mode} …`)
+  const args = [join(__dirname, 'baseline.js'), mode, process.env.KAFKA_URL!, TOPIC, String(events)]
   const { stdout } = await promisify(execFile)(process.execPath, args)
-  return JSON.parse(stdout) as Drained
-}
-
-function say(line: string): void {
-  console.error(line)
+  return JSON.parse(stdout) as Baseline
 }

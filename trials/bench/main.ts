@@ -2,120 +2,95 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
-import { UserError } from '../../src/errors'
-import { interruption } from '../../src/terminal/interruption'
-import { OwnedCluster } from '../../src/dev/cluster/owned-cluster'
-import { openWindowsTable, measureOpenWindows, type OpenWindowsResult } from './open-windows'
-import { measureLive, type Live } from './live'
-import { liveTable } from './live-report'
-import { measureLoads, type Benchmark, type LoadsOptions } from './loads'
-import { chart, table } from './loads-report'
-import { measureYears, yearsTable, type Years } from './years'
 import { whole } from '../../src/cli/options'
+import { OwnedCluster } from '../../src/dev/cluster/owned-cluster'
+import { interruption } from '../../src/terminal/interruption'
+import { runCommand } from '../run-command'
+import { measureLive, type LiveOptions } from './live'
+import { liveTable } from './live-report'
+import { measureLoads, type LoadsOptions } from './loads'
+import { chart, table } from './loads-report'
+import { measureOpenWindows, openWindowsTable } from './open-windows'
+import { measureYears, yearsTable } from './years'
 
-interface LoadFlags extends LoadsOptions {
-  json?: true
-}
+const program = new Command('bench').description('measure the pipeline on its own servers')
 
-interface LiveFlags {
-  rates: number[]
-  partitions: number
-  workers: number
-  windows: number
-  size: string
-  flush: string
-  json?: true
-}
-
-const program = new Command('bench').description('measures the pipeline, on servers of its own')
-
-program
-  .command('load')
-  .description('how fast a topic of history is loaded, beside what kafkajs alone can do')
-  .option('--events <n>', 'how many events', whole(1), 5_000_000)
+measurement('load', 'how fast a topic of history is loaded, compared with kafkajs alone')
+  .option('--events <n>', 'number of events', whole(1), 5_000_000)
   .option('--partitions <n>', 'partitions of the topic', whole(1), 4)
-  .option(
-    '--windows <n>',
-    'windows over which the events are spread (default: one for every 83,333)',
-    whole(1),
+  .option('--windows <n>', 'windows that the events are spread over (default: one per 83,333)', whole(1))
+  .option('--workers <list>', 'numbers of worker processes, with one load for each', numbers, [1, 2])
+  .action((options: LoadsOptions & Output) =>
+    measure(
+      options,
+      (folder, signal) => measureLoads(options, folder, signal),
+      found => `${table(found)}\n\n${chart(found)}`,
+      ({ loads }) => loads.every(({ problems }) => problems.length === 0),
+    ),
   )
-  .option('--workers <list>', 'worker processes, a load for each number', numbers, [1, 2])
-  .option('--json', 'print the figures as JSON')
-  .action(async ({ json, ...options }: LoadFlags) => {
-    const benchmark = await onServers((folder, signal) => measureLoads(options, folder, signal))
-    if (!benchmark) return
-    print(benchmark, json, (found: Benchmark) => `${table(found)}\n\n${chart(found)}`)
-    if (benchmark.loads.some(({ problems }) => problems.length > 0)) process.exitCode = 1
-  })
 
-program
-  .command('live')
-  .description(
-    'how soon after its end and delay a window is visible in live traffic, and what it asks of Temporal',
-  )
-  .option('--rates <list>', 'events a second, a run for each', numbers, [1_000, 20_000])
+measurement('live', 'how soon windows of live traffic are visible, and what they need of Temporal')
+  .option('--rates <list>', 'events per second, with one run for each', numbers, [1_000, 20_000])
   .option('--partitions <n>', 'partitions of the topic', whole(1), 4)
-  .option('--workers <n>', 'worker processes, each with a poller', whole(1), 1)
-  .option('--windows <n>', 'windows to be seen in each run', whole(1), 50)
+  .option('--workers <n>', 'worker processes, each with one poller', whole(1), 1)
+  .option('--windows <n>', 'windows to measure in each run', whole(1), 50)
   .option('--size <duration>', 'WINDOW_SIZE', '5s')
   .option('--flush <duration>', 'FLUSH_INTERVAL', '5s')
-  .option('--json', 'print the figures as JSON')
-  .action(async ({ json, ...options }: LiveFlags) => {
-    const runs = await onServers((folder, signal) => measureLive(options, folder, signal))
-    if (runs) print(runs, json, (found: Live[]) => liveTable(found))
-  })
+  .action((options: LiveOptions & Output) =>
+    measure(options, (folder, signal) => measureLive(options, folder, signal), liveTable),
+  )
 
-program
-  .command('open-windows')
-  .description('a long history whose windows are all open at once, as a silent partition holds them')
-  .option('--windows <n>', 'how many windows', whole(1), 10_000)
-  .option('--events <n>', 'how many events', whole(1), 500_000)
-  .option('--json', 'print the figures as JSON')
-  .action(async ({ json, ...options }: { windows: number; events: number; json?: true }) => {
-    const measured = await onServers((folder, signal) => measureOpenWindows(options, folder, signal))
-    if (!measured) return
-    print(measured, json, (found: OpenWindowsResult) => openWindowsTable(found))
-    if (measured.problems.length > 0) process.exitCode = 1
-  })
+measurement('open-windows', 'a long history whose windows a silent partition keeps open, all at once')
+  .option('--windows <n>', 'number of windows', whole(1), 10_000)
+  .option('--events <n>', 'number of events', whole(1), 500_000)
+  .action((options: { windows: number; events: number } & Output) =>
+    measure(
+      options,
+      (folder, signal) => measureOpenWindows(options, folder, signal),
+      openWindowsTable,
+      ({ problems }) => problems.length === 0,
+    ),
+  )
 
-program
-  .command('years')
-  .description('how soon the dashboard has its answers from a year of windows')
+measurement('years', "how fast the dashboard's queries are on a year of windows")
   .option('--rows <n>', 'rows in each table of counts', whole(1), 20_000_000)
-  .option('--times <n>', 'how often each question is asked', whole(1), 40)
-  .option('--json', 'print the figures as JSON')
-  .action(async ({ json, ...options }: { rows: number; times: number; json?: true }) => {
-    const years = await onServers((_, signal) => measureYears(options, signal))
-    if (years) print(years, json, (found: Years) => yearsTable(found))
-  })
+  .option('--times <n>', 'how often to run each query', whole(1), 40)
+  .action((options: { rows: number; times: number } & Output) =>
+    measure(options, (_, signal) => measureYears(options, signal), yearsTable),
+  )
 
-program.parseAsync().catch((error: unknown) => {
-  console.error(error instanceof UserError ? error.message : error)
-  process.exit(1)
-})
+runCommand(program)
 
-/** Undefined where it was interrupted. */
-async function onServers<T>(
-  measure: (folder: string, signal: AbortSignal) => Promise<T>,
-): Promise<T | undefined> {
+interface Output {
+  json?: true
+}
+
+function measurement(name: string, description: string): Command {
+  return program.command(name).description(description).option('--json', 'print the figures as JSON')
+}
+
+/** Measures on new servers and prints the result. The process exits with 1 if the result is not right. */
+async function measure<T>(
+  { json }: Output,
+  run: (folder: string, signal: AbortSignal) => Promise<T>,
+  print: (found: T) => string,
+  isRight: (found: T) => boolean = () => true,
+): Promise<void> {
   const signal = interruption()
   const folder = mkdtempSync(join(tmpdir(), 'web-traffic-bench-'))
   const cluster = new OwnedCluster(join(folder, 'cluster'))
   try {
     Object.assign(process.env, await cluster.untilUp(signal))
-    return await measure(folder, signal)
+    const found = await run(folder, signal)
+    console.log(json ? JSON.stringify(found, null, 2) : print(found))
+    if (!isRight(found)) process.exitCode = 1
   } catch (error) {
     if (!signal.aborted) throw error
     process.exitCode = 130
-    return undefined
   } finally {
     await cluster.end()
     rmSync(folder, { recursive: true, force: true })
   }
-}
-
-function print<T>(found: T, json: true | undefined, text: (found: T) => string): void {
-  console.log(json ? JSON.stringify(found, null, 2) : text(found))
 }
 
 function numbers(text: string): number[] {

@@ -1,29 +1,29 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Pipeline } from '../../src/pipeline/pipeline'
+import { grouped } from '../../src/core/numbers'
 import { totalsOf } from '../../src/core/window/ledger'
-import { kafkaClient } from '../../src/kafka/client'
-import { compare } from '../oracle/compare'
-import type { Reference } from '../oracle/reference'
-import { storedTotals } from '../../src/postgres/totals'
-import { withTemporal } from '../../src/temporal/connection'
-import { produce } from '../../src/sources/produce'
 import { syntheticHistory } from '../../src/dev/traffic/synthetic'
+import { Pipeline } from '../../src/pipeline/pipeline'
+import { storedTotals } from '../../src/postgres/totals'
+import { produce } from '../../src/sources/produce'
 import { ensureTopic } from '../../src/sources/topic'
-import { countTopic, historyOver } from './history'
+import { withTemporal } from '../../src/temporal/connection'
+import { markdownTable } from '../markdown-table'
+import { compare } from '../oracle/compare'
+import { benchKafka, historyOver, referenceOf } from './history'
 import { withPipeline } from './pipeline'
 import { MemoryWatch, peakResident } from './usage'
 
 const TOPIC = 'open-windows'
-/** Longer than any run: the silent partition is waited for. */
+/** With this timeout the silent partition does not count as idle during the run. */
 const SETTINGS = { KAFKA_TOPIC: TOPIC, IDLE_TIMEOUT: '10h' }
 
 export interface OpenWindowsResult {
   events: number
   windows: number
-  /** Until every window is open and holds its counts. */
+  /** Until every window is open and has its counts. */
   secondsToOpen: number
-  /** From the record that closes them all to the last of them visible. */
+  /** From the record that closes all windows until the last of them is visible. */
   secondsToClose: number
   peakMB: number
   residentMB: { early: number; late: number }
@@ -31,76 +31,82 @@ export interface OpenWindowsResult {
 }
 
 /**
- * A long history in one partition, while another one that has nothing yet holds every window open; then a record in it
- * closes them all. How many windows can be open at once is a matter of Temporal, not of a worker's memory.
+ * Loads a long history from one partition while another, silent partition keeps every window open; then a record in the
+ * silent partition closes them all.
  */
 export async function measureOpenWindows(
   { windows, events }: { windows: number; events: number },
   folder: string,
   signal: AbortSignal,
 ): Promise<OpenWindowsResult> {
-  const kafka = kafkaClient({ brokers: [process.env.KAFKA_URL!] }, 'bench')
-  await ensureTopic(kafka, TOPIC, 2)
-  const reference = await fill(windows, events)
-  return withPipeline(
-    { name: TOPIC, workers: 1, folder: join(folder, 'logs'), settings: SETTINGS },
-    async ({ config, db, processes: [worker] }) => {
-      const pid = worker!.pid!
-      const memory = new MemoryWatch([pid])
-      const began = performance.now()
-      const until = async (reached: () => Promise<boolean>) => {
-        while (!(await reached())) {
-          signal.throwIfAborted()
-          await sleep(500)
-        }
-        return performance.now()
+  await ensureTopic(benchKafka(), TOPIC, 2)
+  const traffic = { seed: 1, referrers: 85, partitions: 1, disorder: 20_000, late: 0, malformed: 0 }
+  const records = syntheticHistory(traffic, historyOver(windows, events))
+  await produce({ kafka: benchKafka(), topic: TOPIC, records, signal })
+  const reference = await referenceOf(TOPIC)
+  const pipeline = { name: TOPIC, workers: 1, folder: join(folder, 'logs'), settings: SETTINGS }
+  return withPipeline(pipeline, async ({ config, db, processes: [worker] }) => {
+    const pid = worker!.pid!
+    const memory = new MemoryWatch([pid])
+    const began = performance.now()
+    const until = async (reached: () => Promise<boolean>) => {
+      while (!(await reached())) {
+        signal.throwIfAborted()
+        await sleep(500)
       }
-      const opened = await withTemporal(client => {
-        const pipeline = new Pipeline(client, config)
-        return until(async () => totalsOf((await pipeline.status())!.ledger).records === events)
-      })
-      await close(Date.now())
-      const closed = await until(async () => (await storedTotals(db)).records >= events)
-      return {
-        events,
-        windows: (await storedTotals(db)).windows,
-        secondsToOpen: (opened - began) / 1_000,
-        secondsToClose: (closed - opened) / 1_000,
-        peakMB: peakResident(pid),
-        residentMB: memory.end(),
-        problems: await compare(db, reference),
-      }
-    },
-  )
-
-  async function fill(windows: number, events: number): Promise<Reference> {
-    const people = { seed: 1, referrers: 85, partitions: 1, disorder: 20_000, late: 0, malformed: 0 }
-    const records = syntheticHistory(people, historyOver(windows, events))
-    await produce({ kafka, topic: TOPIC, records, signal })
-    return countTopic(kafka, TOPIC)
-  }
-
-  /** An event of now in each partition. */
-  async function close(now: number): Promise<void> {
-    const value = JSON.stringify({ event_time: new Date(now).toISOString(), host: 'closing.example' })
-    await produce({ kafka, topic: TOPIC, records: [0, 1].map(partition => ({ value, partition })) })
-  }
+      return performance.now()
+    }
+    const opened = await withTemporal(client => {
+      const pipeline = new Pipeline(client, config)
+      return until(async () => totalsOf((await pipeline.status())!.ledger).records === events)
+    })
+    await sendNow()
+    const closed = await until(async () => (await storedTotals(db)).records >= events)
+    return {
+      events,
+      windows: (await storedTotals(db)).windows,
+      secondsToOpen: (opened - began) / 1_000,
+      secondsToClose: (closed - opened) / 1_000,
+      peakMB: peakResident(pid),
+      residentMB: memory.end(),
+      problems: await compare(db, reference),
+    }
+  })
 }
 
-/** The figures as a Markdown table. */
+/** Sends an event of the present time to each partition. */
+async function sendNow(): Promise<void> {
+  const value = JSON.stringify({ event_time: new Date().toISOString(), host: 'closing.example' })
+  await produce({
+    kafka: benchKafka(),
+    topic: TOPIC,
+    records: [0, 1].map(partition => ({ value, partition })),
+  })
+}
+
+/** The result as a Markdown table. */
 export function openWindowsTable(result: OpenWindowsResult): string {
   const { events, windows, secondsToOpen, secondsToClose, peakMB, residentMB, problems } = result
-  return [
-    '| events | windows open at once | s until all are open | s until all are visible | peak MB | resident early, late | result |',
-    '| --- | --- | --- | --- | --- | --- | --- |',
-    `| ${[
-      events.toLocaleString('en-US'),
-      windows.toLocaleString('en-US'),
-      secondsToOpen.toFixed(0),
-      secondsToClose.toFixed(0),
-      peakMB,
-      `${residentMB.early}, ${residentMB.late}`,
-      problems.length === 0 ? 'exact' : `WRONG: ${problems.join('; ')}`,
-    ].join(' | ')} |`,
-  ].join('\n')
+  return markdownTable(
+    [
+      'events',
+      'windows open at once',
+      's until all are open',
+      's until all are visible',
+      'peak MB',
+      'average MB: 2nd, last quarter',
+      'result',
+    ],
+    [
+      [
+        grouped(events),
+        grouped(windows),
+        secondsToOpen.toFixed(0),
+        secondsToClose.toFixed(0),
+        peakMB,
+        `${residentMB.early}, ${residentMB.late}`,
+        problems.length === 0 ? 'exact' : `WRONG: ${problems.join('; ')}`,
+      ],
+    ],
+  )
 }

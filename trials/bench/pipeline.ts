@@ -1,35 +1,32 @@
 import type { ChildProcess } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { endWorker, spawnWorker } from '../../src/dev/program'
 import { loadConfig, type Config } from '../../src/config'
+import { endWorker, spawnWorker } from '../../src/dev/program'
+import { startPipeline } from '../../src/pipeline/start'
 import { openDatabase, type Db } from '../../src/postgres/database'
 import { createDatabase, migrate } from '../../src/postgres/migrate'
-import { startPipeline } from '../../src/pipeline/start'
 
 export interface BenchPipeline {
   config: Config
   db: Db
   processes: ChildProcess[]
-  /** What each worker logs, at the level debug. */
+  /** The log file of each worker, with messages of level debug. */
   logs: string[]
 }
 
-/** Starts a new pipeline on a topic that is there, with its workers, and ends the workers when `use` has ended. */
+export interface BenchPipelineOptions {
+  /** The name of the group and of the database. */
+  name: string
+  workers: number
+  /** For the workers' logs. */
+  folder: string
+  settings: Record<string, string>
+}
+
+/** Starts a new pipeline and its workers on an existing topic; stops the workers after `use`. */
 export async function withPipeline<T>(
-  {
-    name,
-    workers,
-    folder,
-    settings,
-  }: {
-    /** Of the group and the database. */
-    name: string
-    workers: number
-    /** For the workers' logs. */
-    folder: string
-    settings: Record<string, string>
-  },
+  { name, workers, folder, settings }: BenchPipelineOptions,
   use: (pipeline: BenchPipeline) => Promise<T>,
 ): Promise<T> {
   Object.assign(process.env, { KAFKA_GROUP: name, POSTGRES_DB: name, ...settings })

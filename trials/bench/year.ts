@@ -3,7 +3,7 @@ import type { Db } from '../../src/postgres/database'
 
 const WINDOW = '5 minutes'
 export const FIRST = '2025-01-01T00:00:00Z'
-/** Of five minutes, in a year. */
+/** Windows of five minutes in a year. */
 export const WINDOWS = 105_120
 export const HOSTS = 50
 const PAGES = 200
@@ -29,8 +29,8 @@ const COUNTRIES = [
 export const hostName = (host: number) => `host-${host}.example`
 
 /**
- * A year of windows, with so many groups each: 50 hosts by Zipf's law, of which each is referred to by 24 sites that
- * all have in common and by 200 pages of its own; a group comes from one country at a time.
+ * Fills the tables of counts with a year of windows, each with `groups` groups: 50 hosts by Zipf's law, with referrers
+ * from 24 common sites and from 200 pages of the host itself. In each window a group has one country.
  */
 export async function fillYear(db: Db, groups: number): Promise<void> {
   await sql`create unlogged table year_groups as

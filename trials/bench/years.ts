@@ -2,6 +2,7 @@ import { Kysely, Migrator, sql, type CompiledQuery } from 'kysely'
 import { loadConfig } from '../../src/config'
 import { RANGES, type RangeName } from '../../src/dashboard/time-range'
 import { readOnly } from '../../src/dashboard/read-only'
+import { grouped } from '../../src/core/numbers'
 import { breakdown, timeline } from '../../src/dashboard/traffic'
 import { windowPage, windowResult } from '../../src/dashboard/windows'
 import { type Db, dialectFor, type PostgresConfig, type Transaction } from '../../src/postgres/database'
@@ -10,7 +11,8 @@ import { createDatabase, migrate } from '../../src/postgres/migrate'
 import { migrations } from '../../src/postgres/migrations'
 import type { Database } from '../../src/postgres/schema'
 import { Random } from '../../src/dev/traffic/random'
-import { quantileOf } from './quantile'
+import { markdownTable } from '../markdown-table'
+import { quantilesOf } from '../quantiles'
 import { fillYear, FIRST, HOSTS, hostName, WINDOWS } from './year'
 
 const MINUTE = 60_000
@@ -18,35 +20,35 @@ const DAY = 1_440 * MINUTE
 const FROM = Date.parse(FIRST)
 const BEFORE_PARTITIONS = '0003-repairs'
 
-type Question = (transaction: Transaction) => Promise<unknown>
+type Query = (transaction: Transaction) => Promise<unknown>
 
-export interface Answered {
-  question: string
+export interface Timing {
+  query: string
   /** Milliseconds. */
   median: number
   p95: number
   worst: number
-  /** Partitions that its plans touch, of how many there are. */
+  /** Partitions that its plans touch, and partitions in all. */
   partitions: { touched: number; all: number }
 }
 
 export interface Years {
-  /** In each of the two tables of counts. */
+  /** Rows in each of the two tables of counts. */
   rows: number
   /** Seconds. */
   fill: number
   migrate: number
   seal: number
   megabytes: { counts: number; totals: number }
-  answered: Answered[]
+  timings: Timing[]
 }
 
 /**
- * A year of windows in a database of its own, filled before the tables are partitioned, brought up to date, and asked
- * what the dashboard asks.
+ * Times the dashboard's queries on a year of windows. Fills a new database before the migration that partitions the
+ * tables, and so times that migration too.
  *
- * @param rows of each table of counts, about
- * @param times how often each question is asked
+ * @param rows approximate number of rows in each table of counts
+ * @param times how often to run each query
  */
 export async function measureYears(
   { rows, times }: { rows: number; times: number },
@@ -54,62 +56,63 @@ export async function measureYears(
 ): Promise<Years> {
   const postgres = { ...loadConfig().postgres, database: 'years' }
   await createDatabase(postgres)
-  const { db, asked } = openWatched(postgres)
+  const { db, executed } = openWatched(postgres)
   try {
     const timed = async (run: () => Promise<unknown>) => {
       signal.throwIfAborted()
-      const begun = performance.now()
+      const began = performance.now()
       await run()
-      return (performance.now() - begun) / 1_000
+      return (performance.now() - began) / 1_000
     }
     await migrateTo(db, BEFORE_PARTITIONS)
     const fill = await timed(() => fillYear(db, Math.round(rows / WINDOWS)))
     const migrated = await timed(() => migrate(db))
     const seal = await timed(() => sealAll(db, () => signal.throwIfAborted()))
-    // As it is before long by itself.
+    // Autovacuum would do this soon.
     await sql`vacuum analyze`.execute(db)
-    const answered = await askEverything(db, asked, times, signal)
-    const [{ held }] = (
-      await sql<{ held: number }>`select count(*) as held from aggregated_web_traffic`.execute(db)
-    ).rows as [{ held: number }]
-    return { rows: held, fill, migrate: migrated, seal, megabytes: await sizes(db), answered }
+    const timings = await timeQueries(db, executed, times, signal)
+    const counted = await sql<{ rows: number }>`select count(*) as rows from aggregated_web_traffic`.execute(
+      db,
+    )
+    const [{ rows: filled }] = counted.rows as [{ rows: number }]
+    return { rows: filled, fill, migrate: migrated, seal, megabytes: await sizes(db), timings }
   } finally {
     await db.destroy()
   }
 }
 
-export async function askEverything(
+async function timeQueries(
   db: Db,
-  asked: CompiledQuery[],
+  executed: CompiledQuery[],
   times: number,
   signal: AbortSignal,
-): Promise<Answered[]> {
-  const answered: Answered[] = []
-  for (const [question, ask] of Object.entries(questions(new Random(1)))) {
+): Promise<Timing[]> {
+  const timings: Timing[] = []
+  for (const [name, next] of Object.entries(queries(new Random(1)))) {
     signal.throwIfAborted()
-    answered.push({ question, ...(await answer(db, asked, ask, times)) })
+    timings.push({ query: name, ...(await time(db, executed, next, times)) })
   }
-  return answered
+  return timings
 }
 
-/** What is asked of it can be looked at. */
-export function openWatched(postgres: PostgresConfig): { db: Db; asked: CompiledQuery[] } {
-  const asked: CompiledQuery[] = []
+/** A database, and the list of the statements executed on it. */
+export function openWatched(postgres: PostgresConfig): { db: Db; executed: CompiledQuery[] } {
+  const executed: CompiledQuery[] = []
   const db = new Kysely<Database>({
     dialect: dialectFor(postgres, 2),
-    log: ({ query }) => void asked.push(query),
+    log: ({ query }) => void executed.push(query),
   })
-  return { db, asked }
+  return { db, executed }
 }
 
 async function migrateTo(db: Db, name: string): Promise<void> {
   const provider = { getMigrations: () => Promise.resolve(migrations) }
   const { error } = await new Migrator({ db, provider }).migrateTo(name)
-  if (error !== undefined) throw new Error(`${name} cannot be reached`, { cause: error })
+  if (error !== undefined) throw new Error(`migrating to ${name} failed`, { cause: error })
 }
 
-/** Everything that the page asks for; a new one each time, where there is something to choose. */
-function questions(random: Random): Record<string, () => Question> {
+/** Every query of the dashboard. Each call returns one with new random parameters. */
+function queries(random: Random): Record<string, () => Query> {
   const host = () => ({ host: hostName(random.below(HOSTS)) })
   const named = (name: RangeName) => ({ range: { name } })
   const some = () => {
@@ -118,12 +121,12 @@ function questions(random: Random): Record<string, () => Question> {
     return { range: { from, to: from + length } }
   }
   const window = () => FROM + random.below(WINDOWS) * 5 * MINUTE
-  const ranges = (Object.keys(RANGES) as RangeName[]).flatMap((name): [string, () => Question][] => [
+  const ranges = (Object.keys(RANGES) as RangeName[]).flatMap((name): [string, () => Query][] => [
     [`${name}: hits by host`, () => timeline(named(name))],
     [`${name}: referrers, countries`, () => breakdown(named(name))],
     [`${name}: referrers, countries of a host`, () => breakdown({ ...named(name), ...host() })],
   ])
-  return Object.fromEntries<() => Question>([
+  return Object.fromEntries<() => Query>([
     ...ranges,
     ['any range: hits by host', () => timeline(some())],
     ['any range: hits of a host', () => timeline({ ...some(), ...host() })],
@@ -134,22 +137,22 @@ function questions(random: Random): Record<string, () => Question> {
   ])
 }
 
-async function answer(
+async function time(
   db: Db,
-  asked: CompiledQuery[],
-  ask: () => Question,
+  executed: CompiledQuery[],
+  next: () => Query,
   times: number,
-): Promise<Omit<Answered, 'question'>> {
+): Promise<Omit<Timing, 'query'>> {
   const took: number[] = []
   let touched = 0
   for (let n = 0; n < times; n++) {
-    asked.length = 0
-    const begun = performance.now()
-    await readOnly(db, ask())
-    took.push(performance.now() - begun)
-    if (n === 0) touched = (await partitionsOf(db, [...asked])).size
+    executed.length = 0
+    const began = performance.now()
+    await readOnly(db, next())
+    took.push(performance.now() - began)
+    if (n === 0) touched = (await partitionsOf(db, [...executed])).size
   }
-  const at = quantileOf(took)
+  const at = quantilesOf(took)
   return {
     median: at(0.5),
     p95: at(0.95),
@@ -190,18 +193,20 @@ async function sizes(db: Db): Promise<Years['megabytes']> {
   return { counts: of(false), totals: of(true) }
 }
 
-/** The figures as a Markdown table. */
-export function yearsTable({ rows, fill, migrate, seal, megabytes, answered }: Years): string {
+/** The result as a line and a Markdown table. */
+export function yearsTable({ rows, fill, migrate, seal, megabytes, timings }: Years): string {
   const seconds = (value: number) => `${value.toFixed(0)} s`
   return [
-    `${rows.toLocaleString('en-US')} rows in each table of counts, ${megabytes.counts} MB, and ${megabytes.totals} MB of totals. ` +
-      `Filled in ${seconds(fill)}, partitioned in ${seconds(migrate)}, added up in ${seconds(seal)}.`,
+    `${grouped(rows)} rows in each table of counts, ${megabytes.counts} MB, and ${megabytes.totals} MB of rollups. ` +
+      `Filled in ${seconds(fill)}, partitioned in ${seconds(migrate)}, rolled up in ${seconds(seal)}.`,
     '',
-    '| question | median, ms | 95th percentile, ms | worst, ms | partitions |',
-    '| --- | --- | --- | --- | --- |',
-    ...answered.map(
-      ({ question, median, p95, worst, partitions }) =>
-        `| ${question} | ${[median, p95, worst].map(ms => ms.toFixed(0)).join(' | ')} | ${partitions.touched} of ${partitions.all} |`,
+    markdownTable(
+      ['query', 'median, ms', '95th percentile, ms', 'worst, ms', 'partitions'],
+      timings.map(({ query, median, p95, worst, partitions }) => [
+        query,
+        ...[median, p95, worst].map(ms => ms.toFixed(0)),
+        `${partitions.touched} of ${partitions.all}`,
+      ]),
     ),
   ].join('\n')
 }

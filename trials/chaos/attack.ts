@@ -1,24 +1,23 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client as Postgres } from 'pg'
-import type { ComponentName } from '../../src/dev/cluster'
 import type { Config } from '../../src/config'
+import type { ComponentName } from '../../src/dev/cluster/state'
 import type { Fault, FaultKind } from './faults'
-import { holdProcesses } from './held-processes'
 import type { Servers } from './servers'
+import { suspendProcesses } from './suspend-processes'
 import type { Workers } from './workers'
 
-/** What the faults are done to. */
 export interface Target {
   servers: Servers
   workers: Workers
   config: Config
-  /** Sets how many pollers there are. */
+  /** Sets the number of pollers. */
   scale: (pollers: number) => Promise<void>
   signal: AbortSignal
 }
 
-/** Longer than the flush interval: whoever reads anything waits in a flush by then. Milliseconds. */
-const EVERYONE_FLUSHES = 800
+/** Milliseconds. Longer than the flush interval: by then every poller that has read anything is waiting for a flush. */
+const ALL_IN_FLUSH = 800
 
 type Strike = (target: Target, fault: Fault) => Promise<void>
 
@@ -30,9 +29,9 @@ const STRIKES: Record<FaultKind, Strike> = {
   },
   killAllWorkers: ({ workers }) => replaceAll(workers),
   killAllInFlush: async ({ workers, servers, signal }) => {
-    const temporal = await servers.hold('temporal')
-    // Not one of them can say done what the windows have taken: all of it is read and sent again.
-    await during(temporal, EVERYONE_FLUSHES, signal, () => replaceAll(workers))
+    // No worker can report as done what the windows have accepted, so all of it is read and sent again.
+    const resume = await servers.suspend('temporal')
+    await resumeAfter(resume, ALL_IN_FLUSH, signal, () => replaceAll(workers))
   },
   stopWorker: async ({ workers, signal }, { victim, duration }) => {
     await workers.stop(workers.pick(victim))
@@ -49,29 +48,29 @@ const STRIKES: Record<FaultKind, Strike> = {
     await workers.stop(added)
   },
   zombie: async ({ workers, signal }, { victim, duration }) =>
-    during(await holdProcesses([workers.pick(victim).child.pid!]), duration, signal),
+    resumeAfter(await suspendProcesses([workers.pick(victim).child.pid!]), duration, signal),
   zombieInFlush: async ({ workers, servers, signal }, { victim, duration }) => {
-    // Temporal is held, so that the flush cannot be over when its worker is stopped.
-    const temporal = await servers.hold('temporal')
-    let wake = () => Promise.resolve()
-    await during(temporal, EVERYONE_FLUSHES, signal, async () => {
-      wake = await holdProcesses([workers.pick(victim).child.pid!])
+    // While Temporal is suspended, the flush cannot finish before its worker is suspended.
+    const resumeTemporal = await servers.suspend('temporal')
+    let resumeWorker = () => Promise.resolve()
+    await resumeAfter(resumeTemporal, ALL_IN_FLUSH, signal, async () => {
+      resumeWorker = await suspendProcesses([workers.pick(victim).child.pid!])
     })
-    await during(wake, duration, signal)
+    await resumeAfter(resumeWorker, duration, signal)
   },
   cutConnections: ({ config, signal }, { duration }) => cutTransactions(config, duration, signal),
   killKafka: outage('kafka'),
   killTemporal: outage('temporal'),
   killPostgres: outage('postgres'),
-  kafkaAway: outage('kafka'),
-  temporalAway: outage('temporal'),
-  postgresAway: outage('postgres'),
+  kafkaLongOutage: outage('kafka'),
+  temporalLongOutage: outage('temporal'),
+  postgresLongOutage: outage('postgres'),
   kafkaHangs: hang('kafka'),
   temporalHangs: hang('temporal'),
   postgresHangs: hang('postgres'),
 }
 
-/** Carries out a fault, and resolves when it is over. */
+/** Carries out a fault; resolves when it has ended. */
 export function strike(target: Target, fault: Fault): Promise<void> {
   return STRIKES[fault.kind](target, fault)
 }
@@ -85,7 +84,8 @@ function outage(name: ComponentName): Strike {
 }
 
 function hang(name: ComponentName): Strike {
-  return async ({ servers, signal }, { duration }) => during(await servers.hold(name), duration, signal)
+  return async ({ servers, signal }, { duration }) =>
+    resumeAfter(await servers.suspend(name), duration, signal)
 }
 
 async function replaceAll(workers: Workers): Promise<void> {
@@ -94,24 +94,24 @@ async function replaceAll(workers: Workers): Promise<void> {
   for (let n = 0; n < count; n++) workers.start()
 }
 
-/** Lets go what is held after so long, and what is done then, or at once where it is interrupted. */
-async function during(
-  letGo: () => Promise<void>,
+/** Waits, runs `before`, and resumes; resumes at once if interrupted. */
+async function resumeAfter(
+  resume: () => Promise<void>,
   duration: number,
   signal: AbortSignal,
-  then?: () => Promise<void>,
+  before?: () => Promise<void>,
 ): Promise<void> {
   try {
     await pause(duration, signal)
-    await then?.()
+    await before?.()
   } finally {
-    await letGo()
+    await resume()
   }
 }
 
 const pause = (duration: number, signal: AbortSignal) => sleep(duration, undefined, { signal })
 
-/** Ends every session of the pipeline that is found in a transaction, for so long. */
+/** For `duration` milliseconds, terminates every session of the pipeline that is in a transaction. */
 async function cutTransactions({ postgres }: Config, duration: number, signal: AbortSignal): Promise<void> {
   const client = new Postgres({ ...postgres })
   await client.connect()

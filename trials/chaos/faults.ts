@@ -1,70 +1,68 @@
-import type { ComponentName } from '../../src/dev/cluster'
+import type { ComponentName } from '../../src/dev/cluster/state'
 import { Random } from '../../src/dev/traffic/random'
 
 interface Kind {
   title: string
-  /** Least and most milliseconds from the strike until what was struck is let go on, or started again. */
-  lasts: [least: number, most: number]
+  /** Min and max milliseconds from the strike until its target is resumed or restarted. */
+  lasts: [min: number, max: number]
   strikes: 'a worker' | 'all workers' | ComponentName
 }
 
-/** Longer than a heartbeat of the poller (7 s), a session of the consumer group (7 s), and a rebalance (15 s). */
+/** Longer than a heartbeat of the poller (7 s), a session of the consumer group (7 s) and a rebalance (15 s) take. */
 const PAST_SESSION: Kind['lasts'] = [12_000, 18_000]
-/** Longer than every request, retry and connection of kafkajs, gRPC and pg waits before it fails. */
+/** Longer than kafkajs, gRPC and pg wait for any request, retry or connection. */
 const PAST_TIMEOUTS: Kind['lasts'] = [32_000, 40_000]
 const AT_ONCE: Kind['lasts'] = [0, 0]
+const A_MOMENT: Kind['lasts'] = [0, 3_000]
 
+const kind = (title: string, strikes: Kind['strikes'], lasts: Kind['lasts']): Kind => ({
+  title,
+  strikes,
+  lasts,
+})
+
+/** Their order decides the schedule of a seed. */
 export const KINDS = {
-  killWorker: { title: 'SIGKILL of a worker', strikes: 'a worker', lasts: [0, 3_000] },
-  killAllWorkers: { title: 'SIGKILL of all workers', strikes: 'all workers', lasts: AT_ONCE },
-  killAllInFlush: { title: 'SIGKILL of all workers in a flush', strikes: 'all workers', lasts: AT_ONCE },
-  stopWorker: { title: 'SIGTERM of a worker', strikes: 'a worker', lasts: [0, 3_000] },
-  addWorker: {
-    title: 'a worker and a poller added, then removed',
-    strikes: 'a worker',
-    lasts: [4_000, 8_000],
-  },
-  zombie: { title: 'SIGSTOP of a worker, SIGCONT', strikes: 'a worker', lasts: PAST_SESSION },
-  zombieInFlush: {
-    title: 'SIGSTOP of a worker in a flush, SIGCONT',
-    strikes: 'a worker',
-    lasts: PAST_SESSION,
-  },
-  cutConnections: { title: 'Postgres transactions cut', strikes: 'postgres', lasts: [10_000, 14_000] },
-  killKafka: { title: 'SIGKILL of Kafka', strikes: 'kafka', lasts: AT_ONCE },
-  killTemporal: { title: 'SIGKILL of Temporal', strikes: 'temporal', lasts: AT_ONCE },
-  killPostgres: { title: 'SIGKILL of Postgres', strikes: 'postgres', lasts: AT_ONCE },
-  kafkaAway: { title: 'SIGKILL of Kafka, away for long', strikes: 'kafka', lasts: PAST_TIMEOUTS },
-  temporalAway: { title: 'SIGKILL of Temporal, away for long', strikes: 'temporal', lasts: PAST_TIMEOUTS },
-  postgresAway: { title: 'SIGKILL of Postgres, away for long', strikes: 'postgres', lasts: PAST_TIMEOUTS },
-  kafkaHangs: { title: 'SIGSTOP of Kafka, SIGCONT', strikes: 'kafka', lasts: PAST_TIMEOUTS },
-  temporalHangs: { title: 'SIGSTOP of Temporal, SIGCONT', strikes: 'temporal', lasts: PAST_TIMEOUTS },
-  postgresHangs: { title: 'SIGSTOP of Postgres, SIGCONT', strikes: 'postgres', lasts: PAST_TIMEOUTS },
-} as const satisfies Record<string, Kind>
+  killWorker: kind('SIGKILL of a worker', 'a worker', A_MOMENT),
+  killAllWorkers: kind('SIGKILL of all workers', 'all workers', AT_ONCE),
+  killAllInFlush: kind('SIGKILL of all workers in a flush', 'all workers', AT_ONCE),
+  stopWorker: kind('SIGTERM of a worker', 'a worker', A_MOMENT),
+  addWorker: kind('a worker and a poller added, then removed', 'a worker', [4_000, 8_000]),
+  zombie: kind('SIGSTOP of a worker, SIGCONT', 'a worker', PAST_SESSION),
+  zombieInFlush: kind('SIGSTOP of a worker in a flush, SIGCONT', 'a worker', PAST_SESSION),
+  cutConnections: kind('Postgres transactions cut', 'postgres', [10_000, 14_000]),
+  killKafka: kind('SIGKILL of Kafka', 'kafka', AT_ONCE),
+  killTemporal: kind('SIGKILL of Temporal', 'temporal', AT_ONCE),
+  killPostgres: kind('SIGKILL of Postgres', 'postgres', AT_ONCE),
+  kafkaLongOutage: kind('SIGKILL of Kafka, long outage', 'kafka', PAST_TIMEOUTS),
+  temporalLongOutage: kind('SIGKILL of Temporal, long outage', 'temporal', PAST_TIMEOUTS),
+  postgresLongOutage: kind('SIGKILL of Postgres, long outage', 'postgres', PAST_TIMEOUTS),
+  kafkaHangs: kind('SIGSTOP of Kafka, SIGCONT', 'kafka', PAST_TIMEOUTS),
+  temporalHangs: kind('SIGSTOP of Temporal, SIGCONT', 'temporal', PAST_TIMEOUTS),
+  postgresHangs: kind('SIGSTOP of Postgres, SIGCONT', 'postgres', PAST_TIMEOUTS),
+}
 
 export type FaultKind = keyof typeof KINDS
 
 export interface Fault {
   kind: FaultKind
-  /** Milliseconds to wait before it strikes: after the last fault was over and every partition counted again. */
+  /** Milliseconds between the recovery from the last fault, or its end if this fault overtakes, and the strike. */
   pause: number
-  /** Strikes so long after the last fault whether the pipeline has recovered or not. */
+  /** Strikes without waiting until the pipeline has recovered from the last fault. */
   overtakes: boolean
   /** Milliseconds from the strike to the end. */
   duration: number
-  /** Which worker is struck: this one, modulo how many run. */
+  /** The worker that is struck: an index, modulo the number of workers. */
   victim: number
 }
 
-const LONG_OUTAGES: [FaultKind, FaultKind][] = [
-  ['kafkaAway', 'postgresHangs'],
-  ['postgresAway', 'temporalHangs'],
-  ['temporalAway', 'kafkaHangs'],
+const LONG: [FaultKind, FaultKind][] = [
+  ['kafkaLongOutage', 'postgresHangs'],
+  ['postgresLongOutage', 'temporalHangs'],
+  ['temporalLongOutage', 'kafkaHangs'],
 ]
-const BRIEF: FaultKind[] = (Object.keys(KINDS) as FaultKind[]).filter(
-  kind => !LONG_OUTAGES.flat().includes(kind),
-)
-/** What two short seeds, one even and one odd, meet between them. */
+const BRIEF = (Object.keys(KINDS) as FaultKind[]).filter(kind => !LONG.flat().includes(kind))
+/** The faults of an even and of an odd seed in the short form. */
 const SHORT: FaultKind[][] = [
   ['zombieInFlush', 'killKafka', 'killTemporal'],
   ['killAllInFlush', 'addWorker', 'killPostgres', 'cutConnections'],
@@ -72,20 +70,20 @@ const SHORT: FaultKind[][] = [
 const OVERTAKING = 0.2
 
 /**
- * The faults of a seed, in order; a pure function. The long form has every brief kind and two long outages, and
- * three seeds in a row have all of those; the short form has half of the brief kinds.
+ * The faults of a seed, in order; a pure function. The long form has every brief kind and two long outages; three
+ * consecutive seeds cover all kinds. In the short form two consecutive seeds cover the kinds in `SHORT`.
  */
 export function schedule(seed: number, short: boolean): Fault[] {
   const random = new Random(seed)
-  const kinds = short ? SHORT[seed % 2]! : [...BRIEF, ...LONG_OUTAGES[seed % 3]!]
+  const kinds = short ? SHORT[seed % 2]! : [...BRIEF, ...LONG[seed % 3]!]
   return shuffle(kinds, random).map((kind, index) => {
     const overtakes = !short && index > 0 && random.fraction() < OVERTAKING
-    const [least, most] = KINDS[kind].lasts
+    const [min, max] = KINDS[kind].lasts
     return {
       kind,
       overtakes,
       pause: overtakes ? random.below(3_000) : 1_000 + random.below(4_000),
-      duration: least + random.below(most - least + 1),
+      duration: min + random.below(max - min + 1),
       victim: random.below(1_000),
     }
   })
@@ -96,7 +94,7 @@ function shuffle<T>(values: readonly T[], random: Random): T[] {
   return values.map(() => rest.splice(random.below(rest.length), 1)[0]!)
 }
 
-/** `SIGSTOP of Kafka, SIGCONT after 34.1 s`: for people. */
+/** For example `SIGSTOP of Kafka, SIGCONT after 34.1 s`. */
 export function describeFault({ kind, duration }: Fault): string {
   return duration === 0 ? KINDS[kind].title : `${KINDS[kind].title} after ${seconds(duration)}`
 }

@@ -1,9 +1,10 @@
 import { inspect } from 'node:util'
-import { Command, InvalidArgumentError } from 'commander'
-import { UserError } from '../../src/errors'
+import { Command } from 'commander'
+import { whole } from '../../src/cli/options'
 import { interruption } from '../../src/terminal/interruption'
+import { runCommand } from '../run-command'
 import { describeFault, schedule } from './faults'
-import { markdownTable, summarise, verdictLine } from './report'
+import { recoveryTable, summarise, verdictLine } from './report'
 import { runSeed, type SeedResult } from './run-seed'
 
 interface Flags {
@@ -13,23 +14,20 @@ interface Flags {
   json?: true
 }
 
-new Command('chaos')
-  .description(
-    'attacks the pipeline on real servers with a seeded schedule of faults, and holds its counts against an independent count',
-  )
-  .option('--seeds <n>', 'how many seeds', wholeNumber, 3)
-  .option('--first <n>', 'the first seed; the others follow on it', wholeNumber, 1)
-  .option(
-    '--short',
-    'a few faults a seed, under a minute of traffic; two seeds meet every brief kind but the plainest',
-  )
-  .option('--json', 'print the outcome as JSON, and what happens to standard error')
-  .action(run)
-  .parseAsync()
-  .catch((error: unknown) => {
-    console.error(error instanceof UserError ? error.message : error)
-    process.exit(1)
-  })
+runCommand(
+  new Command('chaos')
+    .description(
+      'attack the pipeline on real servers with a seeded schedule of faults, then compare every count with an independent one',
+    )
+    .option('--seeds <n>', 'number of seeds', whole(1), 3)
+    .option('--first <n>', 'first seed', whole(1), 1)
+    .option(
+      '--short',
+      'a few faults per seed, in under a minute of traffic; two seeds in a row cover the important brief faults',
+    )
+    .option('--json', 'print the results as JSON, and progress to standard error')
+    .action(run),
+)
 
 async function run({ seeds, first, short = false, json }: Flags): Promise<void> {
   const signal = interruption()
@@ -45,21 +43,13 @@ async function run({ seeds, first, short = false, json }: Flags): Promise<void> 
       if (result.problems.length === 0) continue
     } catch (error) {
       if (signal.aborted) break
-      report(`seed ${seed}: could not be run to its end: ${inspect(error)}`)
+      report(`seed ${seed}: failed before its end: ${inspect(error)}`)
     }
     wrong = true
-    report(`  ${repeat(seed, short)}`)
+    report(`  repeat it with: make chaos SEEDS=1 FIRST=${seed}${short ? ' SHORT=1' : ''}`)
   }
   const summary = summarise(results)
-  console.log(json ? JSON.stringify({ seeds: results, faults: summary }, null, 2) : markdownTable(summary))
+  console.log(json ? JSON.stringify({ seeds: results, faults: summary }, null, 2) : recoveryTable(summary))
   if (signal.aborted) process.exitCode = 130
   else if (wrong) process.exitCode = 1
-}
-
-const repeat = (seed: number, short: boolean) =>
-  `repeat it with: make chaos SEEDS=1 FIRST=${seed}${short ? ' SHORT=1' : ''}`
-
-function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError('It must be a whole number above 0.')
-  return Number(text)
 }

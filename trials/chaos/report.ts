@@ -1,51 +1,43 @@
+import { markdownTable } from '../markdown-table'
+import { quantilesOf } from '../quantiles'
 import { seconds, KINDS, type FaultKind } from './faults'
-import type { SeedResult, Struck } from './run-seed'
+import type { SeedResult } from './run-seed'
 
 export interface KindSummary {
-  kind: FaultKind
   title: string
   times: number
-  /** How often another fault came before the pipeline was seen to count again; not in the times below. */
+  /** How many were followed by another fault before the pipeline had recovered; not in the times below. */
   overtaken: number
-  /** Milliseconds; null where none was measured. */
-  median: number | null
-  worst: number | null
-  medianSinceEnd: number | null
-  worstSinceEnd: number | null
+  /** Milliseconds from the strike, and from the end of the fault; null if none was measured. */
+  recoveredAfter: Spread | null
+  recoveredAfterEnd: Spread | null
 }
 
-/** What the seeds met, by kind of fault. */
+interface Spread {
+  median: number
+  worst: number
+}
+
+/** One entry for each kind of fault that struck. */
 export function summarise(results: SeedResult[]): KindSummary[] {
   const struck = results.flatMap(({ faults }) => faults)
   return (Object.keys(KINDS) as FaultKind[]).flatMap(kind => {
-    const those = struck.filter(fault => fault.kind === kind)
-    if (those.length === 0) return []
-    const counted = sorted(those, ({ counted }) => counted)
-    const sinceEnd = sorted(those, ({ countedSinceEnd }) => countedSinceEnd)
+    const faults = struck.filter(fault => fault.kind === kind)
+    if (faults.length === 0) return []
     return {
-      kind,
       title: KINDS[kind].title,
-      times: those.length,
-      overtaken: those.filter(({ overtaken }) => overtaken).length,
-      median: median(counted),
-      worst: counted.at(-1) ?? null,
-      medianSinceEnd: median(sinceEnd),
-      worstSinceEnd: sinceEnd.at(-1) ?? null,
+      times: faults.length,
+      overtaken: faults.filter(({ overtaken }) => overtaken).length,
+      recoveredAfter: spread(faults.map(({ recoveredAfter }) => recoveredAfter)),
+      recoveredAfterEnd: spread(faults.map(({ recoveredAfterEnd }) => recoveredAfterEnd)),
     }
   })
 }
 
-function sorted(faults: Struck[], time: (fault: Struck) => number | null): number[] {
-  return faults
-    .map(time)
-    .filter(value => value !== null)
-    .sort((a, b) => a - b)
-}
-
-function median(values: number[]): number | null {
-  const middle = values.length >> 1
-  if (values.length === 0) return null
-  return values.length % 2 ? values[middle]! : (values[middle - 1]! + values[middle]!) / 2
+function spread(times: (number | null)[]): Spread | null {
+  const measured = times.filter(time => time !== null)
+  const at = quantilesOf(measured)
+  return measured.length === 0 ? null : { median: at(0.5), worst: at(1) }
 }
 
 /** `seed 3: RIGHT  records 5012 = hits 4810 + late 150 (0 closed) + rejected 52, in 8 windows; 14 repeats dropped`. */
@@ -61,23 +53,22 @@ const HEAD = [
   'fault',
   'times',
   'overtaken',
-  'counted again: median',
+  'recovered after: median',
   'worst',
-  'since its end: median',
+  'after the fault ended: median',
   'worst',
 ]
 
-/** The table by kind of fault, as Markdown. */
-export function markdownTable(summaries: KindSummary[]): string {
-  const rows = summaries.map(({ title, times, overtaken, median, worst, medianSinceEnd, worstSinceEnd }) => [
+/** Recovery times by kind of fault, as Markdown. */
+export function recoveryTable(summaries: KindSummary[]): string {
+  const show = (spread: Spread | null) =>
+    spread ? [seconds(spread.median), seconds(spread.worst)] : ['-', '-']
+  const rows = summaries.map(({ title, times, overtaken, recoveredAfter, recoveredAfterEnd }) => [
     title,
-    String(times),
-    String(overtaken),
-    ...[median, worst, medianSinceEnd, worstSinceEnd].map(time => (time === null ? '-' : seconds(time))),
+    times,
+    overtaken,
+    ...show(recoveredAfter),
+    ...show(recoveredAfterEnd),
   ])
-  const widths = HEAD.map((title, column) => Math.max(title.length, ...rows.map(row => row[column]!.length)))
-  const line = (cells: string[]) =>
-    `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!))).join(' | ')} |`
-  const rule = widths.map((width, column) => (column === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`))
-  return [line(HEAD), line(rule), ...rows.map(line)].join('\n')
+  return markdownTable(HEAD, rows)
 }

@@ -3,24 +3,24 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
-import { updateUntilAnswered } from '../../src/temporal/retry'
 import { loadConfig } from '../../src/config'
 import { ingestId } from '../../src/contract/ids'
+import { scale } from '../../src/contract/messages'
 import { kafkaClient } from '../../src/kafka/client'
+import { startPipeline } from '../../src/pipeline/start'
 import { openDatabase } from '../../src/postgres/database'
 import { migrate } from '../../src/postgres/migrate'
-import { withTemporal } from '../../src/temporal/connection'
 import { ensureTopic } from '../../src/sources/topic'
-import { scale } from '../../src/contract/messages'
+import { withTemporal } from '../../src/temporal/connection'
+import { updateUntilAnswered } from '../../src/temporal/retry'
+import { countTopic } from '../oracle/read-log'
 import { strike, type Target } from './attack'
-import { CountedWatch } from './counted'
 import { describeFault, KINDS, schedule, seconds, type Fault, type FaultKind } from './faults'
-import { readLog } from '../oracle/read-log'
+import { RecoveryWatch } from './recovery-watch'
 import { Servers } from './servers'
 import { Traffic } from './traffic'
 import { judge, type Verdict } from './verdict'
 import { Workers } from './workers'
-import { startPipeline } from '../../src/pipeline/start'
 
 const PARTITIONS = 4
 const WORKERS = 3
@@ -36,24 +36,24 @@ const PIPELINE = {
   LOG_LEVEL: 'info',
 }
 
-/** A fault that took place. Times are milliseconds. */
+/** A fault that struck. Times in milliseconds. */
 export interface Struck {
   kind: FaultKind
   description: string
   /** Since the traffic began. */
   at: number
-  /** Another fault came before the pipeline was seen to count again. */
+  /** Another fault struck before the pipeline had recovered. */
   overtaken: boolean
-  /** From the strike until an event from after it was counted in every partition; null where that was not seen. */
-  counted: number | null
-  /** The same from the end of the fault: the component answers again, the worker goes on. */
-  countedSinceEnd: number | null
+  /** From the strike until every partition had counted an event that is newer; null if that was not seen. */
+  recoveredAfter: number | null
+  /** The same from the end of the fault, when its target runs again. */
+  recoveredAfterEnd: number | null
 }
 
 export interface SeedResult extends Verdict {
   seed: number
   faults: Struck[]
-  /** Where the logs are, if anything was wrong. */
+  /** The folder of the logs if anything was wrong. */
   logs: string | null
 }
 
@@ -64,7 +64,7 @@ export interface RunOptions {
   signal: AbortSignal
 }
 
-/** Runs one seed on servers of its own, and takes everything down again. */
+/** Runs one seed on its own servers, which it stops again. */
 export async function runSeed(options: RunOptions): Promise<SeedResult> {
   const folder = mkdtempSync(join(tmpdir(), `web-traffic-chaos-${options.seed}-`))
   const logs = join(folder, 'logs')
@@ -85,7 +85,7 @@ export async function runSeed(options: RunOptions): Promise<SeedResult> {
     if (!right && existsSync(serverLogs)) cpSync(serverLogs, logs, { recursive: true })
     await servers.end()
     if (right || options.signal.aborted) rmSync(folder, { recursive: true, force: true })
-    else options.report(`the logs are in ${logs}`)
+    else options.report(`logs: ${logs}`)
   }
 }
 
@@ -106,26 +106,25 @@ async function attack(
     for (let n = 0; n < WORKERS; n++) workers.start()
     const traffic = new Traffic(config.kafka, topic, seed)
     const faults = schedule(seed, short)
+    const ledger = client.workflow.getHandle(ingestId(group))
     const target: Target = {
       servers,
       workers,
       config,
-      scale: pollers =>
-        updateUntilAnswered(client.workflow.getHandle(ingestId(group)), scale, pollers, signal),
+      scale: pollers => updateUntilAnswered(ledger, scale, pollers, signal),
       signal,
     }
-    const watch = new CountedWatch(client, group, PARTITIONS, signal)
+    const watch = new RecoveryWatch(client, group, PARTITIONS, signal)
     const struck = await strikeAll(faults, target, watch, report).finally(() => traffic.end())
-    const log = await readLog(kafka, topic)
+    const log = await countTopic(kafka, topic, config.settings, config.geoDatabase)
     const kafkaStruck = faults.some(({ kind }) => KINDS[kind].strikes === 'kafka')
     const verdict = await judge({ client, config, db, log, kafkaStruck })
-    const lasting = struck.filter(({ overtaken, countedSinceEnd }) => !overtaken && countedSinceEnd === null)
-    const problems = lasting.map(
-      ({ description }) => `not every partition was counted again after: ${description}`,
-    )
+    const notRecovered = struck
+      .filter(({ overtaken, recoveredAfterEnd }) => !overtaken && recoveredAfterEnd === null)
+      .map(({ description }) => `not every partition was counted again after: ${description}`)
     return {
       ...verdict,
-      problems: [...problems, ...workers.endedByThemselves, ...verdict.problems],
+      problems: [...notRecovered, ...workers.diedUnexpectedly, ...verdict.problems],
       faults: struck,
     }
   } finally {
@@ -133,45 +132,39 @@ async function attack(
   }
 }
 
-/** Carries out the faults in order; each waits until the last one is recovered from, unless it overtakes it. */
+/** Carries out the faults in order. Each waits until the pipeline has recovered from the last one, unless it overtakes it. */
 async function strikeAll(
   faults: Fault[],
   target: Target,
-  watch: CountedWatch,
+  watch: RecoveryWatch,
   report: (line: string) => void,
 ): Promise<Struck[]> {
-  const begun = Date.now()
-  await watch.since(begun)
+  const began = Date.now()
+  await watch.recoveredAfter(began)
   const struck: Struck[] = []
   for (const [index, fault] of faults.entries()) {
     await sleep(fault.pause, undefined, { signal: target.signal })
     const now = Date.now()
     const overtaken = faults[index + 1]?.overtakes ?? false
-    const over = strike(target, fault).then(() => Date.now())
-    const [counted, countedSinceEnd] = await Promise.all([
-      overtaken ? null : watch.since(now),
-      over.then(end => (overtaken ? null : watch.since(end))),
+    const ended = strike(target, fault).then(() => Date.now())
+    const [recoveredAfter, recoveredAfterEnd] = await Promise.all([
+      overtaken ? null : watch.recoveredAfter(now),
+      ended.then(end => (overtaken ? null : watch.recoveredAfter(end))),
     ])
     const { kind } = fault
-    const result = {
-      kind,
-      description: describeFault(fault),
-      at: now - begun,
-      overtaken,
-      counted,
-      countedSinceEnd,
-    }
-    report(describeStruck(result))
-    struck.push(result)
+    const description = describeFault(fault)
+    struck.push({ kind, description, at: now - began, overtaken, recoveredAfter, recoveredAfterEnd })
+    report(describeStruck(struck.at(-1)!))
   }
   return struck
 }
 
-/** `+12.3 s  SIGKILL of all workers … counted again after 4.1 s`. */
-function describeStruck({ description, at, overtaken, counted, countedSinceEnd }: Struck): string {
-  const show = (time: number | null) => (time === null ? 'not at all' : `after ${seconds(time)}`)
+/** `+  12.3 s  SIGKILL of all workers … recovered after 4.1 s, 4.0 s after the fault ended`. */
+function describeStruck({ description, at, overtaken, recoveredAfter, recoveredAfterEnd }: Struck): string {
   const outcome = overtaken
     ? 'overtaken by the next'
-    : `counted again ${show(counted)}, since its end ${show(countedSinceEnd)}`
+    : recoveredAfter === null || recoveredAfterEnd === null
+      ? 'not recovered'
+      : `recovered after ${seconds(recoveredAfter)}, ${seconds(recoveredAfterEnd)} after the fault ended`
   return `+${seconds(at).padStart(7)}  ${description} … ${outcome}`
 }

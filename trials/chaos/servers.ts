@@ -1,22 +1,26 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ComponentName } from '../../src/dev/cluster'
 import { OwnedCluster } from '../../src/dev/cluster/owned-cluster'
 import { anyFreePort } from '../../src/dev/cluster/ports'
-import { isAlive, type ProcessIdentity } from '../../src/dev/cluster/process-identity'
+import {
+  identify,
+  isAlive,
+  signalProcess,
+  type ProcessIdentity,
+} from '../../src/dev/cluster/process-identity'
 import { processTree } from '../../src/dev/cluster/process-tree'
-import { readState } from '../../src/dev/cluster/state'
-import { holdProcesses } from './held-processes'
+import { readState, type ComponentName } from '../../src/dev/cluster/state'
+import { suspendProcesses } from './suspend-processes'
 
-/** Kafka, Temporal and Postgres of one seed, on ports and data that they keep when they are killed and started again. */
+/** Kafka, Temporal and Postgres of one seed. They keep their ports and data when they are killed and restarted. */
 export class Servers {
   private readonly clusters: OwnedCluster[] = []
   private ports: string[] | undefined
 
   constructor(readonly dir: string) {}
 
-  /** Starts what does not run; what runs stays as it is. */
+  /** Starts the servers that do not run. */
   async start(signal?: AbortSignal): Promise<void> {
-    // Not the usual ports: while a server is away, another cluster on this machine could take them.
+    // Not the usual ports: while a server is down, another cluster on this machine could take them.
     this.ports ??= await choosePorts()
     const cluster = new OwnedCluster(this.dir, this.ports)
     this.clusters.push(cluster)
@@ -29,16 +33,19 @@ export class Servers {
     return cluster.environment
   }
 
-  /** Kills a server with all its processes, and resolves when it is gone. */
+  /** Kills all processes of a server; resolves when it is gone. */
   async kill(name: ComponentName): Promise<void> {
     const server = this.processOf(name)
-    for (const pid of await processTree(server.pid)) killIfThere(pid)
+    for (const pid of await processTree(server.pid)) {
+      const member = identify(pid)
+      if (member) signalProcess(member, 'SIGKILL')
+    }
     while (isAlive(server)) await sleep(20)
   }
 
-  /** Stops a server with all its processes; the function that is returned lets it go on. */
-  async hold(name: ComponentName): Promise<() => Promise<void>> {
-    return holdProcesses(await processTree(this.processOf(name).pid))
+  /** Suspends all processes of a server; returns a function that resumes them. */
+  async suspend(name: ComponentName): Promise<() => Promise<void>> {
+    return suspendProcesses(await processTree(this.processOf(name).pid))
   }
 
   private processOf(name: ComponentName): ProcessIdentity {
@@ -47,7 +54,7 @@ export class Servers {
     return server!
   }
 
-  /** Takes everything down and removes the folder. */
+  /** Stops the servers and removes their folder. */
   async end(): Promise<void> {
     await Promise.all(this.clusters.map(cluster => cluster.end()))
   }
@@ -57,12 +64,4 @@ async function choosePorts(): Promise<string[]> {
   const options = ['--kafka-port', '--temporal-port', '--temporal-ui-port', '--postgres-port']
   const ports = await Promise.all(options.map(async option => [option, String(await anyFreePort())]))
   return ports.flat()
-}
-
-function killIfThere(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
-  }
 }

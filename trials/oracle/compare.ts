@@ -1,20 +1,24 @@
-import { storedTotals } from '../../src/postgres/totals'
 import type { Db } from '../../src/postgres/database'
+import { storedTotals } from '../../src/postgres/totals'
 import { byGroup, differences, fold, totalOf, type Reference } from './reference'
 
+type Counts = Map<string, number>
+
 export interface CompareOptions {
-  /** MAX_GROUPS: of a window with more groups only the hits of all groups are compared. */
+  /** MAX_GROUPS: of a window with more groups, only the sum of all its hits is compared. */
   maxGroups?: number
   /**
-   * A partition was silent for long enough to let windows close early. A hit that came after its window had closed may
-   * then be late, and each group's hits and late hits are compared together.
+   * A partition was silent for long enough to let windows close early. Hits that arrived after their window had closed
+   * are then late, so each group's hits and late hits are compared as one sum.
    */
   mayCloseEarly?: boolean
 }
 
 /**
- * Compares every table of counts with an independent count of the topic; returns what differs, one line each. It goes
- * window by window: all groups at once would not fit in memory.
+ * Compares every table of counts with an independent count of the topic. Reads one window at a time, because all groups
+ * would not fit in memory.
+ *
+ * @returns a line for each difference
  */
 export async function compare(
   db: Db,
@@ -22,86 +26,78 @@ export async function compare(
   { maxGroups = Infinity, mayCloseEarly = false }: CompareOptions = {},
 ): Promise<string[]> {
   const lateRows = await db.selectFrom('late_web_traffic').selectAll().execute()
+  const combined = mayCloseEarly && lateRows.some(({ cause }) => cause === 'closed')
   const late = byGroup(lateRows)
-  const closedEarly = lateRows.some(({ cause }) => cause === 'closed')
-  const together = closedEarly && mayCloseEarly
-  const expected = byWindow(together ? fold([reference.hits, reference.late]) : reference.hits)
+  const expected = byWindow(combined ? fold([reference.hits, reference.late]) : reference.hits)
   const lateByWindow = byWindow(late)
-  const rightLateByWindow = byWindow(reference.late)
+  const expectedLate = byWindow(reference.late)
   const windows = await db.selectFrom('traffic_windows').selectAll().execute()
   const results = new Map(windows.map(window => [window.window_start.toISOString(), window]))
 
-  const none = new Map<string, number>()
   const problems: string[] = []
-  const differ = (what: string, found: number | string | undefined, right: number | string) => {
-    if (found !== right) problems.push(`${what}: ${found} instead of ${right}`)
-  }
   for (const start of new Set([...expected.keys(), ...results.keys()])) {
-    const right = expected.get(start) ?? none
+    const right = expected.get(start) ?? NONE
     const result = results.get(start)
-    // A window whose every hit came late has no result.
-    if (!result && !together) {
+    // In a combined comparison a window may have late hits only, and then it has no result.
+    if (!result && !combined) {
       problems.push(`the window ${start} is missing, with ${totalOf(right)} hits in ${right.size} groups`)
       continue
     }
-    const where = ['window_start', '=', new Date(start)] as const
-    const rows = byGroup(
-      await db
-        .selectFrom('aggregated_web_traffic_by_country')
-        .selectAll()
-        .where(...where)
-        .execute(),
-    )
-    const anyCountry = byGroup(
-      await db
-        .selectFrom('aggregated_web_traffic')
-        .selectAll()
-        .where(...where)
-        .execute(),
-    )
-    const found = together ? fold([rows, lateByWindow.get(start) ?? none]) : rows
-    if (right.size <= maxGroups) problems.push(...differences(found, right))
-    else {
-      differ(`hits of the window ${start}`, totalOf(found), totalOf(right))
-      problems.push(...tooMany(found, right))
-    }
-    problems.push(
-      ...differences(anyCountry, fold([rows], 3)).map(difference => `without country: ${difference}`),
-    )
+    const { rows, problems: wrongRows } = await readWindow(db, start)
+    problems.push(...wrongRows)
+    const found = combined ? fold([rows, lateByWindow.get(start) ?? NONE]) : rows
+    problems.push(...compareGroups(start, found, right, maxGroups))
     if (!result) continue
-    differ(`traffic_windows.status of ${start}`, result.status, 'closed')
-    differ(`traffic_windows.num_hits of ${start}`, result.num_hits, totalOf(rows))
-    differ(`traffic_windows.groups of ${start}`, result.groups, rows.size)
-    if (!together)
-      differ(
-        `traffic_windows.late_hits of ${start}`,
-        result.late_hits,
-        totalOf(rightLateByWindow.get(start) ?? none),
-      )
+    problems.push(
+      ...unequal(`traffic_windows.status of ${start}`, result.status, 'closed'),
+      ...unequal(`traffic_windows.num_hits of ${start}`, result.num_hits, totalOf(rows)),
+      ...unequal(`traffic_windows.groups of ${start}`, result.groups, rows.size),
+    )
+    if (combined) continue
+    const lateHits = totalOf(expectedLate.get(start) ?? NONE)
+    problems.push(...unequal(`traffic_windows.late_hits of ${start}`, result.late_hits, lateHits))
   }
-  if (!together) problems.push(...differences(late, reference.late).map(difference => `late: ${difference}`))
-
-  const stored = await storedTotals(db)
-  differ('rejected', stored.rejected, reference.rejected)
-  const [hits, lateHits] = [totalOf(reference.hits), totalOf(reference.late)]
-  if (together) differ('hits and late', stored.hits + stored.late, hits + lateHits)
-  else {
-    differ('hits', stored.hits, hits)
-    differ('late', stored.late, lateHits)
-  }
-  return problems
+  if (!combined) problems.push(...differences(late, reference.late).map(difference => `late: ${difference}`))
+  return [...problems, ...(await compareTotals(db, reference, combined))]
 }
 
-/** Groups of a folded window with more hits than the topic has. */
-function tooMany(found: Map<string, number>, right: Map<string, number>): string[] {
-  return [...found]
+const NONE: Counts = new Map()
+
+/** The counts of a window with their countries, and where the table without countries differs from their sums. */
+async function readWindow(db: Db, start: string): Promise<{ rows: Counts; problems: string[] }> {
+  const read = (table: 'aggregated_web_traffic' | 'aggregated_web_traffic_by_country') =>
+    db.selectFrom(table).selectAll().where('window_start', '=', new Date(start)).execute()
+  const rows = byGroup(await read('aggregated_web_traffic_by_country'))
+  const withoutCountry = differences(byGroup(await read('aggregated_web_traffic')), fold([rows], 3))
+  return { rows, problems: withoutCountry.map(difference => `without country: ${difference}`) }
+}
+
+function compareGroups(start: string, found: Counts, right: Counts, maxGroups: number): string[] {
+  if (right.size <= maxGroups) return differences(found, right)
+  const tooHigh = [...found]
     .filter(([key, hits]) => key.split('|')[2] !== '(other)' && hits > (right.get(key) ?? 0))
     .slice(0, 5)
     .map(([key, hits]) => `${key}: ${hits}, more than ${right.get(key)}`)
+  return [...unequal(`hits of the window ${start}`, totalOf(found), totalOf(right)), ...tooHigh]
 }
 
-export function byWindow(counts: Map<string, number>): Map<string, Map<string, number>> {
-  const windows = new Map<string, Map<string, number>>()
+async function compareTotals(db: Db, reference: Reference, combined: boolean): Promise<string[]> {
+  const stored = await storedTotals(db)
+  const [hits, late] = [totalOf(reference.hits), totalOf(reference.late)]
+  return [
+    ...unequal('rejected', stored.rejected, reference.rejected),
+    ...(combined
+      ? unequal('hits and late', stored.hits + stored.late, hits + late)
+      : [...unequal('hits', stored.hits, hits), ...unequal('late', stored.late, late)]),
+  ]
+}
+
+function unequal(what: string, found: number | string, right: number | string): string[] {
+  return found === right ? [] : [`${what}: ${found} instead of ${right}`]
+}
+
+export function byWindow(counts: Counts): Map<string, Counts> {
+  const windows = new Map<string, Counts>()
   for (const [key, hits] of counts) {
     const start = key.slice(0, key.indexOf('|'))
     let window = windows.get(start)

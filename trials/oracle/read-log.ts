@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import type { Kafka, KafkaMessage } from 'kafkajs'
+import { openCountryDatabase } from '../../src/geo/country'
+import { LogCounter } from './reference'
 
-/** Reads a whole topic with kafkajs alone, each partition in its order. */
-export async function eachMessage(
+/** Reads a whole topic with kafkajs alone, each partition in order. */
+async function eachMessage(
   kafka: Kafka,
   topic: string,
   use: (partition: number, message: KafkaMessage) => void,
@@ -21,7 +23,7 @@ export async function eachMessage(
       for (const message of batch.messages) use(batch.partition, message)
       remaining -= batch.messages.length
       if (remaining === 0) resolve()
-      // Timers and sockets of this process get their turn between batches.
+      // Lets this process serve timers and sockets between batches.
       return setImmediate()
     }
     consumer.run({ autoCommit: false, eachBatch }).catch(reject)
@@ -34,4 +36,17 @@ export async function readLog(kafka: Kafka, topic: string): Promise<KafkaMessage
   const log: KafkaMessage[][] = []
   await eachMessage(kafka, topic, (partition, message) => (log[partition] ??= []).push(message))
   return Array.from(log, messages => messages ?? [])
+}
+
+/** Counts a topic independently of the product, without keeping its messages. Sizes and delays in milliseconds. */
+export async function countTopic(
+  kafka: Kafka,
+  topic: string,
+  settings: { windowSize: number; watermarkDelay: number },
+  geoDatabase?: string,
+): Promise<LogCounter> {
+  const locate = await openCountryDatabase(geoDatabase)
+  const counter = new LogCounter(locate, settings.windowSize, settings.watermarkDelay)
+  await eachMessage(kafka, topic, (partition, message) => counter.add(partition, message))
+  return counter
 }

@@ -1,6 +1,7 @@
 import type { KafkaMessage } from 'kafkajs'
 import type { LocateCountry } from '../../src/geo/country'
 
+/** Counts by `start|host|referrer|country`, with the start of the window in ISO 8601. */
 export interface Reference {
   hits: Map<string, number>
   late: Map<string, number>
@@ -8,26 +9,35 @@ export interface Reference {
 }
 
 /**
- * Counts a topic as read by kafkajs alone, by the rules as written down and nothing of the product but the
- * country look-up. Keys are `start|host|referrer|country`, start in ISO 8601.
+ * Counts a topic independently of the product: by the documented rules, on records read with kafkajs. It shares only
+ * the country look-up. Takes the records of each partition in order.
  */
 export class LogCounter {
   readonly counted: Reference = { hits: new Map(), late: new Map(), rejected: 0 }
+  records = 0
+  /** Bytes of the records' values. */
+  bytes = 0
+  /** The longest time between two records of one partition, by Kafka's timestamps, in milliseconds. */
+  longestSilence = 0
   private readonly newest: number[] = []
+  private readonly lastRecord: number[] = []
 
   constructor(
     private readonly locate: LocateCountry,
     private readonly windowSize: number,
-    private readonly delay: number,
+    private readonly watermarkDelay: number,
   ) {}
 
-  /** The records of a partition, in their order. */
   add(partition: number, { value, timestamp }: KafkaMessage): void {
     const { counted } = this
-    const newest = this.newest[partition] ?? -Infinity
+    const appended = Number(timestamp)
+    this.records++
+    this.bytes += value?.length ?? 0
+    this.longestSilence = Math.max(this.longestSilence, appended - (this.lastRecord[partition] ?? appended))
+    this.lastRecord[partition] = appended
     const event = parse(value)
     const time = event ? Date.parse(event.event_time) : NaN
-    if (!event || Number.isNaN(time) || time > Number(timestamp) + 60_000) {
+    if (!event || Number.isNaN(time) || time > appended + 60_000) {
       counted.rejected++
       return
     }
@@ -38,19 +48,21 @@ export class LogCounter {
       event.referrer.replace(/^-$/, ''),
       this.locate(event.ip),
     ].join('|')
-    const into = start + this.windowSize <= newest - this.delay ? counted.late : counted.hits
+    const newest = this.newest[partition] ?? -Infinity
+    const into = start + this.windowSize <= newest - this.watermarkDelay ? counted.late : counted.hits
     into.set(key, (into.get(key) ?? 0) + 1)
-    this.newest[partition] = Math.max(newest, Math.min(time, Number(timestamp)))
+    this.newest[partition] = Math.max(newest, Math.min(time, appended))
   }
 }
 
+/** Counts a log in memory: the records of each partition. Sizes and delays in milliseconds. */
 export function countLog(
   log: KafkaMessage[][],
   locate: LocateCountry,
   windowSize: number,
-  delay: number,
+  watermarkDelay: number,
 ): Reference {
-  const counter = new LogCounter(locate, windowSize, delay)
+  const counter = new LogCounter(locate, windowSize, watermarkDelay)
   log.forEach((messages, partition) => messages.forEach(message => counter.add(partition, message)))
   return counter.counted
 }
@@ -79,7 +91,7 @@ export interface CountedRow {
   num_hits: number | string
 }
 
-/** `num_hits` of a table by the same keys, as far as it has their columns; rows of one key are added up. */
+/** Sums `num_hits` of a table's rows by the key of {@link Reference}, shortened to the columns that the table has. */
 export function byGroup(rows: CountedRow[]): Map<string, number> {
   const counts = new Map<string, number>()
   for (const { window_start, host, referrer, country, num_hits } of rows) {
@@ -91,7 +103,7 @@ export function byGroup(rows: CountedRow[]): Map<string, number> {
   return counts
 }
 
-/** Adds counts up by the first so many parts of their keys. */
+/** Sums counts by the first `parts` parts of their keys. */
 export function fold(counts: Map<string, number>[], parts = 4): Map<string, number> {
   const folded = new Map<string, number>()
   for (const [key, count] of counts.flatMap(map => [...map])) {
@@ -105,7 +117,12 @@ export function totalOf(counts: Map<string, number>): number {
   return [...counts.values()].reduce((sum, count) => sum + count, 0)
 }
 
-/** The first few keys whose counts differ: a whole diff of a hundred thousand rows helps nobody. */
+/** How many records a reference accounts for. */
+export function totalRecords({ hits, late, rejected }: Reference): number {
+  return totalOf(hits) + totalOf(late) + rejected
+}
+
+/** One line for each of the first five keys whose counts differ. */
 export function differences(actual: Map<string, number>, expected: Map<string, number>): string[] {
   const keys = new Set([...actual.keys(), ...expected.keys()])
   return [...keys]

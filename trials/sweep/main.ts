@@ -1,14 +1,15 @@
 import { inspect } from 'node:util'
 import { Command } from 'commander'
-import { interruption } from '../../src/terminal/interruption'
-import { UserError } from '../../src/errors'
-import { withTemporal } from '../../src/temporal/connection'
-import { derivePoint, describePoint } from './points'
-import { pointLine, summary } from './report'
-import { ResultsFile } from './results-file'
-import { runPoint, type PointResult } from './run-point'
-import { SweepServers } from './servers'
 import { whole } from '../../src/cli/options'
+import { withTemporal } from '../../src/temporal/connection'
+import { interruption } from '../../src/terminal/interruption'
+import { runCommand } from '../run-command'
+import { derivePoint, describePoint, type Point } from './points'
+import { pointLine, summary } from './report'
+import type { PointResult } from './result'
+import { ResultsFile } from './results-file'
+import { runPoint } from './run-point'
+import { SweepServers } from './servers'
 
 interface Flags {
   points: number
@@ -18,25 +19,18 @@ interface Flags {
   retry?: true
 }
 
-new Command('sweep')
-  .description(
-    'runs seeded pipelines of many shapes on real servers, each with a worker killed or restarted, and compares every count with an independent one',
-  )
-  .option('--points <n>', 'how many points', whole(1), 200)
-  .option('--first <n>', 'number of the first point', whole(1), 1)
-  .option(
-    '--out <file>',
-    'results, one JSON line per point; points that are in it are skipped',
-    'sweep.jsonl',
-  )
-  .option('--stalled <seconds>', 'a point has failed after so long without progress', whole(1), 60)
-  .option('--retry', 'run the points again that failed')
-  .action(run)
-  .parseAsync()
-  .catch((error: unknown) => {
-    console.error(error instanceof UserError ? error.message : error)
-    process.exit(1)
-  })
+runCommand(
+  new Command('sweep')
+    .description(
+      'run seeded pipelines of many shapes on real servers, each with a worker killed or restarted, and compare every count with an independent one',
+    )
+    .option('--points <n>', 'number of points', whole(1), 200)
+    .option('--first <n>', 'number of the first point', whole(1), 1)
+    .option('--out <file>', 'results, one JSON line per point; skips the points in it', 'sweep.jsonl')
+    .option('--stalled <seconds>', 'fail a point after this long without progress', whole(1), 60)
+    .option('--retry', 'run failed points again')
+    .action(run),
+)
 
 async function run({ points, first, out, stalled, retry }: Flags): Promise<void> {
   const signal = interruption()
@@ -50,25 +44,9 @@ async function run({ points, first, out, stalled, retry }: Flags): Promise<void>
   try {
     for (const point of due) {
       if (signal.aborted) break
-      try {
-        const folder = await servers.start()
-        const result = await withTemporal(client =>
-          runPoint(point, { client, folder, stalled: stalled * 1_000, signal }),
-        )
-        file.add(result)
-        console.log(pointLine(result))
-        if (result.problems.length > 0) servers.keepLogs(point.number)
-        else servers.removeLogs(point.number)
-      } catch (error) {
-        if (signal.aborted) break
-        unfinished = true
-        console.log(
-          `point ${point.number}: NOT FINISHED  ${describePoint(point)}\n  ${inspect(error).replaceAll('\n', '\n  ')}`,
-        )
-        servers.keepLogs(point.number)
-        // Whatever state the servers are in, the next point does not inherit it.
-        await servers.end()
-      }
+      const result = await runOnServers(point, servers, stalled * 1_000, signal)
+      if (result) file.add(result)
+      else unfinished = true
     }
   } finally {
     await servers.end()
@@ -78,4 +56,29 @@ async function run({ points, first, out, stalled, retry }: Flags): Promise<void>
   console.log(summary(results))
   if (signal.aborted) process.exitCode = 130
   else if (unfinished || results.some(({ problems }) => problems.length > 0)) process.exitCode = 1
+}
+
+/** Undefined if the point did not finish. */
+async function runOnServers(
+  point: Point,
+  servers: SweepServers,
+  stalled: number,
+  signal: AbortSignal,
+): Promise<PointResult | undefined> {
+  try {
+    const folder = await servers.start()
+    const result = await withTemporal(client => runPoint(point, { client, folder, stalled, signal }))
+    console.log(pointLine(result))
+    if (result.problems.length > 0) servers.keepLogs(point.number)
+    else servers.removeLogs(point.number)
+    return result
+  } catch (error) {
+    if (signal.aborted) return undefined
+    const reason = inspect(error).replaceAll('\n', '\n  ')
+    console.log(`point ${point.number}: NOT FINISHED  ${describePoint(point)}\n  ${reason}`)
+    servers.keepLogs(point.number)
+    // The servers may be in any state, so the next point gets new ones.
+    await servers.end()
+    return undefined
+  }
 }

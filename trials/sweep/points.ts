@@ -1,42 +1,41 @@
 import { Random } from '../../src/dev/traffic/random'
 import { counted, grouped } from '../../src/core/numbers'
 
-/** Topic data per point, bytes. */
 export const MAX_TOPIC_BYTES = 64e6
 export const MAX_PARTITIONS = 64
 export const MAX_WINDOWS = 100
-export const REFERRER_BYTES = { least: 20, most: 2_048 }
+export const REFERRER_BYTES = { min: 20, max: 2_048 }
 
-/** JSON of an event without its referrer, bytes, rounded up. */
-export const EVENT_BYTES = 160
-/** Keeps a point with short referrers from taking minutes. */
+/** Bytes of an event as JSON without its referrer, rounded up. */
+const EVENT_BYTES = 160
+/** So that a point with short referrers does not take minutes. */
 const MAX_RECORDS = 200_000
 const MIN_RECORDS = 400
 
-/** Which characters referrers consist of. `escaped` has quotes, backslashes and control characters, which grow as JSON. */
+/** The characters of referrers. `escaped` has quotes, backslashes and control characters, which JSON escapes. */
 export const TEXTS = ['ascii', 'unicode', 'escaped'] as const
 export type Text = (typeof TEXTS)[number]
-/** Bytes as JSON for each byte of text, on average, rounded up. */
-export const JSON_GROWTH: Record<Text, number> = { ascii: 1, unicode: 1, escaped: 1.7 }
+/** Average bytes of JSON per byte of text, rounded up. */
+const JSON_GROWTH: Record<Text, number> = { ascii: 1, unicode: 1, escaped: 1.7 }
 
-/** `distinct`: every record has its own referrer. `mixed`: each comes a few times. `repeated`: a few make up nearly all. */
+/** `distinct`: each record has its own referrer. `mixed`: each referrer recurs a few times. `repeated`: a few dominate. */
 export const DRAWS = ['distinct', 'mixed', 'repeated'] as const
 export type Draw = (typeof DRAWS)[number]
 
 export interface Disturbance {
-  /** SIGKILL, or SIGTERM, of one worker; a replacement follows. */
+  /** SIGKILL (`kill`) or SIGTERM (`restart`) of one worker, which is then replaced. */
   kind: 'none' | 'kill' | 'restart'
-  /** `load`: counted from when the workers are ready. `close`: from when all windows have been told to close. */
+  /** `after` starts when the workers are ready (`load`), or when all windows have received the close signal (`close`). */
   during: 'load' | 'close'
-  /** Milliseconds. */
+  /** Milliseconds until the strike. */
   after: number
   /** Milliseconds until the replacement starts. */
   pause: number
-  /** Which worker: this one, modulo how many run. */
+  /** The worker that is struck: an index, modulo the number of workers. */
   victim: number
 }
 
-/** Everything about a point that its number decides. */
+/** A shape of pipeline and its traffic; its number determines all of it. */
 export interface Point {
   number: number
   partitions: number
@@ -46,9 +45,9 @@ export interface Point {
   hasEmptyPartition: boolean
   windows: number
   records: number
-  /** How many referrers the records are drawn from. */
+  /** Number of distinct referrers. */
   referrers: number
-  referrerBytes: { least: number; most: number }
+  referrerBytes: { min: number; max: number }
   text: Text
   draw: Draw
   hosts: number
@@ -69,10 +68,9 @@ export interface Point {
 export const DEFAULT_FLUSH_INTERVAL = '5s'
 export const DEFAULT_MAX_GROUPS = 250_000
 
-/** A pure function of the number. */
 export function derivePoint(number: number): Point {
   const random = new Random(number)
-  // The first values of neighbouring seeds resemble each other.
+  // The first values of neighbouring seeds are similar.
   for (let i = 0; i < 32; i++) random.fraction()
   const chance = (probability: number) => random.fraction() < probability
 
@@ -80,9 +78,9 @@ export function derivePoint(number: number): Point {
   const windows = chance(0.4) ? 1 : between(random, 2, MAX_WINDOWS)
   const text = chance(0.7) ? 'ascii' : random.pick(['unicode', 'escaped'] as const)
   const draw = chance(0.5) ? 'distinct' : random.pick(['mixed', 'repeated'] as const)
-  const most = between(random, REFERRER_BYTES.least, REFERRER_BYTES.most)
-  const least = chance(0.5) ? most : between(random, REFERRER_BYTES.least, most)
-  const recordBytes = EVENT_BYTES + ((least + most) / 2) * JSON_GROWTH[text]
+  const max = between(random, REFERRER_BYTES.min, REFERRER_BYTES.max)
+  const min = chance(0.5) ? max : between(random, REFERRER_BYTES.min, max)
+  const recordBytes = EVENT_BYTES + ((min + max) / 2) * JSON_GROWTH[text]
   const records = Math.max(
     MIN_RECORDS,
     Math.min(MAX_RECORDS, Math.floor((topicBytes(random) * 0.95) / recordBytes)),
@@ -95,7 +93,7 @@ export function derivePoint(number: number): Point {
     windows,
     records,
     referrers: referrersOf(draw, records, random),
-    referrerBytes: { least, most },
+    referrerBytes: { min, max },
     text,
     draw,
     hosts: between(random, 1, 50),
@@ -122,10 +120,10 @@ function referrersOf(draw: Draw, records: number, random: Random): number {
 }
 
 function disturbanceOf(random: Random): Disturbance {
-  const lot = random.fraction()
+  const roll = random.fraction()
   const during = random.fraction() < 0.35 ? 'close' : 'load'
   return {
-    kind: lot < 0.2 ? 'none' : lot < 0.65 ? 'kill' : 'restart',
+    kind: roll < 0.2 ? 'none' : roll < 0.65 ? 'kill' : 'restart',
     during,
     after: random.below(during === 'close' ? 1_500 : 8_000),
     pause: random.below(3_000),
@@ -133,17 +131,17 @@ function disturbanceOf(random: Random): Disturbance {
   }
 }
 
-/** A whole number, log-uniform, both ends included. */
-function between(random: Random, least: number, most: number): number {
-  const drawn = Math.floor(Math.exp(Math.log(least) + random.fraction() * Math.log((most + 1) / least)))
-  return Math.max(least, Math.min(most, drawn))
+/** A whole number in [min, max], log-uniform. */
+function between(random: Random, min: number, max: number): number {
+  const drawn = Math.floor(Math.exp(Math.log(min) + random.fraction() * Math.log((max + 1) / min)))
+  return Math.max(min, Math.min(max, drawn))
 }
 
-/** For people: `8 partitions, 40,000 records, …`. */
+/** For example `8 partitions, 40,000 records in 1 window, …`. */
 export function describePoint(point: Point): string {
   const { partitions, records, referrers, referrerBytes, text, draw, windows, workers, disturbance } = point
-  const { least, most } = referrerBytes
-  const size = least === most ? `${most} B` : `${least}-${most} B`
+  const { min, max } = referrerBytes
+  const size = min === max ? `${max} B` : `${min}-${max} B`
   const parts = [
     counted(partitions, 'partition') + (point.skewed ? ' (skewed)' : ''),
     `${counted(records, 'record')} in ${counted(windows, 'window')}`,

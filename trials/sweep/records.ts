@@ -8,19 +8,19 @@ import type { TrafficRecord } from '../../src/sources/record'
 /** The pipeline's defaults, milliseconds. */
 export const WINDOW_SIZE = 5 * 60_000
 export const WATERMARK_DELAY = 60_000
-/** Where every point's first window starts: long over, so that only the records decide when windows close. */
+/** Start of every point's first window: long ago, so that the records alone determine when windows close. */
 const FIRST_WINDOW = Date.UTC(2025, 0, 15)
-/** Events are out of order by at most this many milliseconds: within the watermark delay, so none is late by accident. */
+/** Milliseconds by which events are out of order: less than the watermark delay, so none is late by accident. */
 const DISORDER = 20_000
-/** How far behind the newest event of its partition a late event lies, milliseconds. */
-const LATE_BY = { least: 11 * 60_000, most: 40 * 60_000 }
-/** Malformed events of the future lie ahead of this. */
+/** Milliseconds by which a late event is behind the newest event of its partition. */
+const LATE_BY = { min: 11 * 60_000, max: 40 * 60_000 }
+/** Malformed events of the future are later than this. */
 const FAR_FUTURE = Date.UTC(2200, 0, 1)
 const ADDRESSES = 500
-/** Milliseconds between two batches of live traffic. */
+/** Milliseconds between batches of live traffic. */
 const TICK = 100
 
-/** All records of a point, in the order of sending: the same point gives the same bytes. */
+/** The records of a point in sending order. The same point gives the same bytes. */
 export function* recordsOf(point: Point): Generator<TrafficRecord> {
   const random = new Random(point.number)
   const draw = drawReferrers(point, random)
@@ -51,13 +51,13 @@ export function* recordsOf(point: Point): Generator<TrafficRecord> {
       continue
     }
     if (random.fraction() < point.late && basis !== undefined)
-      eventTime = basis - LATE_BY.least - random.below(LATE_BY.most - LATE_BY.least)
+      eventTime = basis - LATE_BY.min - random.below(LATE_BY.max - LATE_BY.min)
     else newest[partition] = Math.max(basis ?? eventTime, eventTime)
     yield { partition, value: eventText(visit, eventTime) }
   }
 }
 
-/** The same records, spread evenly over `milliseconds`. */
+/** Spreads records evenly over a time in milliseconds. */
 export async function* paced(
   records: Iterable<TrafficRecord>,
   total: number,
@@ -95,21 +95,20 @@ const ALPHABETS: Record<Text, string[]> = {
   unicode: [...'aeßéñžдж漢字かな한글🙂𝛼'],
   escaped: [...'abcdefgh"\\\t\u0001'],
 }
-/** Characters that referrers are cut from. */
 const POOL_LENGTH = 100_003
 
-/** The nth referrer as JSON text: distinct for distinct numbers, random otherwise, so that it hardly compresses. */
+/** The nth referrer as JSON text: distinct for distinct n, and random, so that it hardly compresses. */
 function referrerTexts({ text, referrerBytes }: Point, random: Random): (index: number) => string {
   const alphabet = ALPHABETS[text]
   const pool = Array.from({ length: POOL_LENGTH }, () => random.pick(alphabet))
   const bytes = pool.map(character => Buffer.byteLength(character))
-  const { least, most } = referrerBytes
-  const lengths = Array.from({ length: 997 }, () => least + random.below(most - least + 1))
+  const { min, max } = referrerBytes
+  const lengths = Array.from({ length: 997 }, () => min + random.below(max - min + 1))
   return index => {
     let referrer = `https://${index.toString(36).padStart(5, '0')}/`
     let room = lengths[index % lengths.length]! - referrer.length
     for (let at = (index * 7_919) % POOL_LENGTH; room > 0; at = (at + 1) % POOL_LENGTH) {
-      // A character that is too long for the last bytes gives way to a plain one.
+      // A character of several bytes may not fit the rest; a plain one takes its place.
       referrer += bytes[at]! <= room ? pool[at]! : 'x'
       room -= bytes[at]! <= room ? bytes[at]! : 1
     }

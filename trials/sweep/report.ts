@@ -1,9 +1,10 @@
-import { describePoint } from './points'
-import type { PointResult } from './run-point'
-import { larger, type Largest } from './sizes'
 import { grouped } from '../../src/core/numbers'
+import { markdownTable } from '../markdown-table'
+import { describePoint } from './points'
+import type { PointResult } from './result'
+import { larger, type Largest } from './sizes'
 
-/** One line for a point that is right; one more for each problem of one that is not. */
+/** One line for the point, and one more for each problem. */
 export function pointLine(result: PointResult): string {
   const { point, problems, seconds, topicBytes, hits, late, rejected, windows, groups, folded, repeats } =
     result
@@ -15,20 +16,22 @@ export function pointLine(result: PointResult): string {
     repeats > 0 ? `${repeats} repeats dropped` : '',
     largest ? `largest message ${kilobytes(largest.value)} (${kind})` : '',
   ].filter(Boolean)
+  const verdict = problems.length === 0 ? 'RIGHT' : 'WRONG'
+  const megabytes = `${(topicBytes / 1e6).toFixed(1)} MB`
   return [
-    `point ${point.number}: ${problems.length === 0 ? 'RIGHT' : 'WRONG'} in ${seconds.toFixed(1)} s  ` +
-      `${describePoint(point)}; ${megabytes(topicBytes)}: ${[sums, ...extras].join('; ')}`,
+    `point ${point.number}: ${verdict} in ${seconds.toFixed(1)} s  ` +
+      `${describePoint(point)}; ${megabytes}: ${[sums, ...extras].join('; ')}`,
     ...problems.map(problem => `  ${shortened(problem)}`),
     ...(problems.length > 0 && result.struck !== null ? [`  struck: ${result.struck}`] : []),
     ...(result.status === undefined ? [] : [`  status --json: ${briefStatus(result.status)}`]),
   ].join('\n')
 }
 
-/** Referrers are long; the results file has them whole. */
+/** Shortens long referrers; the results file has them in full. */
 const shortened = (problem: string) =>
   problem.length > 300 ? `${problem.slice(0, 200)} … ${problem.slice(-80)}` : problem
 
-/** The status without its partitions; the results file has them. */
+/** The status with the number of partitions in place of the partitions. */
 function briefStatus(status: unknown): string {
   if (typeof status !== 'object' || status === null) return String(status)
   const { partitions, ...rest } = status as Record<string, unknown>
@@ -41,22 +44,17 @@ export function summary(results: PointResult[]): string {
   const repeats = results.filter(result => result.repeats > 0).length
   return [
     `${results.length} points: ${results.length - wrong.length} right, ${wrong.length} wrong; ` +
-      `${seconds.toFixed(1)} s a point; repeats were dropped in ${repeats}`,
+      `${seconds.toFixed(1)} s per point; ${repeats} points dropped repeats`,
     ...(wrong.length > 0 ? [`wrong: ${wrong.map(({ point }) => point.number).join(', ')}`] : []),
     '',
     sizesTable(results),
   ].join('\n')
 }
 
-interface Measured extends Largest {
-  point: number
-}
-
-/** The largest message of every kind over all points, as Markdown. */
+/** The largest message of each kind over all points, as a Markdown table. */
 export function sizesTable(results: PointResult[]): string {
-  const kinds = [...new Set(results.flatMap(({ sizes }) => Object.keys(sizes.events)))]
-  const over = (pick: (result: PointResult) => Largest | undefined): Measured =>
-    results.reduce<Measured>(
+  const over = (pick: (result: PointResult) => Largest | undefined) =>
+    results.reduce(
       (known, result) => {
         const found = pick(result)
         const largest = found ? larger(known, found.value, found.workflow) : known
@@ -64,33 +62,21 @@ export function sizesTable(results: PointResult[]): string {
       },
       { value: 0, workflow: '', point: 0 },
     )
-  const rows = kinds
-    .map(kind => ({ what: kind, ...over(({ sizes }) => sizes.events[kind]) }))
-    .sort((a, b) => b.value - a.value)
-    .map(({ value, ...row }) => ({ ...row, size: kilobytes(value) }))
-  const whole = [
-    { what: 'all commands of a workflow task', ...over(({ sizes }) => sizes.task) },
-    { what: 'history of a run', ...over(({ sizes }) => sizes.historyBytes) },
-  ].map(({ value, ...row }) => ({ ...row, size: kilobytes(value) }))
-  const { value: events, ...where } = over(({ sizes }) => sizes.historyEvents)
-  const longest = { what: 'history of a run, events', ...where, size: grouped(events) }
-  const cells = [...rows, ...whole, longest].map(({ what, size, point, workflow }) => [
-    what,
-    size,
-    String(point),
-    workflow,
-  ])
-  return table(['largest', 'size', 'point', 'workflow'], cells)
-}
-
-function table(head: string[], rows: string[][]): string {
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map(row => row[i]!.length)))
-  const isNumber = (column: number) => column === 1 || column === 2
-  const line = (cells: string[]) =>
-    `| ${cells.map((cell, i) => (isNumber(i) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join(' | ')} |`
-  const rule = widths.map((width, i) => (isNumber(i) ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width)))
-  return [line(head), line(rule), ...rows.map(line)].join('\n')
+  const row = (what: string, pick: (result: PointResult) => Largest | undefined, show = kilobytes) => {
+    const { value, point, workflow } = over(pick)
+    return { value, cells: [what, show(value), point, workflow] }
+  }
+  const kinds = [...new Set(results.flatMap(({ sizes }) => Object.keys(sizes.events)))]
+  const rows = [
+    ...kinds.map(kind => row(kind, ({ sizes }) => sizes.events[kind])).sort((a, b) => b.value - a.value),
+    row('all commands of a workflow task', ({ sizes }) => sizes.task),
+    row('history of a run', ({ sizes }) => sizes.historyBytes),
+    row('history of a run, events', ({ sizes }) => sizes.historyEvents, grouped),
+  ]
+  return markdownTable(
+    ['largest', 'size', 'point', 'workflow'],
+    rows.map(({ cells }) => cells),
+  )
 }
 
 const kilobytes = (bytes: number) => `${(bytes / 1_000).toFixed(1)} kB`
-const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`

@@ -1,23 +1,26 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { UserError } from '../../src/errors'
 import type { Point } from './points'
-import type { PointResult } from './run-point'
+import type { PointResult } from './result'
 
-/** Results of finished points, one JSON line each; a point's last line counts. */
+/** Results of finished points, one JSON line each. If a point has several lines, the last one counts. */
 export class ResultsFile {
   private readonly results = new Map<number, PointResult>()
 
-  /** @throws UserError where the file has something else */
+  /** @throws UserError if the file exists and is not a results file */
   constructor(private readonly file: string) {
     if (!existsSync(file)) return
-    // An interrupted write leaves a last line without its end.
+    // An interrupted write leaves an incomplete last line.
     const lines = readFileSync(file, 'utf8').split('\n')
-    const cut = lines.pop()
-    if (cut) throw new UserError(`${file} does not end with a whole line. Remove its last line, or set OUT.`)
+    const incomplete = lines.pop()
+    if (incomplete)
+      throw new UserError(
+        `The last line of ${file} is incomplete. Remove the line, or set OUT to another file.`,
+      )
     for (const [index, line] of lines.entries()) this.remember(parse(line, `${file}:${index + 1}`))
   }
 
-  /** The result of exactly this point; undefined also where its number stood for other properties. */
+  /** The result of a point; undefined also if the file has its number with other properties. */
   of(point: Point): PointResult | undefined {
     const known = this.results.get(point.number)
     return known && JSON.stringify(known.point) === JSON.stringify(point) ? known : undefined
@@ -38,7 +41,7 @@ function parse(line: string, where: string): PointResult {
     const result = JSON.parse(line) as PointResult
     if (typeof result.point.number === 'number') return result
   } catch {
-    // Said below.
+    // The error below covers this too.
   }
   throw new UserError(`${where} is not a result of the sweep. Set OUT to another file.`)
 }

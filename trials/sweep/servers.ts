@@ -12,7 +12,7 @@ export class SweepServers {
 
   constructor(private readonly signal: AbortSignal) {}
 
-  /** Starts them where they do not run; resolves with the folder for workers' logs. */
+  /** Starts the servers if they do not run; returns the folder for the workers' logs. */
   async start(): Promise<string> {
     if (!this.cluster) {
       this.cluster = new OwnedCluster(join(this.folder, `cluster-${++this.clusters}`))
@@ -21,7 +21,7 @@ export class SweepServers {
     return join(this.folder, 'logs')
   }
 
-  /** Keeps the logs of a point's workers, and of the servers so far. */
+  /** Keeps the logs of a point's workers, and those of the servers so far. */
   keepLogs(point: number): void {
     this.hasLogs = true
     const logs = join(this.folder, 'logs', `point-${point}`)

@@ -8,43 +8,42 @@ type Event = temporal.api.history.v1.IHistoryEvent
 
 export interface Largest {
   value: number
-  /** The workflow, without the name of its pipeline. */
+  /** Workflow id without the group. */
   workflow: string
 }
 
-/** The largest messages of a pipeline, as Temporal stored them. */
+/** The largest messages of a pipeline, in the form that Temporal stores. */
 export interface Sizes {
-  /** Encoded bytes of one event, by its type. */
+  /** Encoded bytes of an event, by event type. */
   events: Record<string, Largest>
-  /** Encoded bytes of all events that one completed workflow task caused: its commands and the answers to updates. */
+  /** Encoded bytes of all events caused by one workflow task: its commands and its answers to updates. */
   task: Largest
-  /** Encoded bytes of one run's history. */
+  /** Encoded bytes of a run's history. */
   historyBytes: Largest
-  /** Events of one run's history. */
+  /** Events in a run's history. */
   historyEvents: Largest
   runs: number
 }
 
 export interface Histories {
   sizes: Sizes
-  /** Runs that ended, and workflow tasks that failed, as none should have; one line each. */
+  /** One line for each run that failed and each workflow task that failed. */
   problems: string[]
 }
 
 const RUNS_AT_ONCE = 4
 const MAX_PAGE = 1_000
-/** Inside the server a page travels as one message of at most 4 MB; of a longer history each batch is asked for alone. */
+/** The server sends a page as one message of at most 4 MB. Longer histories are read batch by batch. */
 const MAX_PAGE_BYTES = 2e6
-/** Milliseconds. A page that is too large is refused, and the client repeats the request for minutes. */
+/** Milliseconds. The server refuses a page that is too large, and the client would retry for minutes. */
 const ANSWERED_WITHIN = 20_000
-/** Every way in which a run may end that is no failure. */
 const FINE = ['RUNNING', 'COMPLETED', 'CONTINUED_AS_NEW']
 /**
- * Tasks that the server repeats: a signal or update came while a run was ending, or the signals that came during a task
- * outgrew what the server buffers.
+ * Causes after which the server retries the task as designed: a signal or update arrived while the run was completing,
+ * or more signals arrived during a task than the server buffers.
  */
-const REPEATED = ['UNHANDLED_COMMAND', 'UNHANDLED_UPDATE', 'FORCE_CLOSE_COMMAND']
-/** `verify` fails where it finds differences, which its own exit code says. */
+const RETRIED = ['UNHANDLED_COMMAND', 'UNHANDLED_UPDATE', 'FORCE_CLOSE_COMMAND']
+/** `verify` fails if it finds differences; its exit code is checked elsewhere. */
 const MAY_FAIL = ['verify']
 const SHOWN = 8
 
@@ -62,7 +61,7 @@ export async function readHistories(client: Client, group: string, signal: Abort
       const workflow = workflowId.replace(`${group}/`, '')
       sizes.runs++
       const history = await historyOf(client, workflowId, runId).catch((error: unknown) => {
-        problems.push(`${workflow}: its history cannot be read: ${causes(error).at(-1)?.message}`)
+        problems.push(`${workflow}: reading its history failed: ${causes(error).at(-1)?.message}`)
         return []
       })
       measure(history, workflow, sizes)
@@ -97,7 +96,7 @@ async function historyOf(client: Client, workflowId: string, runId: string): Pro
 
 function measure(history: Event[], workflow: string, sizes: Sizes): void {
   let total = 0
-  /** Of the events since the last workflow task was completed. */
+  /** Bytes of the events caused by the last completed workflow task. */
   let caused = 0
   for (const event of history) {
     const bytes = HistoryEvent.encode(event).finish().length
@@ -113,7 +112,7 @@ function measure(history: Event[], workflow: string, sizes: Sizes): void {
   sizes.historyEvents = larger(sizes.historyEvents, history.length, workflow)
 }
 
-/** An accepted update carries the request, which the server has and the worker need not send. */
+/** Accepted updates do not count: they carry the request, which the worker does not send. */
 function isCausedByTask(event: Event): boolean {
   if (event.workflowExecutionUpdateCompletedEventAttributes) return true
   return Object.values(event as Record<string, { workflowTaskCompletedEventId?: unknown } | null>).some(
@@ -121,7 +120,7 @@ function isCausedByTask(event: Event): boolean {
   )
 }
 
-/** `WorkflowExecutionSignaled`, as the Web UI names it. */
+/** The event type in the notation of the Web UI, for example `WorkflowExecutionSignaled`. */
 function kindOf({ eventType }: Event): string {
   const name = EventType[eventType ?? 0]!.replace('EVENT_TYPE_', '')
   return name
@@ -134,7 +133,7 @@ function failedTasks(history: Event[]): string[] {
   return history.flatMap(({ workflowTaskFailedEventAttributes: failed }) => {
     if (!failed) return []
     const cause = WorkflowTaskFailedCause[failed.cause ?? 0]!.replace('WORKFLOW_TASK_FAILED_CAUSE_', '')
-    return REPEATED.includes(cause) ? [] : [`${cause}${said(failed.failure?.message)}`]
+    return RETRIED.includes(cause) ? [] : [`${cause}${suffix(failed.failure?.message)}`]
   })
 }
 
@@ -142,16 +141,16 @@ function reasonOf(last: Event | undefined): string {
   const { workflowExecutionTerminatedEventAttributes: terminated } = last ?? {}
   const failure = last?.workflowExecutionFailedEventAttributes?.failure
   const by = terminated?.identity ? ` by ${terminated.identity}` : ''
-  return `${by}${said(terminated?.reason ?? failure?.message)}`
+  return `${by}${suffix(terminated?.reason ?? failure?.message)}`
 }
 
-const said = (message: string | null | undefined) => (message ? `: ${message.slice(0, 200)}` : '')
+const suffix = (message: string | null | undefined) => (message ? `: ${message.slice(0, 200)}` : '')
 
 export function larger(known: Largest, value: number, workflow: string): Largest {
   return value > known.value ? { value, workflow } : known
 }
 
-/** The same problem in many runs is told once. */
+/** Reports a problem that many runs have once. */
 function shortened(problems: string[]): string[] {
   const times = new Map<string, number>()
   for (const problem of problems) times.set(problem, (times.get(problem) ?? 0) + 1)

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-const LONGEST_SHOWN = 160
+const MAX_LINE_LENGTH = 160
 
 export interface Command {
   file: string
@@ -15,11 +15,11 @@ export interface Command {
 
 export interface Outcome {
   ok: boolean
-  /** What it printed, standard output first. */
+  /** Standard output, then standard error. */
   output: string
 }
 
-/** Runs a command to its end. A command that fails or cannot be started is an outcome; an abort is thrown. */
+/** Runs a command. Resolves also if it fails or cannot be started; rejects only if it is aborted. */
 export function run(command: Command, timeoutMs: number, signal?: AbortSignal): Promise<Outcome> {
   signal?.throwIfAborted()
   return new Promise((resolve, reject) => {
@@ -30,17 +30,16 @@ export function run(command: Command, timeoutMs: number, signal?: AbortSignal): 
         resolve({ ok: error === null, output: `${stdout}\n${stderr}`.trim() || (error?.message ?? '') })
         return
       }
-      // An abort is told before the child has gone; what it writes may be removed only after.
+      // Node reports an abort before the child has ended. Until then the child may still write its files.
       const ended = child.pid === undefined || child.exitCode !== null || child.signalCode !== null
-      const give = () => reject(signal.reason as Error)
-      if (ended) give()
-      else child.once('exit', give)
+      const abort = () => reject(signal.reason as Error)
+      if (ended) abort()
+      else child.once('exit', abort)
     })
     child.stdin?.end()
   })
 }
 
-/** The program of that name on the environment's PATH. */
 export function findOnPath(name: string, environment: NodeJS.ProcessEnv): string | undefined {
   const folders = (environment.PATH ?? '').split(delimiter).filter(folder => folder !== '')
   return folders.map(folder => join(folder, name)).find(isExecutable)
@@ -55,9 +54,9 @@ export function isExecutable(file: string): boolean {
   }
 }
 
-/** The last line that says something, cut to fit a one-line message. */
+/** The last line that is not blank, shortened to fit an error message. */
 export function lastLine(output: string): string {
   const lines = output.split('\n').map(line => line.trim())
   const last = lines.filter(line => line !== '').at(-1) ?? ''
-  return last.length > LONGEST_SHOWN ? `${last.slice(0, LONGEST_SHOWN)}…` : last
+  return last.length > MAX_LINE_LENGTH ? `${last.slice(0, MAX_LINE_LENGTH)}…` : last
 }

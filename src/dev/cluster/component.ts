@@ -1,48 +1,48 @@
 import type { Command } from './command'
 import type { ComponentName } from './state'
 
-/** What finding and starting components needs to know. */
+/** Everything that finding and starting components depends on. */
 export interface ClusterContext {
-  /** The cluster's folder, absolute. */
+  /** The folder of the cluster, absolute. */
   dir: string
   environment: NodeJS.ProcessEnv
-  /** Where programs are installed that the machine does not have. */
+  /** The folder where missing programs are installed. */
   cache: string
   report: (line: string) => void
   signal: AbortSignal
 }
 
-/** A program that was tried and works. */
+/** A program that was found to work. */
 export interface Program {
-  /** Its version and where it came from, for a person. */
+  /** Version and origin, to print. */
   description: string
-  /** Makes what it needs in its folder and says how to start it; done again before each start. */
+  /** Prepares a folder and returns the command that starts the server; called before each start. */
   prepare(folder: string, ports: Record<string, number>): Promise<Command>
 }
 
-/** One of the servers of a cluster. */
+/** A kind of server. */
 export interface Component {
   name: ComponentName
   title: string
-  /** Set in the environment, it names a server that is used in place of one of ours. */
+  /** The environment variable that names an external server. */
   addressVariable: string
-  /** Further variables that go with an address from the environment. */
+  /** All environment variables that belong to an external server. */
   externalVariables: RegExp
-  /** Each port's purpose and usual number; `main` is the one that clients use. */
+  /** Ports by name; clients use `main`. */
   ports: Record<string, { purpose: string; usual?: number }>
   readyWithinMs: number
   stopSignal: NodeJS.Signals
-  /** A failure to start that passes by itself: started again while this stands in its log. */
+  /** If the log matches, the start failed for a transient reason and is retried. */
   transientFailure?: RegExp
-  /** Finds a program, installing one if need be; throws a UserError that says how to get one. */
-  find(surroundings: ClusterContext): Promise<Program>
-  /** Resolves when it really answers; rejects while it does not. */
+  /** Finds the program or installs it. @throws UserError that says how to get it */
+  find(context: ClusterContext): Promise<Program>
+  /** Resolves if the server answers; rejects if not. */
   probe(ports: Record<string, number>): Promise<void>
   variables(ports: Record<string, number>): Record<string, string>
 }
 
 export function portOf(ports: Record<string, number>, name: string): number {
   const port = ports[name]
-  if (port === undefined) throw new Error(`no port for ${name}`)
+  if (port === undefined) throw new Error(`no port ${name}`)
   return port
 }

@@ -1,63 +1,55 @@
 import { existsSync, rmSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { COMPONENTS } from './components'
-import { acquireLock } from './lock'
+import { lockCluster } from './lock'
 import { isAlive, sameProcess, type ProcessIdentity } from './process-identity'
 import { stopServer } from './server-process'
-import { COMPONENT_NAMES, readState, stateFile, writeState, type ComponentName } from './state'
+import {
+  COMPONENT_NAMES,
+  readState,
+  stateFile,
+  writeState,
+  type ClusterState,
+  type ComponentName,
+} from './state'
 
 export interface StopOptions {
-  dir: string
-  report: (line: string) => void
-  /** Stop only these very processes; by default all that are recorded. */
+  /** Receives progress, one line at a time. */
+  report?: (line: string) => void
+  /** Stop only these processes; by default all recorded ones. */
   only?: ProcessIdentity[]
-  /** Remove the folder once nothing of it runs. */
+  /** Remove the folder, unless something in it still runs. */
   remove?: boolean
 }
 
-/** Takes the cluster in a folder down; its data stays. External components are left alone. */
-export async function clusterDown(
-  dir: string,
-  report: (line: string) => void = () => undefined,
-): Promise<void> {
-  await stopCluster({ dir, report })
-}
-
-/** Takes a cluster down, in whole or in part. */
-export async function stopCluster({ dir: given, report, only, remove }: StopOptions): Promise<void> {
-  const dir = resolve(given)
+/** Stops the cluster in a folder; its data stays. Does not touch external components. */
+export async function stopCluster(dir: string, options: StopOptions = {}): Promise<void> {
+  const { report = () => undefined, only, remove } = options
   if (!existsSync(stateFile(dir))) {
-    report(`nothing is running in ${given}`)
+    report(`nothing is running in ${dir}`)
     return
   }
-  const release = await acquireLock(join(dir, 'lock'), {
-    busy: pid => `another cluster command (pid ${pid}) is at work on ${given}`,
-    report,
-  })
+  const release = await lockCluster(dir, report)
   try {
-    await stopRecorded(dir, given, report, only)
     const state = readState(dir)
-    if (state === undefined) return
+    const stopped = state ? await stopRecorded(state, report, only) : 0
+    if (state) writeState(resolve(dir), state)
+    if (stopped === 0) report(`nothing is running in ${dir}`)
+    if (!state || !remove) return
     const alive = COMPONENT_NAMES.filter(name => isAlive(state.components[name]?.process))
-    if (remove && alive.length === 0) rmSync(dir, { recursive: true, force: true })
-    else if (remove)
-      report(`${given} stays: ${alive.map(name => COMPONENTS[name].title).join(', ')} still in use`)
+    if (alive.length === 0) rmSync(dir, { recursive: true, force: true })
+    else report(`${dir} stays: ${alive.map(name => COMPONENTS[name].title).join(', ')} still in use`)
   } finally {
     release()
   }
 }
 
+/** Updates the state; returns how many servers it stopped or found dead. */
 async function stopRecorded(
-  dir: string,
-  given: string,
+  state: ClusterState,
   report: (line: string) => void,
   only: ProcessIdentity[] | undefined,
-): Promise<void> {
-  const state = readState(dir)
-  if (state === undefined) {
-    report(`nothing is running in ${given}`)
-    return
-  }
+): Promise<number> {
   const stop = async (name: ComponentName): Promise<number> => {
     const record = state.components[name]
     if (record?.kind === 'external' && only === undefined) delete state.components[name]
@@ -68,10 +60,9 @@ async function stopRecorded(
     await stopServer(COMPONENTS[name], server)
     delete record.process
     const title = COMPONENTS[name].title
-    report(wasAlive ? `${title}: stopped` : `${title}: was dead already (pid ${server.pid})`)
+    report(wasAlive ? `${title}: stopped` : `${title}: was already dead (pid ${server.pid})`)
     return 1
   }
-  const stopped = await Promise.all(COMPONENT_NAMES.map(stop))
-  writeState(dir, state)
-  if (stopped.every(count => count === 0)) report(`nothing is running in ${given}`)
+  const counts = await Promise.all(COMPONENT_NAMES.map(stop))
+  return counts.reduce((sum, count) => sum + count, 0)
 }

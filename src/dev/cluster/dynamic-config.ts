@@ -3,7 +3,7 @@ import { parse, YAMLParseError } from 'yaml'
 import { z } from 'zod'
 import { UserError } from '../../errors'
 
-/** Every key's one value that is for all namespaces and task queues. */
+/** For each key one value, which applies to all namespaces and task queues. */
 const schema = z.record(
   z.string(),
   z
@@ -11,7 +11,7 @@ const schema = z.record(
       z.strictObject({
         value: z.json(),
         constraints: z
-          .strictObject({}, 'must be empty: the development server takes no value with constraints')
+          .strictObject({}, 'must be empty, because the development server has no values with constraints')
           .nullish(),
       }),
     ])
@@ -19,17 +19,17 @@ const schema = z.record(
 )
 
 /**
- * The values of a file in the format of the Temporal server's own dynamic configuration, by key.
+ * Reads a file in the format of the Temporal server's dynamic configuration; returns the values by key.
  *
- * @throws UserError where it is in another format, or has what the development server's command line cannot say
+ * @throws UserError if the format is wrong, or not supported by the development server's command line
  */
 export function readDynamicConfig(file: string): Record<string, z.infer<typeof schema>[string]> {
   const result = schema.safeParse(parseYaml(file) ?? {})
   if (result.success) return result.data
   const [issue] = result.error.issues
   throw new UserError(
-    `${file} is not a usable dynamic configuration (${issue!.path.join('.') || 'the whole'}: ${issue!.message}): ` +
-      'write each key with a list of one entry, "- value: …"',
+    `${file} is not a valid dynamic configuration (${issue!.path.join('.') || 'the file'}: ${issue!.message}). ` +
+      'Write each key with a list of one entry, "- value: …".',
   )
 }
 
@@ -38,7 +38,7 @@ function parseYaml(file: string): unknown {
     return parse(readFileSync(file, 'utf8'))
   } catch (error) {
     if (error instanceof YAMLParseError)
-      throw new UserError(`${file} is no YAML: ${error.message.split('\n')[0]!.replace(/:$/, '')}`)
+      throw new UserError(`${file} is not valid YAML: ${error.message.split('\n')[0]!.replace(/:$/, '')}`)
     throw error
   }
 }

@@ -6,19 +6,19 @@ export function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
 }
 
 /**
- * Asks a child to end, and resolves when it has; it is killed where it takes longer.
+ * Asks a child process to end; resolves when it has ended.
  *
- * @param within milliseconds
+ * @param timeoutMs after which the child is killed
  */
 export async function endProcess(
   child: ChildProcess,
   ask: (child: ChildProcess) => void,
-  within = 45_000,
+  timeoutMs = 45_000,
 ): Promise<void> {
   if (hasEnded(child)) return
   const exited = once(child, 'exit')
   ask(child)
-  const timer = setTimeout(() => child.kill('SIGKILL'), within)
+  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs)
   await exited
   clearTimeout(timer)
 }

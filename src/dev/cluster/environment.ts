@@ -1,10 +1,9 @@
 import { COMPONENT_NAMES, isUp, readState } from './state'
 
 /**
- * What the other commands and tests need in their environment to use the cluster in `dir`:
- * KAFKA_URL, POSTGRES_URL, POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB, TEMPORAL_ADDRESS,
- * TEMPORAL_NAMESPACE, TEMPORAL_UI_URL. Undefined unless it was started and not stopped, and something of it is up:
- * a server that died alone is named, so that whoever misses it can say where it was.
+ * The environment variables that clients of the cluster need: KAFKA_URL, POSTGRES_URL, POSTGRES_USER,
+ * POSTGRES_PASSWORD, POSTGRES_DB, TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and TEMPORAL_UI_URL. Includes those of a server
+ * that died. Undefined if the cluster was not started, was stopped, or has no server left.
  */
 export function clusterEnvironment(dir: string): Record<string, string> | undefined {
   const components = readState(dir)?.components

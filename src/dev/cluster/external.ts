@@ -3,7 +3,7 @@ import type { Component } from './component'
 import { isReachable } from './ports'
 import type { ComponentRecord } from './state'
 
-const REACHABLE_WITHIN_MS = 5000
+const CONNECT_TIMEOUT_MS = 5000
 
 interface HostPort {
   host: string
@@ -11,8 +11,10 @@ interface HostPort {
 }
 
 /**
- * The server that the environment names for a component, once it was seen to be reachable.
- * Undefined when it names none, or names ours: a shell that holds what `cluster env` printed.
+ * The server that the environment names for a component. Undefined if it names none, or the one of this cluster, as in
+ * a shell that has the output of `cluster env`.
+ *
+ * @throws UserError if it is unreachable
  */
 export async function findExternal(
   component: Component,
@@ -27,11 +29,11 @@ export async function findExternal(
   const names = addresses.map(({ host, port }) => `${host === 'localhost' ? '127.0.0.1' : host}:${port}`)
   if (ours !== undefined && names.length === 1 && names[0] === ours) return undefined
   const reached = await Promise.all(
-    addresses.map(({ host, port }) => isReachable(host, port, REACHABLE_WITHIN_MS)),
+    addresses.map(({ host, port }) => isReachable(host, port, CONNECT_TIMEOUT_MS)),
   )
   if (!reached.includes(true)) {
     throw new UserError(
-      `${variable} names ${names.join(', ')}, which does not answer: start it, or unset ${variable} to have one started here`,
+      `${component.title} at ${names.join(', ')} is unreachable. Start it, or unset ${variable} to start one here.`,
     )
   }
   const variables: Record<string, string> = {}
@@ -43,14 +45,13 @@ export async function findExternal(
 }
 
 function parseAddresses(value: string, component: Component): HostPort[] {
-  const usual = component.ports.main?.usual
   const parsed = value.split(',').map(part => {
     const bare = part.trim().replace(/^[a-z0-9+:]+:\/\//i, '')
     const authority = bare.split(/[/?]/)[0] ?? ''
     const address = authority.slice(authority.lastIndexOf('@') + 1)
     const [, host, port] = /^(\[[^\]]+\]|[^:\s]+)(?::(\d{1,5}))?$/.exec(address) ?? []
-    return { host: host?.replace(/^\[|\]$/g, '') ?? '', port: Number(port ?? usual) }
+    return { host: host?.replace(/^\[|\]$/g, '') ?? '', port: Number(port ?? component.ports.main?.usual) }
   })
   if (parsed.every(({ host, port }) => host !== '' && port > 0 && port < 65_536)) return parsed
-  throw new UserError(`${component.addressVariable} holds no address: give it as host:port, or unset it`)
+  throw new UserError(`${component.addressVariable} is not an address. Set it to host:port, or unset it.`)
 }

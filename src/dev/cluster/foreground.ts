@@ -8,22 +8,24 @@ import { logTail } from './server-process'
 import { readState, type ComponentName } from './state'
 import type { StartedCluster } from './up'
 
-const POLL_MS = 500
+const POLL_INTERVAL_MS = 500
 
 export interface ForegroundOptions {
   dir: string
   report: (line: string) => void
-  /** Ends the watch, as Ctrl-C does. */
+  /** Stops the cluster, as Ctrl-C does. */
   signal: AbortSignal
-  /** Remove the folder after going down. */
+  /** Remove the folder afterwards. */
   ephemeral: boolean
 }
 
 /**
- * Watches over what this command started, says when a part of it dies, and takes it down when the signal comes.
- * What another command took down or started again meanwhile is no longer ours.
+ * Watches the servers that this command started, reports when one dies, and stops them on the signal. Servers that
+ * another command has stopped or restarted meanwhile are no longer watched.
+ *
+ * @throws UserError if all servers have died
  */
-export async function holdCluster(
+export async function watchCluster(
   started: StartedCluster['started'],
   { dir, report, signal, ephemeral }: ForegroundOptions,
 ): Promise<void> {
@@ -39,19 +41,20 @@ export async function holdCluster(
         report(describeDeath(name, server, dir))
       }
     }
-    await sleep(POLL_MS, undefined, { signal }).catch(() => undefined)
+    await sleep(POLL_INTERVAL_MS, undefined, { signal }).catch(() => undefined)
   }
   if (ours.size > 0 || ephemeral) {
-    if (signal.aborted) report('going down')
-    await stopCluster({ dir, report, only: [...ours.values()], remove: ephemeral })
+    if (signal.aborted) report('stopping')
+    await stopCluster(dir, { report, only: [...ours.values()], remove: ephemeral })
   } else {
-    report('another cluster command took it down or over')
+    report('another cluster command has stopped or restarted the servers')
   }
-  if (!signal.aborted && dead.size > 0) throw new UserError('nothing of the cluster is left: start it again')
+  if (!signal.aborted && dead.size > 0)
+    throw new UserError('All servers of the cluster have died. Start it again.')
 }
 
 function describeDeath(name: ComponentName, server: ProcessIdentity, dir: string): string {
   const file = join(resolve(dir), 'logs', `${name}.log`)
   const tail = logTail({ file, from: 0 })
-  return `${COMPONENTS[name].title} died (pid ${server.pid}): ${tail} (log: ${file}); \`cluster up\` starts it again`
+  return `${COMPONENTS[name].title} died (pid ${server.pid}): ${tail} (log: ${file}); \`cluster up\` restarts it`
 }

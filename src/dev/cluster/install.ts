@@ -4,12 +4,12 @@ import { basename, dirname, join } from 'node:path'
 
 const ABANDONED_AFTER_MS = 3_600_000
 
-/** Why a program could not be installed, for a person; other ways may still be tried. */
+/** A program could not be installed this way; there may be other ways. */
 export class InstallError extends Error {
   override name = 'InstallError'
 }
 
-/** Builds a folder; what prevented it, if that is an InstallError. */
+/** Builds a folder; returns the message of an InstallError if there was one. */
 export async function install(
   target: string,
   build: (folder: string) => Promise<void>,
@@ -24,8 +24,8 @@ export async function install(
 }
 
 /**
- * Makes a folder whole or not at all: built under another name beside it, then renamed into place.
- * When another process was faster, its folder stays and ours is removed.
+ * Builds a folder atomically: under another name beside it, then renamed. If another process was faster, its folder
+ * stays.
  */
 export async function buildFolder(target: string, build: (folder: string) => Promise<void>): Promise<void> {
   const parent = dirname(target)

@@ -8,89 +8,67 @@ import { install, InstallError } from './install'
 
 const MAVEN_ARTIFACT = 'kafka_2.13'
 const KAFKA_VERSION = '4.4.0'
-/** The binding that writes Kafka's log: the distribution has it, the server's artifact does not ask for it. */
+/** The binding that writes Kafka's log. The distribution includes it; the Maven artifact of the server does not. */
 const LOG4J_VERSION = '2.25.5'
-const OLDEST_KAFKA = [3, 3] as const
-const OLDEST_JAVA = 17
+const MIN_KAFKA = [3, 3] as const
+const MIN_JAVA = 17
 const HEAP = ['-Xms128m', '-Xmx512m']
 const INSTALL_TIMEOUT_MS = 600_000
 
-/** A Kafka that works, as the commands that format its storage and run its server. */
+/** A working Kafka: the commands that format its storage and run its server. */
 export interface KafkaProgram {
   description: string
   format(configuration: string, clusterId: string): Command
   server(configuration: string, logging: string): Command
 }
 
-/** Apache Kafka: scripts on the PATH, KAFKA_HOME (scripts or jars), jars installed before, or Maven. */
-export async function findKafkaProgram(surroundings: ClusterContext): Promise<KafkaProgram> {
-  const { environment } = surroundings
-  const reasons: string[] = []
-  const home = environment.KAFKA_HOME
-  const scripts = findScripts(environment)
-  const found = scripts && (await tryProgram(scripts, surroundings, reasons))
-  if (found) return found
+type Candidate = KafkaProgram & { version: Command }
 
-  const { java, reason } = await findJava(surroundings)
-  if (java === undefined) {
-    reasons.push(reason)
-  } else {
-    if (home !== undefined && hasJars(join(home, 'libs'))) {
-      const program = jarProgram(java, join(home, 'libs'), 'in KAFKA_HOME', environment)
-      const working = await tryProgram(program, surroundings, reasons)
-      if (working) return working
+/**
+ * Apache Kafka: scripts on the PATH, KAFKA_HOME (scripts or jars), jars installed earlier, or jars from Maven.
+ *
+ * @throws UserError with the reason for each that does not work
+ */
+export async function findKafkaProgram(context: ClusterContext): Promise<KafkaProgram> {
+  const reasons: string[] = []
+  for await (const candidate of candidates(context, reasons)) {
+    const { ok, output } = await run(candidate.version, 30_000, context.signal)
+    const [version, major, minor] = /^(\d+)\.(\d+)\.\S+/m.exec(output) ?? []
+    const [minMajor, minMinor] = MIN_KAFKA
+    if (!ok || version === undefined) {
+      reasons.push(`the Kafka ${candidate.description} does not run: ${lastLine(output)}`)
+    } else if (Number(major) < minMajor || (Number(major) === minMajor && Number(minor) < minMinor)) {
+      reasons.push(`the Kafka ${candidate.description} is ${version}, older than ${MIN_KAFKA.join('.')}`)
+    } else {
+      return { ...candidate, description: `${version}, ${candidate.description}` }
     }
-    const installed = await findInstalled(java, surroundings, reasons)
-    if (installed) return installed
   }
   throw new UserError(
-    `no Apache Kafka: install it (kafka-server-start.sh on the PATH, or KAFKA_HOME), or Java ${OLDEST_JAVA} and ` +
-      `Maven so that it can be had from there, or set KAFKA_URL to a broker (${reasons.join('; ')})`,
+    `Apache Kafka was not found (${reasons.join('; ')}). Install it (kafka-server-start.sh on the PATH, or KAFKA_HOME); ` +
+      `or install Java ${MIN_JAVA} and Maven, which install it here; or set KAFKA_URL to a broker.`,
   )
 }
 
-/** The jars in our cache, installed by Maven when they are not there or do not work. */
-async function findInstalled(
-  java: string,
-  surroundings: ClusterContext,
-  reasons: string[],
-): Promise<KafkaProgram | undefined> {
-  const { environment, cache } = surroundings
+async function* candidates(context: ClusterContext, reasons: string[]): AsyncGenerator<Candidate> {
+  const { environment, cache } = context
+  const scripts = findScripts(environment)
+  if (scripts) yield scripts
+  const java = await findJava(context, reasons)
+  if (java === undefined) return
+  const libs = environment.KAFKA_HOME === undefined ? undefined : join(environment.KAFKA_HOME, 'libs')
+  if (libs !== undefined && hasJars(libs)) yield jarProgram(java, libs, 'in KAFKA_HOME', environment)
   const jars = join(cache, `kafka-${KAFKA_VERSION}`)
   if (hasJars(jars)) {
-    const before = jarProgram(java, jars, 'installed before', environment)
-    const working = await tryProgram(before, surroundings, reasons)
-    if (working) return working
+    yield jarProgram(java, jars, 'installed earlier', environment)
+    // The caller asks for another candidate only if these jars do not work.
     await rm(jars, { recursive: true, force: true })
   }
-  const failure = await installByMaven(jars, surroundings)
-  if (failure === undefined) {
-    return tryProgram(jarProgram(java, jars, 'from Maven', environment), surroundings, reasons)
-  }
-  reasons.push(failure)
-  return undefined
+  const failure = await installByMaven(jars, context)
+  if (failure === undefined) yield jarProgram(java, jars, 'from Maven', environment)
+  else reasons.push(failure)
 }
 
-async function tryProgram(
-  program: KafkaProgram & { version: Command },
-  { signal }: ClusterContext,
-  reasons: string[],
-): Promise<KafkaProgram | undefined> {
-  const { ok, output } = await run(program.version, 30_000, signal)
-  const [version, major, minor] = /^(\d+)\.(\d+)\.\S+/m.exec(output) ?? []
-  if (!ok || version === undefined) {
-    reasons.push(`the Kafka ${program.description} does not run: ${lastLine(output)}`)
-    return undefined
-  }
-  const [oldestMajor, oldestMinor] = OLDEST_KAFKA
-  if (Number(major) < oldestMajor || (Number(major) === oldestMajor && Number(minor) < oldestMinor)) {
-    reasons.push(`the Kafka ${program.description} is ${version}, older than ${OLDEST_KAFKA.join('.')}`)
-    return undefined
-  }
-  return { ...program, description: `${version}, ${program.description}` }
-}
-
-function findScripts(environment: NodeJS.ProcessEnv): (KafkaProgram & { version: Command }) | undefined {
+function findScripts(environment: NodeJS.ProcessEnv): Candidate | undefined {
   const home = environment.KAFKA_HOME
   const start =
     findOnPath('kafka-server-start.sh', environment) ??
@@ -100,24 +78,19 @@ function findScripts(environment: NodeJS.ProcessEnv): (KafkaProgram & { version:
   const storage = join(dirname(start), start.endsWith('.sh') ? 'kafka-storage.sh' : 'kafka-storage')
   const own = { ...environment, KAFKA_HEAP_OPTS: HEAP.join(' ') }
   return {
-    description: `by ${start}`,
+    description: `at ${start}`,
     version: { file: start, args: ['--version'], environment: own },
     format: (configuration, clusterId) => ({
       file: storage,
       args: ['format', '-t', clusterId, '-c', configuration],
       environment: own,
     }),
-    // The script becomes the server by exec, so the process that is started is the server's.
+    // The script ends with exec, so the process started here is the server itself.
     server: configuration => ({ file: start, args: [configuration], environment: own }),
   }
 }
 
-function jarProgram(
-  java: string,
-  jars: string,
-  origin: string,
-  environment: NodeJS.ProcessEnv,
-): KafkaProgram & { version: Command } {
+function jarProgram(java: string, jars: string, origin: string, environment: NodeJS.ProcessEnv): Candidate {
   const command = (options: string[], main: string, ...args: string[]): Command => ({
     file: java,
     args: [...options, '-Djava.awt.headless=true', '-cp', join(jars, '*'), main, ...args],
@@ -137,26 +110,31 @@ function jarProgram(
   }
 }
 
-async function findJava({ environment, signal }: ClusterContext): Promise<{ java?: string; reason: string }> {
+async function findJava(
+  { environment, signal }: ClusterContext,
+  reasons: string[],
+): Promise<string | undefined> {
   const home = environment.JAVA_HOME
-  const candidates = [home && join(home, 'bin', 'java'), findOnPath('java', environment)]
-  let reason = 'no Java on the PATH'
-  for (const java of candidates) {
-    if (!java) continue
+  const found = [home && join(home, 'bin', 'java'), findOnPath('java', environment)].filter(
+    Boolean,
+  ) as string[]
+  if (found.length === 0) reasons.push('no Java on the PATH')
+  for (const java of found) {
     const { ok, output } = await run({ file: java, args: ['-version'], environment }, 20_000, signal)
     const version = /version "(\d+)/.exec(output)?.[1]
-    if (ok && Number(version) >= OLDEST_JAVA) return { java, reason: '' }
-    reason =
-      version === undefined ? `${java} does not run` : `${java} is Java ${version}, older than ${OLDEST_JAVA}`
+    if (ok && Number(version) >= MIN_JAVA) return java
+    reasons.push(
+      version === undefined ? `${java} does not run` : `${java} is Java ${version}, older than ${MIN_JAVA}`,
+    )
   }
-  return { reason }
+  return undefined
 }
 
 function hasJars(folder: string): boolean {
   return existsSync(folder) && readdirSync(folder).some(name => /^kafka_.*\.jar$/.test(name))
 }
 
-/** Fills the folder with Kafka's jars; what went wrong otherwise. */
+/** Fills the folder with Kafka's jars; returns why if that fails. */
 async function installByMaven(
   target: string,
   { environment, report, signal }: ClusterContext,
@@ -175,7 +153,7 @@ async function installByMaven(
     )
     if (ok && hasJars(folder)) return
     const error = output.split('\n').find(line => line.includes('ERROR')) ?? lastLine(output)
-    throw new InstallError(`Maven could not install it: ${error}`)
+    throw new InstallError(`installing it with Maven failed: ${error}`)
   })
 }
 

@@ -10,7 +10,7 @@ import { buildFolder } from './install'
 import { findKafkaProgram, type KafkaProgram } from './kafka-program'
 import { isReachable } from './ports'
 
-/** Apache Kafka: one node that is broker and controller. */
+/** Apache Kafka: one node that is both broker and controller. */
 export const kafka: Component = {
   name: 'kafka',
   title: 'Kafka',
@@ -20,11 +20,11 @@ export const kafka: Component = {
   readyWithinMs: 60_000,
   stopSignal: 'SIGTERM',
 
-  async find(surroundings) {
-    const program = await findKafkaProgram(surroundings)
+  async find(context) {
+    const program = await findKafkaProgram(context)
     return {
       description: program.description,
-      prepare: (folder, ports) => prepare(program, folder, ports, surroundings),
+      prepare: (folder, ports) => prepare(program, folder, ports, context),
     }
   },
 
@@ -56,14 +56,14 @@ async function prepare(
   program: KafkaProgram,
   folder: string,
   ports: Record<string, number>,
-  surroundings: ClusterContext,
+  context: ClusterContext,
 ): Promise<Command> {
   const data = join(folder, 'data')
   const logging = join(folder, 'log4j2.properties')
   await writeFile(logging, LOGGING)
-  if (!existsSync(data)) await format(program, data, ports, surroundings)
+  if (!existsSync(data)) await format(program, data, ports, context)
   const configuration = join(folder, 'server.properties')
-  await writeFile(configuration, serverProperties(data, ports))
+  await writeFile(configuration, propertiesFile(brokerProperties(data, ports)))
   const command = program.server(configuration, logging)
   return { ...command, cwd: folder, environment: { ...command.environment, LOG_DIR: join(folder, 'logs') } }
 }
@@ -76,9 +76,9 @@ async function format(
 ): Promise<void> {
   await buildFolder(data, async folder => {
     const configuration = join(dirname(data), 'format.properties')
-    await writeFile(configuration, serverProperties(folder, ports))
+    await writeFile(configuration, propertiesFile(brokerProperties(folder, ports)))
     const outcome = await run(program.format(configuration, newClusterId()), 60_000, signal)
-    if (!outcome.ok) throw new UserError(`Kafka could not format its storage: ${lastLine(outcome.output)}`)
+    if (!outcome.ok) throw new UserError(`Kafka failed to format its storage: ${lastLine(outcome.output)}`)
     await rm(configuration)
   })
 }
@@ -86,15 +86,11 @@ async function format(
 export function newClusterId(): string {
   for (;;) {
     const id = randomBytes(16).toString('base64url')
-    if (!id.startsWith('-')) return id // The command line would read it as an option.
+    // The command line would take a leading dash for an option.
+    if (!id.startsWith('-')) return id
   }
 }
 
-function serverProperties(data: string, ports: Record<string, number>): string {
-  return propertiesFile(brokerProperties(data, ports))
-}
-
-/** What the broker is told, of data in the folder `data`. */
 export function brokerProperties(
   data: string,
   ports: Record<string, number>,
@@ -102,7 +98,7 @@ export function brokerProperties(
   const broker = `127.0.0.1:${portOf(ports, 'main')}`
   const controller = `127.0.0.1:${portOf(ports, 'controller')}`
   return {
-    // A broker that was killed is let in again only when its old session has run out, by default after 9 s.
+    // A killed broker may rejoin only after its old session has expired, by default after 9 s.
     'broker.session.timeout.ms': 4000,
     'broker.heartbeat.interval.ms': 500,
     'process.roles': 'broker,controller',
@@ -128,15 +124,13 @@ export function brokerProperties(
 }
 
 export function propertiesFile(properties: Record<string, string | number | boolean>): string {
-  const lines = Object.entries(properties).map(([key, value]) => `${key}=${escapeProperty(String(value))}`)
-  return `${lines.join('\n')}\n`
+  const escaped = (value: unknown) => String(value).replaceAll('\\', '\\\\')
+  return Object.entries(properties)
+    .map(([key, value]) => `${key}=${escaped(value)}\n`)
+    .join('')
 }
 
-function escapeProperty(value: string): string {
-  return value.replaceAll('\\', '\\\\')
-}
-
-export const LOGGING = `# To standard output, which is the log file of the cluster.
+export const LOGGING = `# Logs to standard output, which goes to the log file of the cluster.
 status=error
 appender.console.type=Console
 appender.console.name=console

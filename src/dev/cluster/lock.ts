@@ -1,15 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { UserError } from '../../errors'
 import { identify, isAlive, type ProcessIdentity } from './process-identity'
+
+const LOCK_TIMEOUT_MS = 300_000
 
 type Holder = ProcessIdentity & { token: string }
 
 export type Release = () => void
 
-/** Takes a lock file, or says who holds it. A lock whose holder is dead is taken over. */
+/** Takes a lock file, or returns its living holder. Takes over the lock of a dead holder. */
 export function tryLock(path: string): Release | ProcessIdentity {
   const self = identify(process.pid) ?? { pid: process.pid, started: '' }
   const mine: Holder = { ...self, token: randomUUID() }
@@ -27,32 +29,31 @@ export function tryLock(path: string): Release | ProcessIdentity {
   }
 }
 
-/** Takes a lock file, waiting for a living holder; gives up after `patienceMs` with a UserError. */
-export async function acquireLock(
-  path: string,
-  options: {
-    busy: (pid: number) => string
-    report: (line: string) => void
-    signal?: AbortSignal | undefined
-  },
-  patienceMs = 300_000,
+/**
+ * Takes the lock of a cluster's folder, which all commands take that change the cluster.
+ *
+ * @throws UserError if another command holds it for five minutes
+ */
+export async function lockCluster(
+  dir: string,
+  report: (line: string) => void,
+  signal?: AbortSignal,
 ): Promise<Release> {
-  const deadline = Date.now() + patienceMs
-  let told = false
-  for (;;) {
-    options.signal?.throwIfAborted()
-    // The holder may have removed the folder when it was done.
-    mkdirSync(dirname(path), { recursive: true })
-    const taken = tryLock(path)
+  const deadline = Date.now() + LOCK_TIMEOUT_MS
+  for (let attempt = 0; ; attempt++) {
+    signal?.throwIfAborted()
+    // The previous holder may have removed the folder.
+    mkdirSync(dir, { recursive: true })
+    const taken = tryLock(join(resolve(dir), 'lock'))
     if (typeof taken === 'function') return taken
-    if (Date.now() > deadline) throw new UserError(`${options.busy(taken.pid)}; end it or wait for it`)
-    if (!told) options.report(`${options.busy(taken.pid)}; waiting for it`)
-    told = true
+    const busy = `Another cluster command (pid ${taken.pid}) is using ${dir}`
+    if (Date.now() > deadline) throw new UserError(`${busy}. Stop it, or wait until it has finished.`)
+    if (attempt === 0) report(`${busy}; waiting for it`)
     await sleep(100)
   }
 }
 
-// Linked rather than created: the file appears together with its content, so no reader sees it empty.
+/** A link makes the file appear together with its content, so that nobody reads it empty. */
 function createLink(draft: string, path: string): boolean {
   try {
     linkSync(draft, path)
@@ -72,7 +73,7 @@ function readHolder(path: string): Holder | undefined {
   }
 }
 
-// Renamed before it is removed: should another process have replaced it meanwhile, its lock is put back.
+/** Renames before it removes: if another process has replaced the lock meanwhile, its lock is put back. */
 function evict(path: string, dead: Holder, draft: string): void {
   const aside = `${draft}.aside`
   try {

@@ -7,15 +7,15 @@ import { endProcess } from './end-process'
 import { clusterEnvironment } from './environment'
 
 /**
- * A cluster that belongs to this process: `web-traffic cluster up` as a child whose input is a pipe of it. However
- * this process ends, what that command started is taken down, and a folder that it made is removed.
+ * A cluster that lives as long as this process: `web-traffic cluster up` as a child that reads a pipe of this process.
+ * When the pipe closes, even because this process was killed, the child stops the servers and removes the folder.
  */
 export class OwnedCluster {
   private readonly command: ChildProcess
   private readonly lines: string[] = []
   private readonly up: Promise<void>
 
-  /** Starts what does not run yet in the folder `dir`; `options` are further ones of the command. */
+  /** Starts the servers that do not run yet in the folder `dir`. `options` are further options of the command. */
   constructor(
     readonly dir: string,
     options: string[] = [],
@@ -24,7 +24,7 @@ export class OwnedCluster {
     const args = ['cluster', 'up', '--dir', dir, '--ephemeral', '--watch-stdin', ...options]
     this.command = spawn(process.execPath, [program, ...args], {
       stdio: 'pipe',
-      // Ctrl-C reaches this process first, and the servers by the end of the command's input.
+      // Ctrl-C must reach only this process, which stops the servers last.
       detached: true,
       env: withoutAddresses(process.env),
     })
@@ -39,14 +39,14 @@ export class OwnedCluster {
         reject(new UserError(`The cluster did not start:\n${this.lines.join('\n')}`)),
       )
     })
-    // Whoever does not wait for it must not be ended by it.
+    // A rejection that nobody awaits must not end this process.
     this.up.catch(() => undefined)
   }
 
   /**
-   * The variables by which its servers are reached.
+   * Returns the environment variables that its clients need.
    *
-   * @throws UserError where it did not start, or the signal came first
+   * @throws UserError if it did not start, or the signal was aborted first
    */
   async untilUp(signal?: AbortSignal): Promise<Record<string, string>> {
     await Promise.race([this.up, ...(signal ? [interrupted(signal)] : [])])
@@ -59,7 +59,7 @@ export class OwnedCluster {
     return environment
   }
 
-  /** Resolves when everything it started has been taken down. */
+  /** Resolves when its servers are stopped. */
   async end(): Promise<void> {
     await endProcess(this.command, command => command.stdin!.end())
   }
@@ -72,7 +72,7 @@ async function interrupted(signal: AbortSignal): Promise<never> {
 
 const ADDRESS = /^((KAFKA|POSTGRES|TEMPORAL)_|PGSSL)/
 
-/** The environment without the servers that it names: a cluster of one's own does not touch those. */
+/** The environment without the variables that name servers, so that a new cluster does not use those. */
 export function withoutAddresses(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !ADDRESS.test(name)))
 }

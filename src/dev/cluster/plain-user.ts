@@ -7,22 +7,25 @@ import type { ClusterContext } from './component'
 
 const OVERFLOW_ID = '65534'
 
-/** How to run what refuses to run as root. */
+/** Runs programs that refuse to run as root. */
 export interface PlainUser {
   run(command: Command): Command
-  /** Gives it a folder that it may write. */
+  /** Makes a folder writable for it. */
   own(folder: string): Promise<void>
 }
 
 /**
- * Without root: as we are. As root: in a user namespace where we look like nobody, which keeps our right to
- * read this folder wherever it lies; else as the user postgres or nobody. `folder` is where it will write.
+ * Not root: the user of this process. Root: a user namespace in which this process appears as nobody, which keeps the
+ * right to read this project wherever it is; otherwise the user postgres or nobody.
+ *
+ * @param folder must be writable for it
+ * @throws UserError if there is no such user
  */
-export async function findPlainUser(surroundings: ClusterContext, folder: string): Promise<PlainUser> {
+export async function findPlainUser(context: ClusterContext, folder: string): Promise<PlainUser> {
   if (process.getuid?.() !== 0) return { run: command => command, own: makeFolder }
   const owner = existsSync(folder) ? (await stat(folder)).uid : 0
-  const namespace = owner === 0 ? await findNamespace(surroundings) : undefined
-  return namespace ?? (await findOtherUser(surroundings, owner, folder))
+  const namespace = owner === 0 ? await findNamespace(context) : undefined
+  return namespace ?? (await findOtherUser(context, owner, folder))
 }
 
 async function makeFolder(folder: string): Promise<void> {
@@ -33,7 +36,7 @@ async function findNamespace({ environment, signal }: ClusterContext): Promise<P
   const unshare = findOnPath('unshare', environment)
   if (unshare === undefined) return undefined
   const prefix = ['--user', `--map-user=${OVERFLOW_ID}`, `--map-group=${OVERFLOW_ID}`, '--']
-  // It becomes the program by exec: the process that is started is the program's own.
+  // unshare ends with exec, so the process started is the program itself.
   const within = (command: Command): Command => ({
     ...command,
     file: unshare,
@@ -70,7 +73,7 @@ async function findOtherUser(
   }
   throw new UserError(
     `PostgreSQL refuses to run as root, and neither a user namespace nor the user postgres or nobody can use ` +
-      `${folder}: run as another user, or choose a --dir that every user can enter`,
+      `${folder}. Run this as another user, or choose a --dir that every user can enter.`,
   )
 }
 

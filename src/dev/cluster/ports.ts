@@ -1,50 +1,43 @@
 import { randomInt } from 'node:crypto'
-import { readdirSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { UserError } from '../../errors'
 import { tryLock, type Release } from './lock'
 
-const LOWEST_FREE = 15_000
-const HIGHEST_FREE = 32_000
-const LOCK_PREFIX = 'web-traffic-port-'
+/** Below the range that systems use for outgoing connections, which could take a port before the server listens. */
+const MIN_PORT = 15_000
+const MAX_PORT = 32_000
 
 export interface PortRequest {
-  /** What the port is for, as a person would say it. */
+  /** What the port is for, to print. */
   purpose: string
-  /** Asked for by option: this port or an error. */
+  /** The port given as an option: this one or an error. */
   required?: number | undefined
-  /** The port of the last run. */
+  /** The port of the previous run. */
   previous?: number | undefined
-  /** The usual port; without one any free port does. */
+  /** The preferred port if there was no previous run. */
   usual?: number | undefined
 }
 
 /**
- * Ports chosen for components that are about to start.
- *
- * A port stays reserved on this machine until `release`, so that two clusters that start at once do not
- * choose the same one: the loser would find the winner's server there and take it for its own.
+ * Chooses ports for components that are about to start. A port stays reserved on this machine until `release`, so that
+ * two clusters that start at the same time do not choose the same one and use each other's server.
  */
 export class PortReservations {
   private readonly releases: Release[] = []
-
-  constructor() {
-    removeAbandoned()
-  }
 
   async choose(request: PortRequest, report: (line: string) => void): Promise<number> {
     if (request.required !== undefined) {
       if (await this.take(request.required)) return request.required
       throw new UserError(
-        `port ${request.required} for ${request.purpose} is taken: free it, or give another port or none`,
+        `Port ${request.required} for ${request.purpose} is in use. Free it, choose another port, or omit the option.`,
       )
     }
     const preferred = request.previous ?? request.usual
     if (preferred !== undefined && (await this.take(preferred))) return preferred
     const port = await this.reserve()
-    if (preferred !== undefined) report(`port ${preferred} is taken; ${request.purpose} uses ${port}`)
+    if (preferred !== undefined) report(`port ${preferred} is in use; ${request.purpose} uses ${port}`)
     return port
   }
 
@@ -62,32 +55,20 @@ export class PortReservations {
   private async take(port: number): Promise<boolean> {
     if (!(await isPortFree(port))) return false
     try {
-      const taken = tryLock(join(tmpdir(), `${LOCK_PREFIX}${port}.lock`))
+      const taken = tryLock(join(tmpdir(), `web-traffic-port-${port}.lock`))
       if (typeof taken !== 'function') return false
       this.releases.push(taken)
       return true
     } catch {
-      return false // Another user's lock file that we may not replace.
+      // The lock file of another user.
+      return false
     }
   }
 }
 
-/** Removes the reservations of commands that were killed. */
-function removeAbandoned(): void {
-  for (const name of readdirSync(tmpdir())) {
-    if (!name.startsWith(LOCK_PREFIX) || !name.endsWith('.lock')) continue
-    try {
-      const taken = tryLock(join(tmpdir(), name))
-      if (typeof taken === 'function') taken()
-    } catch {
-      // Another user's.
-    }
-  }
-}
-
-/** Whether nothing listens on the port of the loopback address. */
+/** Whether a server could listen on the port of the loopback address. */
 export async function isPortFree(port: number): Promise<boolean> {
-  // Some systems let a loopback listener in beside one on all addresses, so binding alone does not tell.
+  // Some systems allow binding the loopback address beside a listener on all addresses, so try to connect first.
   if (await isReachable('127.0.0.1', port, 1000)) return false
   return new Promise(resolve => {
     const server = createServer()
@@ -96,18 +77,14 @@ export async function isPortFree(port: number): Promise<boolean> {
   })
 }
 
-/**
- * A port that nothing listens on now. It lies below those that systems give to outgoing connections, one of
- * which could otherwise take it before the server listens.
- */
 export async function anyFreePort(): Promise<number> {
   for (;;) {
-    const port = randomInt(LOWEST_FREE, HIGHEST_FREE)
+    const port = randomInt(MIN_PORT, MAX_PORT)
     if (await isPortFree(port)) return port
   }
 }
 
-/** Whether something accepts a TCP connection there. */
+/** Whether something accepts TCP connections. */
 export function isReachable(host: string, port: number, timeoutMs: number): Promise<boolean> {
   return new Promise(resolve => {
     const socket = connect({ host, port, timeout: timeoutMs })

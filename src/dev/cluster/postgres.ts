@@ -17,7 +17,7 @@ const DATABASE = 'web_traffic'
 const NO_SUCH_DATABASE = '3D000'
 const DUPLICATE_DATABASE = '42P04'
 
-/** PostgreSQL: one server with the database `web_traffic`. */
+/** PostgreSQL with the database `web_traffic`. */
 export const postgres: Component = {
   name: 'postgres',
   title: 'PostgreSQL',
@@ -26,18 +26,18 @@ export const postgres: Component = {
   ports: { main: { purpose: 'PostgreSQL', usual: 5432 } },
   readyWithinMs: 30_000,
   stopSignal: 'SIGINT',
-  // The children of a server that was killed hold its shared memory for a moment longer.
+  // The children of a killed server keep its shared memory a moment longer.
   transientFailure: /pre-existing shared memory block/,
 
-  async find(surroundings) {
-    const folder = join(surroundings.dir, 'postgres')
-    const user = await findPlainUser(surroundings, folder)
+  async find(context) {
+    const folder = join(context.dir, 'postgres')
+    const user = await findPlainUser(context, folder)
     const versionFile = join(folder, 'data', 'PG_VERSION')
     const dataMajor = existsSync(versionFile) ? (await readFile(versionFile, 'utf8')).trim() : undefined
-    const program = await findPostgresProgram(surroundings, user, dataMajor)
+    const program = await findPostgresProgram(context, user, dataMajor)
     return {
       description: program.description,
-      prepare: (own, ports) => prepare(program, user, own, portOf(ports, 'main'), surroundings),
+      prepare: (own, ports) => prepare(program, user, own, portOf(ports, 'main'), context),
     }
   },
 
@@ -93,14 +93,14 @@ async function prepare(
   user: PlainUser,
   folder: string,
   port: number,
-  surroundings: ClusterContext,
+  context: ClusterContext,
 ): Promise<Command> {
   const data = join(folder, 'data')
   await user.own(folder)
-  const inherited = Object.entries(surroundings.environment).filter(([name]) => !name.startsWith('PG'))
+  const inherited = Object.entries(context.environment).filter(([name]) => !name.startsWith('PG'))
   const environment = { ...Object.fromEntries(inherited), LC_ALL: 'C' }
-  if (existsSync(data)) await clearStalePid(data, surroundings)
-  else await initialize(program, user, folder, environment, surroundings.signal)
+  if (existsSync(data)) await clearStalePid(data, context)
+  else await initialize(program, user, folder, environment, context.signal)
   const settings = { listen_addresses: '127.0.0.1', port, unix_socket_directories: '' }
   const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
   return user.run({ file: program.postgres, args: ['-D', data, ...args], environment, cwd: folder })
@@ -121,15 +121,14 @@ async function initialize(
     args.push('-E', 'UTF8', '--locale=C', '--no-sync')
     const command = user.run({ file: program.initdb, args, environment, cwd: folder })
     const { ok, output } = await run(command, 60_000, signal)
-    if (!ok) throw new UserError(`PostgreSQL could not make its data folder: ${lastLine(output)}`)
+    if (!ok) throw new UserError(`initdb failed: ${lastLine(output)}`)
   })
   await rm(passwordFile)
 }
 
 /**
- * A server that was killed leaves postmaster.pid, and the next one refuses to start if any process has that
- * pid by now. The file goes unless a server really works on this data; that one, of which our state knows
- * nothing, is ended first.
+ * Removes the postmaster.pid of a killed server: the next server would refuse to start if another process now has that
+ * pid. If a server does use this data, although the state does not list it, stops that server first.
  */
 async function clearStalePid(data: string, { report }: ClusterContext): Promise<void> {
   const file = join(data, 'postmaster.pid')
@@ -137,7 +136,7 @@ async function clearStalePid(data: string, { report }: ClusterContext): Promise<
   const pid = Number((await readFile(file, 'utf8')).split('\n')[0])
   const holder = Number.isSafeInteger(pid) && pid > 1 ? identify(pid) : undefined
   if (holder !== undefined && (await servesData(holder, data))) {
-    report(`PostgreSQL: ending a server that was left on this data (pid ${pid})`)
+    report(`PostgreSQL: stopping a leftover server that uses this data (pid ${pid})`)
     signalProcess(holder, 'SIGINT')
     for (let waited = 0; isAlive(holder); waited += 50) {
       if (waited >= 20_000) signalProcess(holder, 'SIGKILL')
@@ -152,7 +151,7 @@ async function servesData(holder: ProcessIdentity, data: string): Promise<boolea
     const { output } = await run({ file: 'ps', args: ['-o', 'command=', '-p', String(holder.pid)] }, 5000)
     return output.includes(data)
   }
-  // A server's working folder is its data.
+  // The working folder of a server is its data folder.
   const folder = await readlink(`/proc/${holder.pid}/cwd`).catch(() => undefined)
   return folder === (await realpath(data))
 }

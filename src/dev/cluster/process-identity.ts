@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 
-/** A process and when it started, so that another process that was given the same pid is not taken for it. */
+/** A process and its start time, which tells it apart from a later process with the same pid. */
 export interface ProcessIdentity {
   pid: number
   started: string
@@ -12,13 +12,12 @@ interface Observed {
   ended: boolean
 }
 
-/** The identity of a running process; undefined when there is none with that pid. */
+/** Undefined if no process has that pid. */
 export function identify(pid: number): ProcessIdentity | undefined {
   const observed = observe(pid)
   return observed && { pid, started: observed.started }
 }
 
-/** Whether that very process still runs. */
 export function isAlive(identity: ProcessIdentity | undefined): boolean {
   if (identity === undefined) return false
   const observed = observe(identity.pid)
@@ -29,7 +28,7 @@ export function sameProcess(a: ProcessIdentity | undefined, b: ProcessIdentity |
   return a !== undefined && a.pid === b?.pid && a.started === b.started
 }
 
-/** Signals that very process; does nothing when it is gone. */
+/** Signals exactly that process; does nothing if it has ended. */
 export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): void {
   if (!isAlive(identity)) return
   try {
@@ -49,11 +48,11 @@ function observe(pid: number): Observed | undefined {
 
 function observeProc(pid: number): Observed | undefined {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  // The command name in parentheses may hold spaces and parentheses: the fields count from the last one.
+  // The command name may contain spaces and parentheses, so count the fields from the last parenthesis.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   const [state, threads, ticks] = [fields[0], fields[17], fields[19]]
   if (state === undefined || ticks === undefined) return undefined
-  // While other threads still end, its ports and file locks are still held.
+  // Ports and file locks are released only when the last thread has ended.
   const ended = (state === 'Z' && Number(threads) <= 1) || state === 'X'
   return { started: `${bootId()}/${ticks}`, ended }
 }
@@ -71,7 +70,7 @@ function observePs(pid: number): Observed | undefined {
 
 let knownBootId: string | undefined
 
-// Start times count from the boot, so only with the boot's id do they tell processes apart after a restart.
+/** Start times are relative to the boot, so they are unique only together with its id. */
 function bootId(): string {
   return (knownBootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim())
 }

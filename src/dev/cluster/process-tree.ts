@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 
-/** A process and everything it started that still runs, parents first: Postgres has a process a session. */
+/** The pids of a process and its running descendants, parents first. */
 export async function processTree(root: number): Promise<number[]> {
   const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid='])
   const pairs = stdout

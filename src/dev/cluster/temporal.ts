@@ -10,7 +10,7 @@ import { findTemporalProgram } from './temporal-program'
 
 const NAMESPACE = 'default'
 
-/** The Temporal development server with its Web UI; its state is one database file. */
+/** The Temporal development server with its Web UI; it stores its state in one file. */
 export const temporal: Component = {
   name: 'temporal',
   title: 'Temporal',
@@ -20,9 +20,9 @@ export const temporal: Component = {
   readyWithinMs: 30_000,
   stopSignal: 'SIGTERM',
 
-  async find(surroundings) {
-    const { file, description } = await findTemporalProgram(surroundings)
-    return { description, prepare: (folder, ports) => prepare(file, folder, ports, surroundings.environment) }
+  async find(context) {
+    const { file, description } = await findTemporalProgram(context)
+    return { description, prepare: (folder, ports) => prepare(file, folder, ports, context.environment) }
   },
 
   async probe(ports) {
@@ -56,7 +56,7 @@ function prepare(
   const args = ['server', 'start-dev', '--ip', '127.0.0.1', '--ui-ip', '127.0.0.1']
   args.push('--port', String(portOf(ports, 'main')), '--ui-port', String(portOf(ports, 'ui')))
   args.push('--db-filename', join(folder, 'temporal.db'), '--log-level', 'warn', '--color', 'never')
-  // A process that is killed loses nothing; only a machine that fails may lose the last moments.
+  // With these settings a killed process loses nothing; only a crash of the machine can lose the last moments.
   args.push('--sqlite-pragma', 'journal_mode=WAL', '--sqlite-pragma', 'synchronous=NORMAL')
   for (const attribute of searchAttributes)
     args.push('--search-attribute', `${attribute.name}=${typeName(attribute)}`)

@@ -6,7 +6,7 @@ import type { Component, Program, ClusterContext } from './component'
 import { COMPONENTS } from './components'
 import { findExternal } from './external'
 import { packageRoot } from '../../package-root'
-import { acquireLock } from './lock'
+import { lockCluster } from './lock'
 import { PortReservations } from './ports'
 import { isAlive, type ProcessIdentity } from './process-identity'
 import { StartError, startServer, stopServer, waitUntilReady } from './server-process'
@@ -21,40 +21,41 @@ import {
 } from './state'
 
 export interface ClusterOptions {
-  /** The cluster's folder: data, logs and state. */
+  /** The folder for data, logs and state. */
   dir: string
-  /** A port that is given must be free; one that is not is the last run's, the usual one or a free one. */
+  /** A given port must be free. The default is the port of the previous run, the usual one, or a free one. */
   kafkaPort?: number
   temporalPort?: number
   temporalUiPort?: number
   postgresPort?: number
-  /** In place of the process's own. */
+  /** Default: that of this process. */
   environment?: NodeJS.ProcessEnv
-  /** Is told what happens, a line at a time. */
+  /** Receives progress, one line at a time. */
   report?: (line: string) => void
-  /** Ends the start; what it started is taken down again. */
+  /** Aborts the start and stops what it started. */
   signal?: AbortSignal
-  /** Where programs are installed that the machine lacks; the default is in node_modules of this package. */
+  /** The folder where missing programs are installed; the default is in node_modules of this package. */
   cache?: string
 }
 
 export interface StartedCluster {
   state: ClusterState
-  /** What this call started, as opposed to what was up already. */
+  /** The servers that this call started; others were up already. */
   started: Partial<Record<ComponentName, ProcessIdentity>>
 }
 
-/** Brings the cluster in a folder up, and resolves when all of it answers. What is up already stays as it is. */
+/**
+ * Starts the servers of a cluster that do not run; resolves when all of them answer.
+ *
+ * @throws UserError if a server cannot be started; then the servers that this call started are stopped again
+ */
 export async function startCluster(options: ClusterOptions): Promise<StartedCluster> {
-  if (process.platform === 'win32') throw new UserError('cluster needs Linux or macOS; on Windows use WSL')
+  if (process.platform === 'win32')
+    throw new UserError('The cluster needs Linux or macOS. On Windows use WSL.')
   const dir = resolve(options.dir)
   const report = options.report ?? (() => undefined)
   claimFolder(dir)
-  const release = await acquireLock(join(dir, 'lock'), {
-    busy: pid => `another cluster command (pid ${pid}) is at work on ${options.dir}`,
-    report,
-    signal: options.signal,
-  })
+  const release = await lockCluster(options.dir, report, options.signal)
   const ports = new PortReservations()
   try {
     return await new Start(options, dir, report, ports).run()
@@ -64,12 +65,12 @@ export async function startCluster(options: ClusterOptions): Promise<StartedClus
   }
 }
 
-/** Refuses a folder that holds something else: a mistyped --dir must not fill it, and may be removed later. */
+/** Refuses a folder with other content, because `--ephemeral` would remove that content too. */
 function claimFolder(dir: string): void {
   mkdirSync(dir, { recursive: true })
   if (existsSync(stateFile(dir))) return
   if (readdirSync(dir).some(name => name !== '.gitignore' && !name.startsWith('lock'))) {
-    throw new UserError(`${dir} holds something that is not a cluster: choose an empty or new --dir`)
+    throw new UserError(`${dir} has other content than a cluster. Choose an empty or new --dir.`)
   }
 }
 
@@ -78,7 +79,7 @@ class Start {
   private readonly started: StartedCluster['started'] = {}
   private readonly environment: NodeJS.ProcessEnv
   private readonly failed = new AbortController()
-  private readonly surroundings: ClusterContext
+  private readonly context: ClusterContext
 
   constructor(
     private readonly options: ClusterOptions,
@@ -90,7 +91,7 @@ class Start {
     this.environment = options.environment ?? process.env
     const cache = options.cache ?? join(packageRoot(), 'node_modules', '.cache', 'web-traffic')
     const signals = [this.failed.signal, ...(options.signal ? [options.signal] : [])]
-    this.surroundings = {
+    this.context = {
       dir,
       environment: this.environment,
       cache,
@@ -135,7 +136,7 @@ class Start {
     }
     this.state.components[name] = external
     this.save()
-    this.report(`${component.title}: using ${external.address} of ${component.addressVariable}`)
+    this.report(`${component.title}: using ${external.address} from ${component.addressVariable}`)
     return true
   }
 
@@ -153,14 +154,14 @@ class Start {
         const required = this.requiredPort(component, port)
         if (required === undefined || required === actual) continue
         const purpose = component.ports[port]?.purpose ?? component.title
-        throw new UserError(`${purpose} is up on port ${actual} already: take the cluster down to move it`)
+        throw new UserError(`${purpose} is already up on port ${actual}. To move it, stop the cluster first.`)
       }
     }
   }
 
   private async findPrograms(names: ComponentName[]): Promise<Map<ComponentName, Program>> {
     const searches = names.map(async name => {
-      const program = await COMPONENTS[name].find(this.surroundings)
+      const program = await COMPONENTS[name].find(this.context)
       this.report(`${COMPONENTS[name].title}: ${program.description}`)
       return [name, program] as const
     })
@@ -170,7 +171,7 @@ class Start {
       .map(({ reason }) => reason as Error)
     const unexpected = failures.find(error => !(error instanceof UserError))
     if (unexpected) throw unexpected
-    if (failures.length > 0) throw new UserError(failures.map(error => error.message).join('; '))
+    if (failures.length > 0) throw new UserError(failures.map(error => error.message).join(' '))
     return new Map(results.flatMap(result => (result.status === 'fulfilled' ? [result.value] : [])))
   }
 
@@ -190,25 +191,25 @@ class Start {
     program: Program,
     ports: Record<string, number>,
   ): Promise<void> {
-    const begun = Date.now()
+    const began = Date.now()
     const log = join(this.dir, 'logs', `${component.name}.log`)
     const folder = join(this.dir, component.name)
     mkdirSync(folder, { recursive: true })
     for (;;) {
       const command = await program.prepare(folder, ports)
-      this.surroundings.signal.throwIfAborted()
+      this.context.signal.throwIfAborted()
       const server = startServer(command, log)
-      // Recorded in the same turn: whatever ends this command from here on, `down` knows the process.
+      // Recorded synchronously, so that `down` knows the process even if this command is killed now.
       this.record(component, { program: program.description, ports, log, process: server.process })
       this.started[component.name] = server.process
       try {
-        await waitUntilReady(component, server.process, ports, server.log, this.surroundings.signal)
-        const seconds = ((Date.now() - begun) / 1000).toFixed(1)
+        await waitUntilReady(component, server.process, ports, server.log, this.context.signal)
+        const seconds = ((Date.now() - began) / 1000).toFixed(1)
         this.report(`${component.title}: up on 127.0.0.1:${ports.main} in ${seconds} s`)
         return
       } catch (error) {
         const isTransient = error instanceof StartError && component.transientFailure?.test(error.log)
-        if (!isTransient || Date.now() - begun > component.readyWithinMs) throw error
+        if (!isTransient || Date.now() - began > component.readyWithinMs) throw error
         await sleep(500)
       }
     }
@@ -224,14 +225,14 @@ class Start {
     this.save()
   }
 
-  /** A component that an earlier command started, and perhaps did not live to see ready. */
+  /** The command that started the component may have been killed before the component was ready. */
   private async awaitRunning(name: ComponentName): Promise<void> {
     const { process: server, ports, log } = this.state.components[name]!
     const position = { file: log ?? '', from: 0 }
-    await waitUntilReady(COMPONENTS[name], server!, ports, position, this.surroundings.signal)
+    await waitUntilReady(COMPONENTS[name], server!, ports, position, this.context.signal)
   }
 
-  /** The first failure ends the other starts, and what was started goes down again. */
+  /** The first failure aborts the other starts and stops what was started. */
   private async allOrNothing(work: Promise<void>[]): Promise<void> {
     let first: unknown
     const guarded = work.map(async part => {

@@ -1,41 +1,40 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pc from 'picocolors'
-import { UserError } from '../../errors'
 import { loadConfig, type Config } from '../../config'
 import { Dashboard } from '../../dashboard/server'
 import { kafkaClient } from '../../kafka/client'
+import { startPipeline } from '../../pipeline/start'
 import { openDatabase, type Db } from '../../postgres/database'
 import { createDatabase, migrate } from '../../postgres/migrate'
-import { storedTotals } from '../../postgres/totals'
-import { temporalConfig, withTemporal } from '../../temporal/connection'
 import { produce } from '../../sources/produce'
 import { accessLogSource, type Source } from '../../sources/source'
-import { Stage } from './stage'
-import { finishedSince, heading, windowRow } from './window-table'
-import { pipelineStatus, type PipelineStatus } from '../../pipeline/status'
-import { startPipeline } from '../../pipeline/start'
+import { temporalConfig } from '../../temporal/connection'
 import { liveSource } from '../traffic/source'
+import { DemoWatch, say } from './demo-watch'
+import { Stage } from './stage'
+import { heading } from './window-table'
 
 export interface DemoOptions {
   signal: AbortSignal
-  /** Live events a second. */
+  /** Live events per second. */
   rate: number
-  /** Milliseconds; without it the demo goes on until it is interrupted. */
+  /** Milliseconds of live traffic; by default until interrupted. */
   duration?: number
-  /** An access log to run through windows of five minutes, in place of live traffic. */
+  /** An access log to read instead of live traffic. */
   log?: string
+  /** The host of the log. */
   host: string
 }
 
 const FOLDER = '.demo'
 const PARTITIONS = 4
-/** How long, after the traffic has ended, the last windows may take: their delay, the idle timeout, and some. */
+/** Milliseconds that the last windows may take: more than their watermark delay and the idle timeout. */
 const SETTLE_WITHIN = 60_000
 
-const LIVE = { WINDOW_SIZE: '10s', WATERMARK_DELAY: '3s', IDLE_TIMEOUT: '3s', FLUSH_INTERVAL: '1s' }
 const HISTORY = { IDLE_TIMEOUT: '3s', FLUSH_INTERVAL: '1s' }
+const LIVE = { ...HISTORY, WINDOW_SIZE: '10s', WATERMARK_DELAY: '3s' }
 
-/** Runs the demo; false where records, hits, late and rejected did not add up in the end. */
+/** Runs the demo; returns false if hits, late and rejected events did not add up to the records sent. */
 export async function runDemo(options: DemoOptions): Promise<boolean> {
   const { signal } = options
   const stage = new Stage(FOLDER)
@@ -60,7 +59,7 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
     if (signal.aborted) return true
     throw error
   } finally {
-    say('Taking everything down that the demo started …')
+    say('Stopping everything that the demo started …')
     await stage.end()
   }
 }
@@ -96,7 +95,7 @@ async function play(
     AbortSignal.any([options.signal, AbortSignal.timeout(SETTLE_WITHIN)]),
   )
   if (options.log !== undefined && options.duration === undefined && !options.signal.aborted) {
-    say('All of it is counted. Look around in the Web UI; Ctrl-C ends the demo.')
+    say('The whole log is counted. Look around in the Web UI; Ctrl-C ends the demo.')
     await watch.until(options.signal)
   }
   return settled
@@ -127,76 +126,6 @@ function sendTraffic(options: DemoOptions, config: Config, signal: AbortSignal) 
 
 function openSource({ log, host, rate }: DemoOptions): Promise<Source> {
   if (log !== undefined) return accessLogSource(log, { scheme: 'http', host })
-  const people = { seed: 1, referrers: 2_000, disorder: 2_000, late: 0.001, malformed: 0.001 }
-  return Promise.resolve(liveSource(people, { rate }))
-}
-
-/** Prints windows as they close, and knows when everything is accounted for. */
-class DemoWatch {
-  private readonly printed = new Set<number>()
-  private since = new Date(0)
-
-  constructor(
-    private readonly config: Config,
-    private readonly db: Db,
-    private readonly stage: Stage,
-  ) {}
-
-  async until(signal: AbortSignal): Promise<void> {
-    for (let second = 0; !signal.aborted; second++) {
-      const printed = await this.printFinished()
-      if (printed > 0 || second % 5 === 4) await this.printLag()
-      await sleep(1_000, undefined, { signal }).catch(() => undefined)
-    }
-  }
-
-  private async printFinished(): Promise<number> {
-    if (this.stage.workerEnded) throw new UserError(`The worker has ended; see ${this.stage.workerLog}.`)
-    // Postgres knows microseconds, a Date does not: the last one is found again.
-    const found = await finishedSince(this.db, this.since)
-    const finished = found.filter(({ start }) => !this.printed.has(start.getTime()))
-    for (const window of finished) {
-      this.printed.add(window.start.getTime())
-      console.log(windowRow(window, this.config.settings.windowSize))
-      this.since = window.closedAt
-    }
-    return finished.length
-  }
-
-  private async printLag(): Promise<void> {
-    const status = await this.status()
-    if (!status) return
-    const { lag, windows, totals } = status
-    const figures = [
-      `lag ${lag}`,
-      `${windows.open} windows open`,
-      `late ${totals.late}`,
-      `rejected ${totals.rejected}`,
-    ]
-    console.log(pc.dim(`  ${figures.join(', ')}`))
-  }
-
-  private status(): Promise<PipelineStatus | undefined> {
-    return withTemporal(client => pipelineStatus(client, this.config))
-  }
-
-  /** Waits until every record that was sent is in Postgres, and says how they add up. */
-  async untilSettled(sent: number, signal: AbortSignal): Promise<boolean> {
-    say(`The traffic has ended after ${sent.toLocaleString('en-US')} records; the last windows close …`)
-    let sums = await storedTotals(this.db)
-    while (sums.records !== sent && !signal.aborted) {
-      await sleep(500, undefined, { signal }).catch(() => undefined)
-      await this.printFinished()
-      sums = await storedTotals(this.db)
-    }
-    const { records, windows, hits, late, rejected } = sums
-    const adds = records === sent
-    const line = `records ${sent} ${adds ? '=' : '≠'} hits ${hits} + late ${late} + rejected ${rejected}, in ${windows} windows`
-    console.log((adds ? pc.green : pc.red)(pc.bold(line)))
-    return adds
-  }
-}
-
-function say(line: string): void {
-  console.log(pc.cyan(line))
+  const options = { seed: 1, referrers: 2_000, disorder: 2_000, late: 0.001, malformed: 0.001 }
+  return Promise.resolve(liveSource(options, { rate }))
 }

@@ -1,11 +1,11 @@
 import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
-import { endWorker, spawnWorker } from '../program'
-import { clusterDown } from '../cluster'
-import { OwnedCluster } from '../cluster/owned-cluster'
+import { stopCluster } from '../cluster/down'
 import { hasEnded } from '../cluster/end-process'
+import { OwnedCluster } from '../cluster/owned-cluster'
+import { endWorker, spawnWorker } from '../program'
 
-/** The servers and the worker of a demo: processes of their own, which end with it even if it is killed. */
+/** The servers and the worker of a demo, as processes that end with this one, even if it is killed. */
 export class Stage {
   private cluster: OwnedCluster | undefined
   private worker: ChildProcess | undefined
@@ -16,10 +16,10 @@ export class Stage {
     return join(this.dir, 'worker.log')
   }
 
-  /** Brings up a new cluster; what it reports is passed on line by line. The environment to reach it. */
+  /** Starts a new cluster; returns the environment variables that its clients need. */
   async startCluster(report: (line: string) => void, signal: AbortSignal): Promise<Record<string, string>> {
-    // A demo that was killed together with its cluster command may have left its servers.
-    await clusterDown(this.dir).catch(() => undefined)
+    // An earlier demo that was killed together with its cluster command may have left its servers running.
+    await stopCluster(this.dir).catch(() => undefined)
     this.cluster = new OwnedCluster(this.dir, [], report)
     return this.cluster.untilUp(signal)
   }
@@ -28,12 +28,12 @@ export class Stage {
     this.worker = spawnWorker(this.workerLog, process.env)
   }
 
-  /** Whether the worker has ended although nobody asked it to. */
+  /** Whether the worker has ended unexpectedly. */
   get workerEnded(): boolean {
     return this.worker !== undefined && hasEnded(this.worker)
   }
 
-  /** The worker first, so that it drains into servers that are still there. */
+  /** Stops the worker before the servers that it drains into. */
   async end(): Promise<void> {
     if (this.worker) await endWorker(this.worker)
     await this.cluster?.end()

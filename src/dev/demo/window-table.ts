@@ -1,7 +1,8 @@
 import { sql } from 'kysely'
 import { formatWindow } from '../../core/window/tumbling-window'
-import { printable } from '../../terminal/table'
+import { grouped } from '../../core/numbers'
 import type { Db } from '../../postgres/database'
+import { printable } from '../../terminal/table'
 
 export interface FinishedWindow {
   start: Date
@@ -13,7 +14,7 @@ export interface FinishedWindow {
   country: string
 }
 
-/** Windows that were published after `since`, oldest first, with their most frequent host, referrer and country. */
+/** Windows that closed after `since`, oldest first, with their most frequent host, referrer and country. */
 export async function finishedSince(db: Db, since: Date): Promise<(FinishedWindow & { closedAt: Date })[]> {
   const top = (column: 'host' | 'referrer' | 'country') => sql<string>`(
     select ${sql.ref(column)} from aggregated_web_traffic_by_country c
@@ -43,11 +44,11 @@ export function heading(): string {
 
 export function windowRow(window: FinishedWindow, windowSize: number): string {
   const { hits, late, groups, host, referrer, country } = window
-  const figures = [hits, late, groups].map(figure => figure.toLocaleString('en-US'))
+  const figures = [hits, late, groups].map(grouped)
   return row([formatWindow(window.start.getTime(), windowSize), ...figures, host, referrer, country])
 }
 
-/** Figures to the right, text to the left and cut to its column. */
+/** Aligns figures to the right and text to the left; cuts text to its column. */
 function row(cells: (string | null)[]): string {
   return cells
     .map((cell, i) => {

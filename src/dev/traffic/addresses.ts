@@ -1,9 +1,9 @@
 import { Zipf, type Random } from './random'
 
 /**
- * First octets that the registries of all five regions gave out whole, so none holds a reserved range. Those that most
- * visitors come from are first: by Zipf's law over them four of ten are in one country, as in the access log of a
- * public server that elastic/examples has ("Common Data Formats", apache_logs; 97 countries, US 39 %).
+ * First octets of blocks that the five registries assigned as a whole, so none contains a reserved range. The most
+ * frequent come first. By Zipf's law four of ten addresses are then in one country, as in the Apache log of
+ * elastic/examples (97 countries, US 39 %).
  */
 const IPV4_FIRST_OCTETS = [
   73, 24, 66, 84, 2, 13, 91, 20, 163, 49, 89, 52, 8, 37, 99, 175, 187, 95, 5, 31, 41, 46, 58, 61, 77, 80, 102,
@@ -12,7 +12,7 @@ const IPV4_FIRST_OCTETS = [
 ]
 const IPV4_SKEW = 0.9
 
-/** Allocations of access providers, /32 or shorter, over all five regions. */
+/** Prefixes of access providers, /32 or shorter, from all five regions. */
 const IPV6_PREFIXES = [
   '2a01:e0a',
   '2003:e4',
@@ -35,7 +35,7 @@ const IPV6_PREFIXES = [
 const IPV6_SHARE = 0.15
 const PRIVATE_SHARE = 0.005
 
-/** `count` client addresses: public IPv4 of many countries, some IPv6, a few private ones. */
+/** Public IPv4 addresses of many countries, some IPv6 addresses, and a few private ones. */
 export function clientAddresses(count: number, random: Random): string[] {
   const octets = new Zipf(IPV4_FIRST_OCTETS.length, IPV4_SKEW)
   return Array.from({ length: count }, () => {

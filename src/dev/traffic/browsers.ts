@@ -1,4 +1,4 @@
-/** What visitors' browsers, and some robots, call themselves; most frequent first. */
+/** User agents of browsers and some robots, most frequent first. */
 export const USER_AGENTS = [
   'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36',
   'Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Mobile Safari/537.36',
@@ -26,7 +26,7 @@ const LANGUAGES = [
   'zh-CN,zh;q=0.9',
 ]
 
-/** Request headers as a site's log keeps them, apart from those that are fields of their own. */
+/** Logged request headers, except those that are separate fields of an event. */
 export const REQUEST_HEADERS: Record<string, string>[] = ACCEPT.flatMap(accept =>
   LANGUAGES.map(language => ({
     accept,

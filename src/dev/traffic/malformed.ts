@@ -1,7 +1,7 @@
 import type { Visit } from './population'
 import type { Random } from './random'
 
-/** How far ahead of the clock a future event lies: a browser that is an hour out. */
+/** Milliseconds that a future event is ahead of the clock: one hour, as from a wrong time zone. */
 const FUTURE = 60 * 60_000
 /** A host name has at most 255 characters (RFC 1035, 2.3.4). */
 const LONG_HOST = `${'sub.'.repeat(64)}example`
@@ -17,7 +17,7 @@ interface Moment {
   now: number
 }
 
-/** Every way in which a record can be unusable, by name; a null value is a Kafka record without one. */
+/** Makes an invalid record value of each kind. Null is a Kafka record without a value. */
 export const MALFORMED_KINDS: Record<string, (moment: Moment, random: Random) => string | null> = {
   brokenJson: ({ visit, eventTime }, random) => {
     const whole = eventText(visit, eventTime)
@@ -29,7 +29,7 @@ export const MALFORMED_KINDS: Record<string, (moment: Moment, random: Random) =>
   unparsableEventTime: ({ visit }, random) =>
     `{${fields(visit)},"event_time":${random.pick(UNPARSABLE_TIMES)}}`,
   futureEventTime: ({ visit, now }) => eventText(visit, now + FUTURE),
-  // Without a host of its own an event has its URL's, so the URL must be relative as well.
+  // An event without a host gets the host of its URL, so the URL must be relative.
   missingHost: ({ visit, eventTime }) =>
     eventText({ ...visit, host: '""', url: `"/${visit.url.split('/').slice(3).join('/')}` }, eventTime),
   hostTooLong: ({ visit, eventTime }) => eventText({ ...visit, host: `"${LONG_HOST}"` }, eventTime),
@@ -37,7 +37,7 @@ export const MALFORMED_KINDS: Record<string, (moment: Moment, random: Random) =>
 
 const KINDS = Object.values(MALFORMED_KINDS)
 
-/** The value of a record that no pipeline can count, every kind as likely as the others. */
+/** An invalid record value; all kinds are equally likely. */
 export function malformedValue(moment: Moment, random: Random): string | null {
   return random.pick(KINDS)(moment, random)
 }

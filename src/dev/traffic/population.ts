@@ -41,7 +41,7 @@ const WORDS = [
   'coffee',
 ]
 
-/** Where visitors come from that no site owns, most frequent first: '' is no referrer, '-' how logs write it. */
+/** Referrers outside the sites, most frequent first. '' means none, and so does '-' in logs. */
 const EXTERNAL_REFERRERS = [
   '',
   'https://www.google.com/',
@@ -72,7 +72,7 @@ const EXTERNAL_REFERRERS = [
 const PAGES_PER_HOST = 400
 const ADDRESSES = 10_000
 
-/** The fields of one event without its time, each as JSON text. */
+/** The fields of an event except its time, each as JSON text. */
 export interface Visit {
   url: string
   referrer: string
@@ -83,8 +83,8 @@ export interface Visit {
 }
 
 /**
- * Who visits what: 50 hosts, `referrers` distinct referrers, 400 pages a host and 10,000 client addresses,
- * each drawn by Zipf's law. A host's own pages come early among its referrers, other hosts' late.
+ * Draws visits by Zipf's law from 50 hosts, 400 pages per host, 10,000 client addresses and a number of distinct
+ * referrers. A host's own pages are frequent among its referrers, pages of other hosts are rare.
  */
 export class Population {
   readonly hosts = SITES.flatMap(site => BRANDS.map(brand => `${site}.${brand}.example`))
@@ -123,7 +123,6 @@ export class Population {
     }
   }
 
-  /** Pages of all hosts, host after host. */
   private pageReferrers(count: number): string[] {
     return this.hosts.flatMap((host, index) => {
       const pages = this.firstPageReferrer(index + 1, count) - this.firstPageReferrer(index, count)
@@ -135,7 +134,7 @@ export class Population {
     return Math.floor((host * count) / this.hosts.length)
   }
 
-  /** External and internal referrers take turns while both last; a host counts the internal ones from its own. */
+  /** Ranks alternate between external and internal referrers; the internal ones start with the host's own pages. */
   private referrer(host: number, rank: number): string {
     const { external, internal } = this
     if (rank < 2 * external.length && rank % 2 === 0) return external[rank / 2]!
@@ -144,7 +143,7 @@ export class Population {
   }
 }
 
-/** The path of a site's page; page 0 is its front page. Distinct for distinct pages. */
+/** The path of a page, distinct for distinct numbers; page 0 is the front page. */
 function pagePath(page: number): string {
   if (page === 0) return '/'
   const word = WORDS[page % WORDS.length]!

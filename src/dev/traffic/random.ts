@@ -1,6 +1,6 @@
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 
-/** Seeded random numbers: the same seed gives the same sequence on every machine. */
+/** Seeded random numbers: a seed gives the same sequence on every machine. */
 export class Random {
   private readonly generator
 
@@ -13,7 +13,7 @@ export class Random {
     return (this.generator.next() >>> 0) / 2 ** 32
   }
 
-  /** A uniform whole number in [0, bound); bound at most 2³². */
+  /** A uniform whole number in [0, bound); the bound is at most 2³². */
   below(bound: number): number {
     return Math.floor(this.fraction() * bound)
   }
@@ -23,7 +23,7 @@ export class Random {
   }
 }
 
-/** Zipf's law over ranks 0 … size − 1: rank r is drawn in proportion to 1 / (r + 1)^exponent. */
+/** Zipf's law over ranks 0 … size − 1: the probability of rank r is proportional to 1 / (r + 1)^exponent. */
 export class Zipf {
   private readonly cumulative: Float64Array
 

@@ -4,24 +4,24 @@ import { eventText, malformedValue } from './malformed'
 import { Population } from './population'
 import { Random } from './random'
 
-/** The windows and the watermark delay that late events are late by: the pipeline's defaults. */
+/** The pipeline's defaults, by which late events are late. */
 const WINDOW_SIZE = 5 * 60_000
 const WATERMARK_DELAY = 60_000
-/** How far behind the watermark of its partition a late event lies. */
-const LATE_BY = { least: 5 * 60_000, most: 30 * 60_000 }
+/** Milliseconds that a late event is behind the watermark: at least a window, so that its window has ended. */
+const LATE_BY = { min: 5 * 60_000, max: 30 * 60_000 }
 
 export interface SyntheticOptions {
-  /** The same seed and options, given the same times, give the same bytes. */
+  /** The same seed, options and times give the same bytes. */
   seed: number
   /** Number of distinct referrers. */
   referrers: number
-  /** Partitions the records are sent to in turn: whether an event is late is a matter of its partition. */
+  /** Number of partitions, which the records go to in turn. */
   partitions: number
-  /** Milliseconds by which an event may be older than its place in the stream; under a minute nothing is late. */
+  /** Max milliseconds by which an event is older than its place in the stream; below a minute this makes none late. */
   disorder: number
   /** Share, 0 to 1, of events 5 to 30 minutes behind the watermark of their partition. */
   late: number
-  /** Share, 0 to 1, of records that cannot be counted, of every kind alike. */
+  /** Share, 0 to 1, of invalid records. */
   malformed: number
 }
 
@@ -30,11 +30,11 @@ export interface SyntheticRecord {
   value: string | null
   partition: number
   malformed: boolean
-  /** By the default window and watermark, and if the topic was empty before. */
+  /** Valid for the default window size and watermark delay, and a topic that was empty before. */
   late: boolean
 }
 
-/** Invents web traffic: pure, so that a test or a bug report can repeat every byte of it. */
+/** Generates web traffic, reproducibly. */
 export class SyntheticTraffic {
   private readonly random: Random
   private readonly population: Population
@@ -50,23 +50,22 @@ export class SyntheticTraffic {
   /**
    * The next record of the stream.
    *
-   * @param time where the stream is in event time, epoch ms, never going back
-   * @param now the wall clock, epoch ms: what an event of the future is ahead of
+   * @param time event time of the stream, epoch ms; must not decrease
+   * @param now the wall clock, epoch ms
    */
   next(time: number, now: number): SyntheticRecord {
     const { random, options } = this
     const partition = this.made++ % options.partitions
     const visit = this.population.visit(random)
     const jittered = time - random.below(options.disorder + 1)
-    const lot = random.fraction()
-    if (lot < options.malformed) {
+    const roll = random.fraction()
+    if (roll < options.malformed) {
       const value = malformedValue({ visit, eventTime: jittered, now }, random)
       return { value, partition, malformed: true, late: false }
     }
     const basis = this.bases[partition]!
-    // A partition without an event has no watermark that another could be late by.
-    const wanted = random.fraction() < options.late && basis !== null
-    const eventTime = wanted ? this.lateTime(basis) : jittered
+    // A partition without events has no watermark yet.
+    const eventTime = random.fraction() < options.late && basis !== null ? this.lateTime(basis) : jittered
     const late = isLate(windowStart(eventTime, WINDOW_SIZE) + WINDOW_SIZE, basis, {
       watermarkDelay: WATERMARK_DELAY,
       allowedLateness: 0,
@@ -75,9 +74,8 @@ export class SyntheticTraffic {
     return { value: eventText(visit, eventTime), partition, malformed: false, late }
   }
 
-  /** At least a window behind the watermark, so that its window has ended wherever the windows lie. */
   private lateTime(basis: number): number {
-    return watermark(basis, WATERMARK_DELAY) - LATE_BY.least - this.random.below(LATE_BY.most - LATE_BY.least)
+    return watermark(basis, WATERMARK_DELAY) - LATE_BY.min - this.random.below(LATE_BY.max - LATE_BY.min)
   }
 }
 
@@ -85,13 +83,12 @@ export interface History {
   events: number
   /** Event time of the first event, epoch ms. */
   start: number
-  /** Milliseconds of event time over which the events are spread evenly. */
+  /** Milliseconds of event time that the events are spread over evenly. */
   span: number
   /** The wall clock, epoch ms. */
   now: number
 }
 
-/** A stretch of past traffic. */
 export function* syntheticHistory(options: SyntheticOptions, history: History): Generator<SyntheticRecord> {
   const { events, start, span, now } = history
   const traffic = new SyntheticTraffic(options)

@@ -5,9 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals'
-import { clusterDown, clusterEnvironment, clusterStatus, clusterUp } from '../../../src/dev/cluster'
+import { stopCluster } from '../../../src/dev/cluster/down'
+import { clusterEnvironment } from '../../../src/dev/cluster/environment'
 import { anyFreePort, isReachable } from '../../../src/dev/cluster/ports'
 import { identify, isAlive } from '../../../src/dev/cluster/process-identity'
+import { clusterStatus } from '../../../src/dev/cluster/status'
+import { startCluster, type ClusterOptions } from '../../../src/dev/cluster/up'
 import { sql, withKafka, withTemporal } from './clients'
 
 jest.setTimeout(120_000)
@@ -25,10 +28,9 @@ const ports = async () => ({
   postgresPort: await anyFreePort(),
 })
 
-const pids = async (folder: string) => {
-  const { components } = await clusterStatus(folder)
-  return Object.values(components).map(({ pid }) => pid)
-}
+const clusterUp = async (options: ClusterOptions) => (await startCluster(options)).state
+
+const pids = (folder: string) => Object.values(clusterStatus(folder).components).map(({ pid }) => pid)
 
 const environmentOf = (folder: string) => {
   const found = clusterEnvironment(folder)
@@ -36,7 +38,7 @@ const environmentOf = (folder: string) => {
   return found
 }
 
-/** A port that is taken while `use` runs. */
+/** A port that is in use while `use` runs. */
 const withTakenPort = async <T>(use: (port: number) => Promise<T>): Promise<T> => {
   const port = await anyFreePort()
   const server = createServer().listen(port, '127.0.0.1')
@@ -53,26 +55,26 @@ describe('a cluster of real components', () => {
 
   beforeAll(async () => {
     const options = { dir, environment, report, ...(await ports()) }
-    // Two at once: the second waits for the first and finds its work done.
+    // Two at once: the second waits for the first and finds the servers running.
     const [first, second] = await Promise.all([clusterUp(options), clusterUp(options)])
     expect(second).toEqual(first)
   })
 
   afterAll(async () => {
-    await clusterDown(dir)
+    await stopCluster(dir)
     rmSync(parent, { recursive: true })
   })
 
-  it('says what was chosen, and makes one of two starts wait for the other', () => {
+  it('reports what was started, and makes one of two starts wait for the other', () => {
     const text = lines.join('\n')
     for (const title of ['PostgreSQL', 'Kafka', 'Temporal'])
       expect(text).toContain(`${title}: up on 127.0.0.1`)
-    expect(lines.filter(line => /at work on .*; waiting for it$/.test(line))).toHaveLength(1)
+    expect(lines.filter(line => /is using .*; waiting for it$/.test(line))).toHaveLength(1)
     expect(lines.filter(line => line.startsWith('already up'))).toHaveLength(1)
   })
 
   it('has every component running, with its address, process and log', async () => {
-    const { up, components } = await clusterStatus(dir)
+    const { up, components } = clusterStatus(dir)
     expect(up).toBe(true)
     for (const { state, address, pid, log } of Object.values(components)) {
       expect(state).toBe('running')
@@ -84,40 +86,39 @@ describe('a cluster of real components', () => {
     expect((await fetch(url)).status).toBe(200)
   })
 
-  it('does not let Kafka make topics by itself', async () => {
+  it('does not let Kafka create topics automatically', async () => {
     const topics = await withKafka(environmentOf(dir), async admin => {
-      await admin.fetchTopicMetadata({ topics: ['never-made'] }).catch(() => undefined)
+      await admin.fetchTopicMetadata({ topics: ['never-created'] }).catch(() => undefined)
       return admin.listTopics()
     })
-    expect(topics).not.toContain('never-made')
+    expect(topics).not.toContain('never-created')
   })
 
-  it('refuses another port for what is up, and changes nothing', async () => {
-    const before = await pids(dir)
+  it('refuses another port for a running server, and changes nothing', async () => {
+    const before = pids(dir)
     await expect(clusterUp({ dir, environment, kafkaPort: await anyFreePort() })).rejects.toThrow(
-      /up on port/,
+      /already up on port/,
     )
-    expect(await pids(dir)).toEqual(before)
+    expect(pids(dir)).toEqual(before)
   })
 
-  it('takes its own address in the environment for itself', async () => {
-    const before = await pids(dir)
+  it('recognises its own addresses in the environment', async () => {
+    const before = pids(dir)
     await clusterUp({ dir, environment: { ...environment, ...environmentOf(dir) } })
-    expect(await pids(dir)).toEqual(before)
+    expect(pids(dir)).toEqual(before)
   })
 
-  it('starts again after every part was killed, with its data, ports and in spite of stale locks', async () => {
+  it('starts again after every server was killed, with its data and ports, and despite stale locks', async () => {
     const before = environmentOf(dir)
     await sql(before, 'create table kept as select 42 as answer')
     await withKafka(before, admin => admin.createTopics({ topics: [{ topic: 'kept' }] }))
     const start = { taskQueue: 'none', workflowId: 'kept', workflowTaskTimeout: '10s' as const }
     await withTemporal(before, client => client.workflow.start('none', start))
-    for (const pid of await pids(dir)) process.kill(pid ?? 0, 'SIGKILL')
-    while (Object.values((await clusterStatus(dir)).components).some(({ state }) => state !== 'dead'))
-      await sleep(20)
+    for (const pid of pids(dir)) process.kill(pid ?? 0, 'SIGKILL')
+    while (Object.values(clusterStatus(dir).components).some(({ state }) => state !== 'dead')) await sleep(20)
     expect(clusterEnvironment(dir)).toBeUndefined()
 
-    // The pids in both locks belong to another process by now: to this one.
+    // By now the pids in both locks belong to another process: this one.
     const pidFile = join(dir, 'postgres', 'data', 'postmaster.pid')
     const [, ...rest] = readFileSync(pidFile, 'utf8').split('\n')
     writeFileSync(pidFile, [String(process.pid), ...rest].join('\n'))
@@ -132,21 +133,21 @@ describe('a cluster of real components', () => {
     expect(kept.status.name).toBe('RUNNING')
   })
 
-  it('starts only what died', async () => {
+  it('starts only the server that died', async () => {
     const before = environmentOf(dir)
-    const [postgres, kafka, temporal] = await pids(dir)
+    const [postgres, kafka, temporal] = pids(dir)
     process.kill(postgres ?? 0, 'SIGKILL')
     while (isAlive(identify(postgres ?? 0))) await sleep(20)
-    expect((await clusterStatus(dir)).components.postgres.state).toBe('dead')
+    expect(clusterStatus(dir).components.postgres.state).toBe('dead')
     expect(environmentOf(dir)).toEqual(before)
     await clusterUp({ dir, environment })
-    const after = await pids(dir)
+    const after = pids(dir)
     expect(after[0]).not.toBe(postgres)
     expect(after.slice(1)).toEqual([kafka, temporal])
     expect(await sql(environmentOf(dir), 'select answer from kept')).toEqual([{ answer: 42 }])
   })
 
-  it('runs a second cluster beside it in the foreground, which goes when standard input closes', async () => {
+  it('runs a second cluster in the foreground, which stops when standard input closes', async () => {
     const other = join(parent, 'two')
     const chosen = Object.entries(await ports()).flatMap(([name, port]) => [
       `--${name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`,
@@ -165,43 +166,43 @@ describe('a cluster of real components', () => {
     child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
     child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
     const exited = new Promise<number | null>(resolve => child.once('exit', resolve))
-    while (!output.includes('Ctrl-C takes it down') && child.exitCode === null) await sleep(50)
+    while (!output.includes('Ctrl-C stops the servers') && child.exitCode === null) await sleep(50)
 
     const second = environmentOf(other)
     const taken = Object.values(environmentOf(dir)).filter(value => value.includes(':'))
     expect(Object.values(second).filter(value => taken.includes(value))).toEqual([])
-    const servers = (await pids(other)).map(pid => identify(pid ?? 0))
+    const servers = pids(other).map(pid => identify(pid ?? 0))
     const temporal = servers[2]
     process.kill(temporal?.pid ?? 0, 'SIGKILL')
     while (!output.includes('Temporal died') && child.exitCode === null) await sleep(50)
 
     child.stdin.end()
     expect(await exited).toBe(0)
-    expect(output).toContain('going down')
+    expect(output).toContain('stopping')
     expect(servers.map(isAlive)).toEqual([false, false, false])
     expect(existsSync(other)).toBe(false)
-    expect((await clusterStatus(dir)).up).toBe(true)
+    expect(clusterStatus(dir).up).toBe(true)
   })
 
-  it('goes down, and down again', async () => {
+  it('stops, and can be stopped again', async () => {
     const [host, port] = (environmentOf(dir).KAFKA_URL ?? '').split(':')
-    const said: string[] = []
-    await clusterDown(dir, line => said.push(line))
-    expect(said.sort()).toEqual(['Kafka: stopped', 'PostgreSQL: stopped', 'Temporal: stopped'])
+    const reported: string[] = []
+    await stopCluster(dir, { report: line => reported.push(line) })
+    expect(reported.sort()).toEqual(['Kafka: stopped', 'PostgreSQL: stopped', 'Temporal: stopped'])
     expect(clusterEnvironment(dir)).toBeUndefined()
     expect(await isReachable(host ?? '', Number(port), 500)).toBe(false)
-    said.length = 0
-    await clusterDown(dir, line => said.push(line))
-    expect(said).toEqual([`nothing is running in ${dir}`])
-    const states = Object.values((await clusterStatus(dir)).components).map(({ state }) => state)
+    reported.length = 0
+    await stopCluster(dir, { report: line => reported.push(line) })
+    expect(reported).toEqual([`nothing is running in ${dir}`])
+    const states = Object.values(clusterStatus(dir).components).map(({ state }) => state)
     expect(states).toEqual(['stopped', 'stopped', 'stopped'])
   })
 
-  it('shows the log of a part that does not come up, and leaves none of the others running', async () => {
+  it('shows the log of a server that does not start, and leaves no other server running', async () => {
     appendFileSync(join(dir, 'postgres', 'data', 'postgresql.conf'), "nonsense = 'yes'\n")
-    const expected = /^PostgreSQL ended while it was starting: .*nonsense.* \(log: .*postgres\.log\)$/
+    const expected = /^PostgreSQL exited during its start: .*nonsense.* \(log: .*postgres\.log\)$/
     await expect(clusterUp({ dir, environment })).rejects.toThrow(expected)
-    const states = Object.values((await clusterStatus(dir)).components).map(({ state }) => state)
+    const states = Object.values(clusterStatus(dir).components).map(({ state }) => state)
     expect(states).toEqual(['stopped', 'stopped', 'stopped'])
   })
 })
@@ -211,34 +212,32 @@ describe('a start that cannot succeed', () => {
 
   afterAll(() => rmSync(folder, { recursive: true }))
 
-  it('says which program is missing and how to get it', async () => {
+  it('names the missing program and how to get it', async () => {
     await withTakenPort(async port => {
-      // A Temporal elsewhere, so that none is downloaded for this.
+      // An external Temporal, so that none is downloaded.
       const bare = { PATH: folder, TEMPORAL_ADDRESS: `127.0.0.1:${port}` }
       const start = clusterUp({ dir: join(folder, 'bare'), environment: bare, cache: join(folder, 'cache') })
-      await expect(start).rejects.toThrow(/no Apache Kafka: install it .* \(no Java on the PATH\)/)
+      await expect(start).rejects.toThrow(/Apache Kafka was not found \(no Java on the PATH\)\. Install it /)
     })
   })
 
-  it('refuses a port by option that is taken, before it starts anything', async () => {
+  it('refuses a port that is in use before it starts anything', async () => {
     await withTakenPort(async port => {
       const start = clusterUp({ dir: join(folder, 'taken'), environment, postgresPort: port })
-      await expect(start).rejects.toThrow(`port ${port} for PostgreSQL is taken`)
+      await expect(start).rejects.toThrow(`Port ${port} for PostgreSQL is in use`)
     })
-    expect(await pids(join(folder, 'taken'))).toEqual([undefined, undefined, undefined])
+    expect(pids(join(folder, 'taken'))).toEqual([undefined, undefined, undefined])
   })
 
-  it('refuses an address in the environment that does not answer', async () => {
+  it('refuses an unreachable address in the environment', async () => {
     const KAFKA_URL = `127.0.0.1:${await anyFreePort()}`
-    const start = clusterUp({ dir: join(folder, 'away'), environment: { ...environment, KAFKA_URL } })
-    await expect(start).rejects.toThrow(/KAFKA_URL names .*, which does not answer/)
+    const start = clusterUp({ dir: join(folder, 'unreachable'), environment: { ...environment, KAFKA_URL } })
+    await expect(start).rejects.toThrow(/Kafka at .* is unreachable\. .*unset KAFKA_URL/)
   })
 
-  it('refuses a folder that holds something else', async () => {
+  it('refuses a folder with other content', async () => {
     writeFileSync(join(folder, 'something'), '')
-    await expect(clusterUp({ dir: folder, environment })).rejects.toThrow(
-      /holds something that is not a cluster/,
-    )
+    await expect(clusterUp({ dir: folder, environment })).rejects.toThrow(/has other content than a cluster/)
   })
 })
 
@@ -247,7 +246,7 @@ describe('servers that the environment names', () => {
 
   afterAll(() => rmSync(join(folder, '..'), { recursive: true }))
 
-  it('are used as they are: neither started nor stopped, and passed on', async () => {
+  it('are neither started nor stopped, and passed on', async () => {
     await withTakenPort(async port => {
       const named = {
         TEMPORAL_ADDRESS: `localhost:${port}`,
@@ -258,10 +257,10 @@ describe('servers that the environment names', () => {
       }
       await clusterUp({ dir: folder, environment: { ...environment, ...named } })
       expect(clusterEnvironment(folder)).toEqual(named)
-      const { up, components } = await clusterStatus(folder)
+      const { up, components } = clusterStatus(folder)
       expect(up).toBe(true)
       expect(components.postgres).toEqual({ state: 'external', address: `127.0.0.1:${port}` })
-      await clusterDown(folder)
+      await stopCluster(folder)
       expect(clusterEnvironment(folder)).toBeUndefined()
       expect(await isReachable('127.0.0.1', port, 500)).toBe(true)
     })

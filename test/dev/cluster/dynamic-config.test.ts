@@ -16,7 +16,7 @@ function read(text: string): unknown {
 }
 
 describe("the Temporal server's dynamic configuration", () => {
-  it('of the repository lets pollers report by Update', () => {
+  it('of the repository allows Updates', () => {
     const own = readDynamicConfig(join(__dirname, '..', '..', '..', 'temporal-config', 'development.yaml'))
     expect(own).toMatchObject({ 'frontend.enableUpdateWorkflowExecution': true })
   })
@@ -24,7 +24,7 @@ describe("the Temporal server's dynamic configuration", () => {
   it.each([
     ['a: [{ value: true, constraints: {} }]', { a: true }],
     ['a:\n  - value: 200\nb:\n  - value: { c: [1s] }\n    constraints:', { a: 200, b: { c: ['1s'] } }],
-    ['# nothing but a comment', {}],
+    ['# only a comment', {}],
   ])('%s', (text, values) => {
     expect(read(text)).toEqual(values)
   })
@@ -34,11 +34,11 @@ describe("the Temporal server's dynamic configuration", () => {
     ['a: []', 'a'],
     ['a: [{ constraints: {} }]', 'a.0.value'],
     ['a: [{ value: 1, constraint: {} }]', 'constraint'],
-    ['a: [{ value: 1, constraints: { namespace: other } }]', 'the development server takes no value with'],
+    ['a: [{ value: 1, constraints: { namespace: other } }]', 'the development server has no values with'],
     ['a: [{ value: 1 }, { value: 2 }]', 'a: '],
-    ['- a', 'the whole: '],
-    ['a: [', 'is no YAML'],
-  ])('%s is refused in one line that names the file and the place', (text, place) => {
+    ['- a', 'the file: '],
+    ['a: [', 'is not valid YAML'],
+  ])('%s is refused in one line with the file and the position', (text, place) => {
     const attempt = () => read(text)
     expect(attempt).toThrow(UserError)
     expect(attempt).toThrow(place)

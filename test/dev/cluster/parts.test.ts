@@ -14,7 +14,7 @@ const folder = mkdtempSync(join(tmpdir(), 'web-traffic-cluster-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
 describe('the identity of a process', () => {
-  it('is not that of another process with its pid, which is neither alive nor signalled', () => {
+  it('differs from that of an earlier process with the same pid, which is not signalled', () => {
     const self = identify(process.pid)!
     expect(isAlive(self)).toBe(true)
     const earlier = { pid: process.pid, started: 'earlier' }
@@ -22,7 +22,7 @@ describe('the identity of a process', () => {
     signalProcess(earlier, 'SIGKILL')
   })
 
-  it('is dead once the process has ended', async () => {
+  it('is dead after the process has ended', async () => {
     const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'])
     const identity = identify(child.pid!)!
     expect(isAlive(identity)).toBe(true)
@@ -36,7 +36,7 @@ describe('the identity of a process', () => {
 describe('a lock', () => {
   const path = join(folder, 'lock')
 
-  it('names its living holder, and is free after its release', () => {
+  it('returns its living holder, and is free after its release', () => {
     const release = tryLock(path)
     expect(tryLock(path)).toMatchObject({ pid: process.pid })
     if (typeof release === 'function') release()
@@ -47,7 +47,7 @@ describe('a lock', () => {
 
   it.each([
     ['of a dead process', JSON.stringify({ pid: process.pid, started: 'earlier', token: 'dead' })],
-    ['that was cut short', '{"pid":'],
+    ['that is incomplete', '{"pid":'],
   ])('%s is taken over', (_, content) => {
     writeFileSync(path, content)
     const release = tryLock(path)
@@ -58,36 +58,36 @@ describe('a lock', () => {
 })
 
 describe('a port', () => {
-  it('is not chosen twice before its server listens, nor when it is taken', async () => {
+  it('is not chosen twice before its server listens, nor while it is in use', async () => {
     const [mine, theirs] = [new PortReservations(), new PortReservations()]
-    const said: string[] = []
-    const report = (line: string) => void said.push(line)
+    const reported: string[] = []
+    const report = (line: string) => void reported.push(line)
     const usual = await anyFreePort()
     const request = { purpose: 'Kafka', usual }
     expect(await mine.choose(request, report)).toBe(usual)
     const other = await theirs.choose(request, report)
     expect(other).not.toBe(usual)
-    expect(said).toEqual([`port ${usual} is taken; Kafka uses ${other}`])
+    expect(reported).toEqual([`port ${usual} is in use; Kafka uses ${other}`])
     mine.release()
 
     const server = createServer().listen(usual, '127.0.0.1')
     expect(await mine.choose(request, report)).not.toBe(usual)
-    await expect(mine.choose({ purpose: 'Kafka', required: usual }, report)).rejects.toThrow(/is taken/)
+    await expect(mine.choose({ purpose: 'Kafka', required: usual }, report)).rejects.toThrow(/is in use/)
     server.close()
     mine.release()
     theirs.release()
   })
 })
 
-describe('a folder that is built', () => {
+describe('building a folder', () => {
   const target = join(folder, 'built')
 
-  it('leaves nothing behind when its building fails', async () => {
+  it('leaves nothing behind if it fails', async () => {
     await expect(buildFolder(target, () => Promise.reject(new Error('no')))).rejects.toThrow('no')
     expect(readdirSync(folder)).toEqual([])
   })
 
-  it('is that of the first to finish', async () => {
+  it('keeps the folder that was finished first', async () => {
     const build = (text: string) =>
       buildFolder(target, draft => Promise.resolve(writeFileSync(join(draft, 'file'), text)))
     await build('first')

@@ -1,4 +1,4 @@
-// Runs `web-traffic cluster …` from its sources, for tests that need it as a process of its own.
+// Runs `web-traffic cluster …` from its sources in a separate process.
 const { readFileSync } = require('node:fs')
 const { transformSync } = require('@swc/core')
 

@@ -11,12 +11,12 @@ test('a schedule is a function of its seed', () => {
   }
 })
 
-test('three long seeds in a row meet every kind of fault', () => {
+test('three consecutive long seeds cover every kind of fault', () => {
   for (const first of [1, 2, 3, 17])
     expect(kindsOf([first, first + 1, first + 2], false)).toEqual(new Set(Object.keys(KINDS)))
 })
 
-test('two short seeds in a row meet a zombie, a rebalance, the death of every worker and of each server', () => {
+test('two consecutive short seeds cover a zombie, a rebalance, and killing all workers and each server', () => {
   for (const first of [1, 2])
     expect(kindsOf([first, first + 1], true)).toEqual(
       new Set([

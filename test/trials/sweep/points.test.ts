@@ -35,20 +35,20 @@ test('a point is a function of its number', () => {
   expect(new Set(POINTS.map(point => JSON.stringify({ ...point, number: 0 }))).size).toBe(POINTS.length)
 })
 
-test('200 points cover every range, mostly with the default settings', () => {
+test('200 points cover every range, and most have the default settings', () => {
   const range = (pick: (point: Point) => number) => {
     const values = POINTS.map(pick)
-    return { least: Math.min(...values), most: Math.max(...values) }
+    return { min: Math.min(...values), max: Math.max(...values) }
   }
-  expect(range(point => point.partitions)).toEqual({ least: 1, most: MAX_PARTITIONS })
+  expect(range(point => point.partitions)).toEqual({ min: 1, max: MAX_PARTITIONS })
   const windows = range(point => point.windows)
-  expect(windows.least).toBe(1)
-  expect(windows.most).toBeGreaterThan(MAX_WINDOWS * 0.8)
-  expect(windows.most).toBeLessThanOrEqual(MAX_WINDOWS)
-  expect(range(point => point.referrerBytes.least).least).toBeLessThan(REFERRER_BYTES.least + 5)
-  const longest = range(point => point.referrerBytes.most).most
-  expect(longest).toBeGreaterThan(REFERRER_BYTES.most * 0.9)
-  expect(longest).toBeLessThanOrEqual(REFERRER_BYTES.most)
+  expect(windows.min).toBe(1)
+  expect(windows.max).toBeGreaterThan(MAX_WINDOWS * 0.8)
+  expect(windows.max).toBeLessThanOrEqual(MAX_WINDOWS)
+  expect(range(point => point.referrerBytes.min).min).toBeLessThan(REFERRER_BYTES.min + 5)
+  const longest = range(point => point.referrerBytes.max).max
+  expect(longest).toBeGreaterThan(REFERRER_BYTES.max * 0.9)
+  expect(longest).toBeLessThanOrEqual(REFERRER_BYTES.max)
   for (const workers of [1, 2, 3]) expect(share(point => point.workers === workers)).toBeGreaterThan(0.1)
   for (const text of TEXTS) expect(share(point => point.text === text)).toBeGreaterThan(0.05)
   for (const draw of DRAWS) expect(share(point => point.draw === draw)).toBeGreaterThan(0.1)
@@ -87,9 +87,9 @@ test('the records of a point are the same every time', () => {
   expect(textsOf({ ...SMALL, number: 2 })).not.toEqual(textsOf(SMALL))
 })
 
-test('referrers have the lengths and the number that the point says, in every kind of text', () => {
+test('the number and the lengths of referrers match the point, in every kind of text', () => {
   for (const text of TEXTS) {
-    const referrerBytes = { least: 20, most: 300 }
+    const referrerBytes = { min: 20, max: 300 }
     const point = { ...SMALL, text, referrerBytes, late: 0, malformed: 0 }
     const referrers = textsOf(point).map(value => (JSON.parse(value!) as { referrer: string }).referrer)
     expect(new Set(referrers).size).toBe(point.records)
@@ -98,14 +98,14 @@ test('referrers have the lengths and the number that the point says, in every ki
     expect(Math.min(...lengths)).toBeGreaterThanOrEqual(20)
     expect(Math.max(...lengths)).toBeGreaterThan(295)
     expect(Math.max(...lengths)).toBeLessThanOrEqual(300)
-    // The independent count separates its keys by it.
+    // The independent count uses this separator in its keys.
     expect(referrers.join('')).not.toContain('|')
   }
   const repeated = textsOf({ ...SMALL, draw: 'repeated', referrers: 10, late: 0, malformed: 0 })
   expect(new Set(repeated.map(value => (JSON.parse(value!) as { referrer: string }).referrer)).size).toBe(10)
 })
 
-test('events spread over the windows of the point and its filled partitions', () => {
+test('events are spread over all windows of the point and all partitions but the empty one', () => {
   const point = { ...SMALL, late: 0, malformed: 0 }
   const records = [...recordsOf(point)]
   expect(new Set(records.map(({ partition }) => partition))).toEqual(new Set([0, 1, 2, 3]))

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { MAX_PAYLOAD_BYTES } from '../../../src/temporal/message-bounds'
 import { derivePoint, type Disturbance, type Point } from '../../../trials/sweep/points'
 import { sizesTable } from '../../../trials/sweep/report'
-import { runPoint, type PointResult } from '../../../trials/sweep/run-point'
+import type { PointResult } from '../../../trials/sweep/result'
+import { runPoint } from '../../../trials/sweep/run-point'
 import { withTemporal } from '../../../src/temporal/connection'
 
 const QUIET: Disturbance = { kind: 'none', during: 'load', after: 0, pause: 0, victim: 0 }
@@ -25,7 +26,7 @@ const PLAIN: Point = {
   disturbance: QUIET,
 }
 
-/** Together 14 MB of text: far more than one message of 4 MB can carry. */
+/** 14 MB of text, far more than fits into one message of 4 MB. */
 const MANY_REFERRERS: Point = {
   ...PLAIN,
   number: 1,
@@ -33,7 +34,7 @@ const MANY_REFERRERS: Point = {
   windows: 1,
   records: 64_000,
   referrers: 64_000,
-  referrerBytes: { least: 220, most: 220 },
+  referrerBytes: { min: 220, max: 220 },
   flushInterval: '5s',
   disturbance: { ...QUIET, kind: 'kill', after: 1_500 },
 }
@@ -44,7 +45,7 @@ const MANY_WINDOWS: Point = {
   windows: 60,
   records: 6_000,
   referrers: 6_000,
-  referrerBytes: { least: 20, most: 400 },
+  referrerBytes: { min: 20, max: 400 },
 }
 const LATE_AND_MALFORMED: Point = {
   ...PLAIN,
@@ -53,7 +54,7 @@ const LATE_AND_MALFORMED: Point = {
   windows: 8,
   records: 4_000,
   referrers: 300,
-  referrerBytes: { least: 20, most: 2_048 },
+  referrerBytes: { min: 20, max: 2_048 },
   text: 'escaped',
   draw: 'repeated',
   late: 0.1,
@@ -78,7 +79,6 @@ test('a window of many distinct referrers on 16 partitions is exact after its wo
   expect(result.problems).toEqual([])
   expect(result).toMatchObject({ hits: 64_000, groups: 64_000, windows: 1, late: 0, rejected: 0 })
   expect(result.struck).toContain('SIGKILL')
-  // The largest message is known, and the server took it.
   const largest = Math.max(...Object.values(result.sizes.events).map(({ value }) => value))
   expect(largest).toBeGreaterThan(1_000)
   expect(largest).toBeLessThan(MAX_PAYLOAD_BYTES)

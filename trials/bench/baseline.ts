@@ -3,7 +3,7 @@ import { kafkaClient } from '../../src/kafka/client'
 import { FETCH } from '../../src/kafka/group-reader'
 import { peakResident } from './usage'
 
-export interface Drained {
+export interface Baseline {
   events: number
   seconds: number
   cpuSeconds: number
@@ -11,10 +11,10 @@ export interface Drained {
 }
 
 /**
- * What kafkajs alone can do: reads a topic to its end, and nothing else or `JSON.parse` of every value. A process of
- * its own: `node drain.js raw|parse BROKERS TOPIC EVENTS` prints {@link Drained} as JSON.
+ * Measures kafkajs alone: reads a topic to its end and does nothing with the values (`raw`), or only `JSON.parse` (`parse`).
+ * Run as its own process, `node baseline.js raw|parse BROKERS TOPIC EVENTS`, which prints {@link Baseline} as JSON.
  */
-async function drain(mode: string, brokers: string, topic: string, events: number): Promise<Drained> {
+async function readTopic(mode: string, brokers: string, topic: string, events: number): Promise<Baseline> {
   const consumer = kafkaClient({ brokers: brokers.split(',') }, 'bench').consumer({
     groupId: `bench-${randomUUID()}`,
     ...FETCH,
@@ -51,12 +51,12 @@ function parse(value: Buffer | null): void {
   try {
     JSON.parse(String(value))
   } catch {
-    // A malformed record, of which there are a few.
+    // The topic has a few malformed records.
   }
 }
 
 const [mode = '', brokers = '', topic = '', events = ''] = process.argv.slice(2)
-void drain(mode, brokers, topic, Number(events)).then(drained => {
-  console.log(JSON.stringify(drained))
+void readTopic(mode, brokers, topic, Number(events)).then(baseline => {
+  console.log(JSON.stringify(baseline))
   process.exit()
 })
