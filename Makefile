@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CLI := node bin/web-traffic.js
 
-.PHONY: help setup demo test chaos sweep bench bench-live bench-open-windows bench-years lint eslint imports prettier types format clean
+.PHONY: help setup demo test chaos sweep bench bench-live bench-open-windows bench-years lint eslint imports prettier types docs-check format clean
 
 help:
 	@echo 'make demo [FOR=60] [LOG=access.log HOST=www.example.com]   the whole pipeline, live or on a log of yours'
@@ -33,7 +33,7 @@ demo: setup
 
 # Side by side: each of them keeps one core busy.
 lint: setup
-	@$(MAKE) --no-print-directory --jobs eslint imports prettier types
+	@$(MAKE) --no-print-directory --jobs eslint imports prettier types docs-check
 
 eslint:
 	npm run --silent lint
@@ -46,6 +46,9 @@ prettier:
 
 types:
 	npm run --silent types
+
+docs-check:
+	npm run --silent docs:check
 
 test: lint
 	npx jest

@@ -2,7 +2,7 @@ import { Command } from 'commander'
 import { loadConfig } from '../config'
 import { acceptLog, type AcceptedPartition } from '../pipeline/accept-log'
 import { withTemporal } from '../temporal/connection'
-import { wholeNumber } from './options'
+import { whole } from './options'
 
 const DESCRIPTION =
   'Keep reading after the topic was re-created or Kafka lost records. Each partition continues at the offset it had ' +
@@ -13,7 +13,7 @@ export function acceptLogCommand(): Command {
   return new Command('accept-log')
     .summary('keep reading a topic that was re-created or has lost records')
     .description(DESCRIPTION)
-    .option('--partition <n>', 'only this partition (default: all)', wholeNumber(0, 999_999))
+    .option('--partition <n>', 'only this partition (default: all)', whole(0, 999_999))
     .action(async ({ partition }: { partition?: number }) => {
       const config = loadConfig()
       const { group, topic } = config.settings

@@ -17,16 +17,16 @@ const numberBetween = (text: string, min: number, max: number): number | undefin
   return value >= min && value <= max ? value : undefined
 }
 
-export const wholeNumber = (min: number, max = 2 ** 31 - 1) =>
+export const whole = (min: number, max = 2 ** 31 - 1) =>
   parser(
     text => (/^\d+$/.test(text) ? numberBetween(text, min, max) : undefined),
     `a whole number from ${min} to ${max}`,
   )
 
 /** A `--limit`. */
-export const limit = wholeNumber(1, 9_999)
+export const limit = whole(1, 9_999)
 
-export const port = wholeNumber(1, 65_535)
+export const port = whole(1, 65_535)
 
 export const factor = parser(text => numberBetween(text, 0.01, 1_000_000), 'a number from 0.01 to 1000000')
 

@@ -9,7 +9,7 @@ import { accessLogSource, ndjsonSource, type Source } from '../sources/source'
 import type { TopicState } from '../sources/topic'
 import { interruption } from '../terminal/interruption'
 import { Progress } from '../terminal/progress'
-import { duration, factor, share, site, time, wholeNumber } from './options'
+import { duration, factor, share, site, time, whole } from './options'
 
 interface Flags {
   accessLog?: string
@@ -82,7 +82,7 @@ export function produceCommand(): Command {
         .env('KAFKA_URL')
         .default('localhost:9092'),
     )
-    .option('--partitions <n>', 'create the topic with this many partitions if it is missing', wholeNumber(1))
+    .option('--partitions <n>', 'create the topic with this many partitions if it is missing', whole(1))
     .option('--quiet', 'print errors only')
     .option('--json', 'print the summary as JSON')
     .action(run)
@@ -92,10 +92,10 @@ function addSyntheticOptions(command: Command): void {
   const durationOption = (flags: string, description: string, fallback: string) =>
     new Option(flags, description).argParser(duration).default(duration(fallback), fallback)
   command
-    .option('--events <n>', 'send this many events, spread over --span', wholeNumber(1))
-    .option('--rate <n>', 'send this many events per second, until Ctrl-C or --for', wholeNumber(1))
+    .option('--events <n>', 'send this many events, spread over --span', whole(1))
+    .option('--rate <n>', 'send this many events per second, until Ctrl-C or --for', whole(1))
     .option('--for <duration>', 'stop --rate after this long, such as 10m', duration)
-    .option('--seed <n>', 'the same seed, options and --start produce the same events', wholeNumber(0), 1)
+    .option('--seed <n>', 'the same seed, options and --start produce the same events', whole(0), 1)
     .option('--start <time>', 'event time of the first event (default: now minus --span)', time)
     .addOption(durationOption('--span <duration>', 'event time between the first event and the last', '1h'))
     .addOption(
@@ -107,7 +107,7 @@ function addSyntheticOptions(command: Command): void {
     )
     .option('--late <share>', 'share of events, 0 to 1, that are 5 to 30 minutes late', share, 0)
     .option('--malformed <share>', 'share of records, 0 to 1, that are not usable events', share, 0)
-    .option('--referrers <n>', 'number of distinct referrers', wholeNumber(1), 2_000)
+    .option('--referrers <n>', 'number of distinct referrers', whole(1), 2_000)
 }
 
 async function run(flags: Flags, command: Command): Promise<void> {

@@ -6,9 +6,9 @@ import { UserError } from '../errors'
 import { Pipeline } from '../pipeline/pipeline'
 import { startPipeline } from '../pipeline/start'
 import { withTemporal } from '../temporal/connection'
-import { wholeNumber } from './options'
+import { whole } from './options'
 
-const pollers = wholeNumber(1, 9_999)
+const pollers = whole(1, 9_999)
 
 export function startCommand(): Command {
   return new Command('start')

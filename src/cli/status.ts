@@ -5,7 +5,7 @@ import { findProblems } from '../pipeline/health'
 import { pipelineStatus, type PartitionStatus, type PipelineStatus } from '../pipeline/status'
 import { withTemporal } from '../temporal/connection'
 import { printable, table } from '../terminal/table'
-import { wholeNumber } from './options'
+import { whole } from './options'
 import { print } from './output'
 
 export function statusCommand(): Command {
@@ -18,7 +18,7 @@ export function statusCommand(): Command {
     .option(
       '--max-lag <records>',
       'report a problem if more records are unread',
-      wholeNumber(1, Number.MAX_SAFE_INTEGER),
+      whole(1, Number.MAX_SAFE_INTEGER),
     )
     .option('--json', 'print as JSON')
     .action(async ({ json, maxLag }: { json?: true; maxLag?: number }) => {

@@ -124,7 +124,7 @@ describe('producing to a real Kafka', () => {
     expect((failure as Error).message).toMatch(/^Kafka failed after 0 records.*larger/)
   })
 
-  it('fails with its source's error after sending what was read before', async () => {
+  it('fails with the error of its source after sending what was read before', async () => {
     const topic = newTopic()
     const broken = function* () {
       yield* values(1_500)

@@ -11,7 +11,7 @@ import { liveTable } from './live-report'
 import { measureLoads, type Benchmark, type LoadsOptions } from './loads'
 import { chart, table } from './loads-report'
 import { measureYears, yearsTable, type Years } from './years'
-import { wholeNumber } from '../../src/cli/options'
+import { whole } from '../../src/cli/options'
 
 interface LoadFlags extends LoadsOptions {
   json?: true
@@ -32,12 +32,12 @@ const program = new Command('bench').description('measures the pipeline, on serv
 program
   .command('load')
   .description('how fast a topic of history is loaded, beside what kafkajs alone can do')
-  .option('--events <n>', 'how many events', wholeNumber(1), 5_000_000)
-  .option('--partitions <n>', 'partitions of the topic', wholeNumber(1), 4)
+  .option('--events <n>', 'how many events', whole(1), 5_000_000)
+  .option('--partitions <n>', 'partitions of the topic', whole(1), 4)
   .option(
     '--windows <n>',
     'windows over which the events are spread (default: one for every 83,333)',
-    wholeNumber(1),
+    whole(1),
   )
   .option('--workers <list>', 'worker processes, a load for each number', numbers, [1, 2])
   .option('--json', 'print the figures as JSON')
@@ -54,9 +54,9 @@ program
     'how soon after its end and delay a window is visible in live traffic, and what it asks of Temporal',
   )
   .option('--rates <list>', 'events a second, a run for each', numbers, [1_000, 20_000])
-  .option('--partitions <n>', 'partitions of the topic', wholeNumber(1), 4)
-  .option('--workers <n>', 'worker processes, each with a poller', wholeNumber(1), 1)
-  .option('--windows <n>', 'windows to be seen in each run', wholeNumber(1), 50)
+  .option('--partitions <n>', 'partitions of the topic', whole(1), 4)
+  .option('--workers <n>', 'worker processes, each with a poller', whole(1), 1)
+  .option('--windows <n>', 'windows to be seen in each run', whole(1), 50)
   .option('--size <duration>', 'WINDOW_SIZE', '5s')
   .option('--flush <duration>', 'FLUSH_INTERVAL', '5s')
   .option('--json', 'print the figures as JSON')
@@ -68,8 +68,8 @@ program
 program
   .command('open-windows')
   .description('a long history whose windows are all open at once, as a silent partition holds them')
-  .option('--windows <n>', 'how many windows', wholeNumber(1), 10_000)
-  .option('--events <n>', 'how many events', wholeNumber(1), 500_000)
+  .option('--windows <n>', 'how many windows', whole(1), 10_000)
+  .option('--events <n>', 'how many events', whole(1), 500_000)
   .option('--json', 'print the figures as JSON')
   .action(async ({ json, ...options }: { windows: number; events: number; json?: true }) => {
     const measured = await onServers((folder, signal) => measureOpenWindows(options, folder, signal))
@@ -81,8 +81,8 @@ program
 program
   .command('years')
   .description('how soon the dashboard has its answers from a year of windows')
-  .option('--rows <n>', 'rows in each table of counts', wholeNumber(1), 20_000_000)
-  .option('--times <n>', 'how often each question is asked', wholeNumber(1), 40)
+  .option('--rows <n>', 'rows in each table of counts', whole(1), 20_000_000)
+  .option('--times <n>', 'how often each question is asked', whole(1), 40)
   .option('--json', 'print the figures as JSON')
   .action(async ({ json, ...options }: { rows: number; times: number; json?: true }) => {
     const years = await onServers((_, signal) => measureYears(options, signal))
@@ -119,5 +119,5 @@ function print<T>(found: T, json: true | undefined, text: (found: T) => string):
 }
 
 function numbers(text: string): number[] {
-  return text.split(',').map(wholeNumber(1))
+  return text.split(',').map(whole(1))
 }

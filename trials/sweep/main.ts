@@ -8,7 +8,7 @@ import { pointLine, summary } from './report'
 import { ResultsFile } from './results-file'
 import { runPoint, type PointResult } from './run-point'
 import { SweepServers } from './servers'
-import { wholeNumber } from '../../src/cli/options'
+import { whole } from '../../src/cli/options'
 
 interface Flags {
   points: number
@@ -22,14 +22,14 @@ new Command('sweep')
   .description(
     'runs seeded pipelines of many shapes on real servers, each with a worker killed or restarted, and compares every count with an independent one',
   )
-  .option('--points <n>', 'how many points', wholeNumber(1), 200)
-  .option('--first <n>', 'number of the first point', wholeNumber(1), 1)
+  .option('--points <n>', 'how many points', whole(1), 200)
+  .option('--first <n>', 'number of the first point', whole(1), 1)
   .option(
     '--out <file>',
     'results, one JSON line per point; points that are in it are skipped',
     'sweep.jsonl',
   )
-  .option('--stalled <seconds>', 'a point has failed after so long without progress', wholeNumber(1), 60)
+  .option('--stalled <seconds>', 'a point has failed after so long without progress', whole(1), 60)
   .option('--retry', 'run the points again that failed')
   .action(run)
   .parseAsync()

@@ -1,0 +1,219 @@
+import { z } from 'zod'
+import { parseDuration } from './core/duration'
+import { SASL_MECHANISMS } from './kafka/connection'
+import type { ListenAddress } from './telemetry/exporter'
+
+const DAY = 86_400_000
+
+const duration = (fallback: string, min = 0) =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text, context) => {
+      const milliseconds = parseDuration(text)
+      if (milliseconds !== undefined && milliseconds >= min) return milliseconds
+      const bound = min > 0 ? ` of at least ${min}ms` : ''
+      context.addIssue({
+        code: 'custom',
+        message: `"${text}" is not a duration${bound} (write 500ms, 10s, 5m or 1h)`,
+      })
+      return z.NEVER
+    })
+
+/** At least a day: `12m`, meant as months, would drop nearly everything. */
+const retention = z
+  .string()
+  .default('0s')
+  .transform((text, context) => {
+    const milliseconds = parseDuration(text)
+    if (milliseconds === 0 || (milliseconds ?? 0) >= DAY) return milliseconds!
+    context.addIssue({
+      code: 'custom',
+      message: `"${text}" is neither a day or longer nor 0s, which keeps counts forever (write 400d)`,
+    })
+    return z.NEVER
+  })
+
+const postgresUrl = z.string().transform((text, context) => {
+  try {
+    // A JDBC URL may consist of a database only: jdbc:postgresql:web_traffic.
+    const url = new URL(
+      text.replace(/^jdbc:/, '').replace(/^(postgres(?:ql)?):(?!\/\/)\/?/, '$1://localhost/'),
+    )
+    for (const part of [url.username, url.password, url.pathname]) decodeURIComponent(part)
+    if (url.protocol === 'postgresql:' || url.protocol === 'postgres:') return url
+  } catch {
+    // The issue below is clearer than the error of URL.
+  }
+  context.addIssue({
+    code: 'custom',
+    message: 'is not a URL such as postgresql://localhost:5432/web_traffic',
+  })
+  return z.NEVER
+})
+
+const count = (fallback: string, max: number) =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text, context) => {
+      if (/^[1-9]\d*$/.test(text) && Number(text) <= max) return Number(text)
+      context.addIssue({ code: 'custom', message: `"${text}" is not a whole number from 1 to ${max}` })
+      return z.NEVER
+    })
+
+const listenAddress = z.string().transform((text, context): ListenAddress => {
+  const [, host, digits] = /^(\[[\da-f:]+\]|[^\s:]+):(\d{1,5})$/i.exec(text) ?? []
+  const port = Number(digits)
+  if (host !== undefined && port >= 1 && port <= 65_535)
+    return { host: host.replace(/^\[(.*)\]$/, '$1'), port }
+  context.addIssue({ code: 'custom', message: `"${text}" is not HOST:PORT, such as 0.0.0.0:8081` })
+  return z.NEVER
+})
+
+const oneOf = <Value extends string>(values: readonly Value[], fallback: NoInfer<Value>) =>
+  z
+    .enum(values, { error: ({ input }) => `"${String(input)}" is not ${values.join(' or ')}` })
+    .default(fallback)
+
+const text = z.string().optional()
+
+/** How docs/configuration.md and stream.env.example, which `npm run docs` writes, describe a variable. */
+interface VariableMeta {
+  /** The default, if the schema does not contain it. */
+  fallback?: string
+  /** The document in docs/ with the details. */
+  see?: string
+}
+
+const variablesOf =
+  (group: string) =>
+  <Schema extends z.ZodType>(description: string, schema: Schema, meta: VariableMeta = {}): Schema =>
+    schema.meta({ description, group, ...meta })
+
+const kafka = variablesOf('Kafka')
+const postgres = variablesOf('Postgres')
+const counting = variablesOf('Counting')
+const workers = variablesOf('Workers')
+const countries = variablesOf('Countries')
+const temporal = variablesOf('Temporal')
+
+export const environmentSchema = z.object({
+  KAFKA_URL: kafka('brokers as `HOST:PORT`, separated by commas', z.string().default('localhost:9092')),
+  KAFKA_TLS: kafka(
+    'whether to connect with TLS',
+    oneOf(['true', 'false'], 'false').transform(value => value === 'true'),
+    { see: 'security' },
+  ),
+  KAFKA_TLS_CA: kafka('PEM file with the authorities to trust, instead of those that Node knows', text),
+  KAFKA_TLS_CERT: kafka('PEM file with a client certificate, if the brokers require one', text),
+  KAFKA_TLS_KEY: kafka('PEM file with the key of the client certificate', text),
+  KAFKA_SASL_MECHANISM: kafka(
+    'how to log in: `plain`, `scram-sha-256` or `scram-sha-512`',
+    z
+      .string()
+      .toLowerCase()
+      .pipe(z.enum(SASL_MECHANISMS, { error: `is not one of ${SASL_MECHANISMS.join(', ')}` }))
+      .optional(),
+    { see: 'security' },
+  ),
+  KAFKA_SASL_USERNAME: kafka('user of the login', text),
+  KAFKA_SASL_PASSWORD: kafka('password of the login', text),
+  KAFKA_TOPIC: kafka('topic with the events', z.string().default('web_traffic_topic')),
+  KAFKA_GROUP: kafka(
+    'consumer group and name of the pipeline; every workflow id begins with it',
+    z
+      .string()
+      .regex(/^[\w.-]{1,200}$/, {
+        error: ({ input }) =>
+          `"${String(input)}" may hold letters, digits, ".", "_" and "-" only, 200 at most: it begins every workflow id`,
+      })
+      .default('web_traffic_group'),
+  ),
+  POSTGRES_URL: postgres(
+    'server with the results, one database per pipeline; `jdbc:postgresql://` works too',
+    postgresUrl.default(new URL('postgresql://localhost:5432/')),
+    { fallback: 'postgresql://localhost:5432/' },
+  ),
+  POSTGRES_USER: postgres('user; overrides the URL', text, { fallback: 'postgres' }),
+  POSTGRES_PASSWORD: postgres('password; overrides the URL', text),
+  POSTGRES_DB: postgres('database, which `migrate` creates; overrides the URL', text, {
+    fallback: 'web_traffic',
+  }),
+  RETENTION: postgres(
+    'how long counts are kept, such as `400d`; `0s` keeps them forever. Whole months are dropped',
+    retention,
+    { see: 'postgres' },
+  ),
+  PGSSLMODE: postgres(
+    '`disable`, `require`, `verify-ca` or `verify-full`, as in libpq. The URL may set it too (`?sslmode=`)',
+    text,
+    { see: 'security' },
+  ),
+  PGSSLROOTCERT: postgres('PEM file with the authorities to trust, for `verify-ca` and `verify-full`', text),
+  PGSSLCERT: postgres('PEM file with a client certificate, if the server requires one', text),
+  PGSSLKEY: postgres('PEM file with the key of the client certificate', text),
+  WINDOW_SIZE: counting(
+    'length of the tumbling windows, aligned to UTC; at least `1s`',
+    duration('5m', 1_000),
+  ),
+  WATERMARK_DELAY: counting('how long a window waits for stragglers after its end', duration('1m')),
+  ALLOWED_LATENESS: counting(
+    'how long a window takes corrections after its first result, publishing it again when late events change it',
+    duration('0s'),
+  ),
+  IDLE_TIMEOUT: counting(
+    'how long a fully read partition may stay silent before windows stop waiting for it',
+    duration('10s', 100),
+  ),
+  MAX_FUTURE: counting('events further ahead of their Kafka timestamp are rejected', duration('1m')),
+  MAX_GROUPS: counting(
+    'groups of a window (host, referrer, country) that keep their name; in a flood the rest counts under `(other)`',
+    count('250000', 1_000_000),
+  ),
+  FLUSH_INTERVAL: counting(
+    'how often a poller sends its counts; at once if a window is waiting for them',
+    duration('5s', 50),
+  ),
+  REFERRER: counting(
+    '`full` groups by the whole referrer, `origin` by its scheme, host and port',
+    oneOf(['full', 'origin'], 'full'),
+  ),
+  POLLERS: workers('pollers that read the topic; each worker process runs one', count('1', 9_999)),
+  WORKER_BUILD_ID: workers("build of the workers' code; enables worker versioning", text, {
+    see: 'changing-workflows',
+  }),
+  HEALTH_ADDRESS: workers('`HOST:PORT` where a worker answers probes', listenAddress.optional(), {
+    see: 'deployment',
+  }),
+  METRICS_ADDRESS: workers(
+    '`HOST:PORT` where a worker serves Prometheus metrics; one port per worker',
+    listenAddress.optional(),
+    { see: 'metrics' },
+  ),
+  GEO_PROVIDER: countries(
+    'where to look up addresses: `mmdb` is a local database, `ip2location` the service IP2Location.io',
+    oneOf(['mmdb', 'ip2location'], 'mmdb'),
+    { see: 'operations' },
+  ),
+  GEO_DATABASE: countries('MaxMind-format country or city database, instead of the bundled one', text),
+  IP_CODING_KEY: countries("the service's API key", text),
+  GEO_URL: countries(
+    "the service's URL",
+    z
+      .url({ protocol: /^https?$/, error: 'is not a URL such as https://api.ip2location.io/' })
+      .default('https://api.ip2location.io/'),
+  ),
+  GEO_RATE: countries('maximum number of look-ups per second and worker', count('50', 10_000)),
+  GEO_ON_ERROR: countries(
+    'events while the service is down: `wait`, or count under `??` (`unknown`) until `replay --unlocated`',
+    oneOf(['wait', 'unknown'], 'wait'),
+  ),
+  TEMPORAL_TASK_QUEUE: temporal(
+    'task queue that the workers poll; by default the value of `KAFKA_GROUP`',
+    text,
+    {
+      fallback: 'web_traffic_group',
+    },
+  ),
+})
