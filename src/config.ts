@@ -3,7 +3,7 @@ import { parse as parseEnvFile } from 'dotenv'
 import type { z } from 'zod'
 import { UserError } from './errors'
 import type { PipelineSettings } from './core/settings'
-import { environmentSchema } from './environment'
+import { environmentSchema, kafkaSchema } from './environment'
 import { postgresTls } from './postgres/tls'
 import { kafkaConnection, type KafkaConnection } from './kafka/connection'
 import type { PostgresConfig } from './postgres/database'
@@ -28,17 +28,6 @@ export interface Config extends LookupConfig {
 }
 
 type Environment = Record<string, string | undefined>
-
-const kafkaSchema = environmentSchema.pick({
-  KAFKA_URL: true,
-  KAFKA_TLS: true,
-  KAFKA_TLS_CA: true,
-  KAFKA_TLS_CERT: true,
-  KAFKA_TLS_KEY: true,
-  KAFKA_SASL_MECHANISM: true,
-  KAFKA_SASL_USERNAME: true,
-  KAFKA_SASL_PASSWORD: true,
-})
 
 /** Of the configuration what reaches Kafka, for those who need nothing else; see {@link loadConfig}. */
 export function loadKafkaConnection(environment: Environment = process.env): KafkaConnection {

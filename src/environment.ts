@@ -5,71 +5,65 @@ import type { ListenAddress } from './telemetry/exporter'
 
 const DAY = 86_400_000
 
-const duration = (fallback: string, min = 0) =>
-  z
-    .string()
-    .default(fallback)
-    .transform((text, context) => {
-      const milliseconds = parseDuration(text)
-      if (milliseconds !== undefined && milliseconds >= min) return milliseconds
-      const bound = min > 0 ? ` of at least ${min}ms` : ''
-      context.addIssue({
-        code: 'custom',
-        message: `"${text}" is not a duration${bound} (write 500ms, 10s, 5m or 1h)`,
-      })
-      return z.NEVER
-    })
-
-/** At least a day: `12m`, meant as months, would drop nearly everything. */
-const retention = z
-  .string()
-  .default('0s')
-  .transform((text, context) => {
-    const milliseconds = parseDuration(text)
-    if (milliseconds === 0 || (milliseconds ?? 0) >= DAY) return milliseconds!
-    context.addIssue({
-      code: 'custom',
-      message: `"${text}" is neither a day or longer nor 0s, which keeps counts forever (write 400d)`,
-    })
+/** Text that `parse` turns into a value, or into undefined if it is invalid. */
+const parsed = <T>(parse: (text: string) => T | undefined, explain: (text: string) => string) =>
+  z.string().transform((text, context) => {
+    const value = parse(text)
+    if (value !== undefined) return value
+    context.addIssue({ code: 'custom', message: explain(text) })
     return z.NEVER
   })
 
-const postgresUrl = z.string().transform((text, context) => {
+const duration = (fallback: string, min = 0) =>
+  parsed(
+    text => atLeast(min, parseDuration(text)),
+    text =>
+      `"${text}" is not a duration${min > 0 ? ` of at least ${min}ms` : ''} (write 500ms, 10s, 5m or 1h)`,
+  ).prefault(fallback)
+
+/** At least a day: `12m`, meant as months, would drop nearly everything. */
+const retention = parsed(
+  text => (parseDuration(text) === 0 ? 0 : atLeast(DAY, parseDuration(text))),
+  text => `"${text}" is neither a day or longer nor 0s, which keeps counts forever (write 400d)`,
+).prefault('0s')
+
+function atLeast(min: number, value: number | undefined): number | undefined {
+  return value !== undefined && value >= min ? value : undefined
+}
+
+const postgresUrl = parsed(
+  parsePostgresUrl,
+  () => 'is not a URL such as postgresql://localhost:5432/web_traffic',
+)
+
+function parsePostgresUrl(text: string): URL | undefined {
   try {
     // A JDBC URL may consist of a database only: jdbc:postgresql:web_traffic.
     const url = new URL(
       text.replace(/^jdbc:/, '').replace(/^(postgres(?:ql)?):(?!\/\/)\/?/, '$1://localhost/'),
     )
     for (const part of [url.username, url.password, url.pathname]) decodeURIComponent(part)
-    if (url.protocol === 'postgresql:' || url.protocol === 'postgres:') return url
+    return /^postgres(ql)?:$/.test(url.protocol) ? url : undefined
   } catch {
-    // The issue below is clearer than the error of URL.
+    return undefined
   }
-  context.addIssue({
-    code: 'custom',
-    message: 'is not a URL such as postgresql://localhost:5432/web_traffic',
-  })
-  return z.NEVER
-})
+}
 
 const count = (fallback: string, max: number) =>
-  z
-    .string()
-    .default(fallback)
-    .transform((text, context) => {
-      if (/^[1-9]\d*$/.test(text) && Number(text) <= max) return Number(text)
-      context.addIssue({ code: 'custom', message: `"${text}" is not a whole number from 1 to ${max}` })
-      return z.NEVER
-    })
+  parsed(
+    text => (/^[1-9]\d*$/.test(text) && Number(text) <= max ? Number(text) : undefined),
+    text => `"${text}" is not a whole number from 1 to ${max}`,
+  ).prefault(fallback)
 
-const listenAddress = z.string().transform((text, context): ListenAddress => {
-  const [, host, digits] = /^(\[[\da-f:]+\]|[^\s:]+):(\d{1,5})$/i.exec(text) ?? []
-  const port = Number(digits)
-  if (host !== undefined && port >= 1 && port <= 65_535)
+const listenAddress = parsed(
+  (text): ListenAddress | undefined => {
+    const [, host, digits] = /^(\[[\da-f:]+\]|[^\s:]+):(\d{1,5})$/i.exec(text) ?? []
+    const port = Number(digits)
+    if (host === undefined || port < 1 || port > 65_535) return undefined
     return { host: host.replace(/^\[(.*)\]$/, '$1'), port }
-  context.addIssue({ code: 'custom', message: `"${text}" is not HOST:PORT, such as 0.0.0.0:8081` })
-  return z.NEVER
-})
+  },
+  text => `"${text}" is not HOST:PORT, such as 0.0.0.0:8081`,
+)
 
 const oneOf = <Value extends string>(values: readonly Value[], fallback: NoInfer<Value>) =>
   z
@@ -98,7 +92,8 @@ const workers = variablesOf('Workers')
 const countries = variablesOf('Countries')
 const temporal = variablesOf('Temporal')
 
-export const environmentSchema = z.object({
+/** The variables that say how to reach Kafka. */
+export const kafkaSchema = z.object({
   KAFKA_URL: kafka('brokers as `HOST:PORT`, separated by commas', z.string().default('localhost:9092')),
   KAFKA_TLS: kafka(
     'whether to connect with TLS',
@@ -119,6 +114,9 @@ export const environmentSchema = z.object({
   ),
   KAFKA_SASL_USERNAME: kafka('user of the login', text),
   KAFKA_SASL_PASSWORD: kafka('password of the login', text),
+})
+
+export const environmentSchema = kafkaSchema.extend({
   KAFKA_TOPIC: kafka('topic with the events', z.string().default('web_traffic_topic')),
   KAFKA_GROUP: kafka(
     'consumer group and name of the pipeline; every workflow id begins with it',
@@ -132,8 +130,7 @@ export const environmentSchema = z.object({
   ),
   POSTGRES_URL: postgres(
     'server with the results, one database per pipeline; `jdbc:postgresql://` works too',
-    postgresUrl.default(new URL('postgresql://localhost:5432/')),
-    { fallback: 'postgresql://localhost:5432/' },
+    postgresUrl.prefault('postgresql://localhost:5432/'),
   ),
   POSTGRES_USER: postgres('user; overrides the URL', text, { fallback: 'postgres' }),
   POSTGRES_PASSWORD: postgres('password; overrides the URL', text),
@@ -197,9 +194,9 @@ export const environmentSchema = z.object({
     { see: 'operations' },
   ),
   GEO_DATABASE: countries('MaxMind-format country or city database, instead of the bundled one', text),
-  IP_CODING_KEY: countries("the service's API key", text),
+  IP_CODING_KEY: countries('API key of the service, which is not queried without one', text),
   GEO_URL: countries(
-    "the service's URL",
+    'URL of the service, or of a compatible one',
     z
       .url({ protocol: /^https?$/, error: 'is not a URL such as https://api.ip2location.io/' })
       .default('https://api.ip2location.io/'),

@@ -61,12 +61,16 @@ export async function commandLine(entries = Object.values(COMMANDS)): Promise<Co
   const program = new Command('web-traffic')
     .usage('COMMAND [options]')
     .description(
-      'Counts web events from Kafka in windows of event time, with Temporal workflows, and writes each result to ' +
-        'Postgres exactly once.',
+      'Count web events from Kafka in event-time windows with Temporal workflows, and write each result to Postgres ' +
+        'exactly once.',
     )
     .addHelpText(
       'after',
       '\nSettings come from the environment and from the file stream.env in the current folder.',
+    )
+    .configureHelp({ subcommandTerm: command => command.name() })
+    .addHelpCommand(
+      new Command('help').argument('[command]').summary('show the help of a command').helpGroup('Help:'),
     )
     .showHelpAfterError('(add --help for the options)')
   const commands = await Promise.all(entries.map(({ load }) => load()))

@@ -19,8 +19,8 @@ export function lateCommand(): Command {
     .addOption(
       new Option(
         '--cause <cause>',
-        'only events that were behind the watermark of their partition (watermark), or that were not and whose ' +
-          'window had closed while the partition was idle (closed)',
+        'watermark: behind the watermark of their partition; closed: not behind it, but their window had closed ' +
+          'while the partition was idle',
       ).choices(['watermark', 'closed']),
     )
     .option('--limit <n>', 'maximum number of groups', limit, 20)

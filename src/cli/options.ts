@@ -17,10 +17,12 @@ const numberBetween = (text: string, min: number, max: number): number | undefin
   return value >= min && value <= max ? value : undefined
 }
 
-export const whole = (min: number, max = 2 ** 31 - 1) =>
+const LARGE = 2 ** 31 - 1
+
+export const whole = (min: number, max = LARGE) =>
   parser(
     text => (/^\d+$/.test(text) ? numberBetween(text, min, max) : undefined),
-    `a whole number from ${min} to ${max}`,
+    `a whole number ${max < LARGE ? `from ${min} to ${max}` : `of at least ${min}`}`,
   )
 
 /** A `--limit`. */

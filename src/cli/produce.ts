@@ -60,8 +60,14 @@ export function produceCommand(): Command {
       'Send web events to the Kafka topic from an access log, a file of JSON lines, or a generator.',
     )
     .optionsGroup('Sources (pass one):')
-    .option('--access-log <file>', 'Apache or nginx access log in the combined format; - for standard input')
-    .option('--ndjson <file>', 'file with one event per line as JSON, sent as it is; - for standard input')
+    .option(
+      '--access-log <file>',
+      'Apache or nginx access log in the combined format (- reads standard input)',
+    )
+    .option(
+      '--ndjson <file>',
+      'file with one event per line as JSON, sent unchanged (- reads standard input)',
+    )
     .option('--synthetic', 'generated traffic: --events in the past, or --rate in real time')
     .optionsGroup('With --access-log or --ndjson:')
     .option('--speed <factor>', 'replay as live traffic, this many times as fast as it happened', factor)

@@ -2,7 +2,7 @@ import { Command } from 'commander'
 import { loadConfig } from '../config'
 import { formatDuration } from '../core/duration'
 import { findProblems } from '../pipeline/health'
-import { pipelineStatus, type PartitionStatus, type PipelineStatus } from '../pipeline/status'
+import { pipelineStatus, type PipelineStatus } from '../pipeline/status'
 import { withTemporal } from '../temporal/connection'
 import { printable, table } from '../terminal/table'
 import { whole } from './options'
@@ -32,19 +32,10 @@ export function statusCommand(): Command {
     })
 }
 
-const PARTITION_COLUMNS: Record<string, (partition: PartitionStatus) => string | number | null> = {
-  partition: ({ partition }) => String(partition),
-  poller: ({ poller }) => poller,
-  position: ({ position }) => position,
-  end: ({ end }) => end,
-  lag: ({ lag }) => lag,
-  watermark: ({ watermark }) => watermark,
-  idle: ({ idle }) => (idle ? 'yes' : ''),
-  records: ({ records }) => records,
-  hits: ({ hits }) => hits,
-  late: ({ late }) => late,
-  rejected: ({ rejected }) => rejected,
-}
+const COLUMNS = [
+  ...(['partition', 'poller', 'position', 'end', 'lag', 'watermark'] as const),
+  ...(['idle', 'records', 'hits', 'late', 'rejected'] as const),
+]
 
 function describe(status: PipelineStatus & { problems: string[] }): string {
   const { windows, totals, pollers, problems, windowSize } = status
@@ -58,8 +49,15 @@ function describe(status: PipelineStatus & { problems: string[] }): string {
     ...(status.webUi === null ? [] : [`Temporal Web UI: ${status.webUi}`]),
     '',
     table(
-      Object.keys(PARTITION_COLUMNS),
-      status.partitions.map(partition => Object.values(PARTITION_COLUMNS).map(cell => cell(partition))),
+      COLUMNS,
+      status.partitions.map(partition => {
+        const shown = {
+          ...partition,
+          partition: String(partition.partition),
+          idle: partition.idle ? 'yes' : '',
+        }
+        return COLUMNS.map(column => shown[column])
+      }),
     ),
   ].join('\n')
 }
