@@ -67,7 +67,7 @@ function variables(): [group: string, variables: Variable[]][] {
 }
 
 const valueOf = ({ default: value, fallback = '' }: Variable) =>
-  value === undefined ? fallback : String(value as string)
+  value === undefined ? fallback : String(value)
 
 /** docs/configuration.md: every variable by group. */
 export function configurationDocument(): string {
