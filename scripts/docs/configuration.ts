@@ -7,7 +7,7 @@ interface Variable {
   group: string
   /** A phrase in Markdown. */
   description: string
-  default?: unknown
+  default?: string
   fallback?: string
   see?: string
 }
@@ -66,8 +66,7 @@ function variables(): [group: string, variables: Variable[]][] {
   return groupBy([...own, ...OF_LIBRARIES], ({ group }) => group)
 }
 
-const valueOf = ({ default: value, fallback = '' }: Variable) =>
-  value === undefined ? fallback : String(value)
+const valueOf = ({ default: value, fallback = '' }: Variable) => value ?? fallback
 
 /** docs/configuration.md: every variable by group. */
 export function configurationDocument(): string {
