@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CLI := node bin/web-traffic.js
 
-.PHONY: help setup demo check pure test chaos sweep bench bench-live bench-open-windows bench-years lint eslint imports prettier types format clean
+.PHONY: help setup demo check pure test chaos sweep bench bench-live bench-open-windows bench-years lint eslint imports prettier types docs-check format clean
 
 help:
 	@echo 'make setup                                                 install and build'
@@ -34,7 +34,7 @@ demo: setup
 
 # In parallel, because each uses one core.
 lint: setup
-	@$(MAKE) --no-print-directory --jobs eslint imports prettier types
+	@$(MAKE) --no-print-directory --jobs eslint imports prettier types docs-check
 
 # What `make check` has checked before it checks again only if it has changed.
 CACHE := node_modules/.cache/check
@@ -62,7 +62,10 @@ pure:
 	SEEDS=$(or $(SEEDS),300) npx jest --config jest.pure.config.js --silent
 
 check: node_modules/.package-lock.json
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target CACHED=1 pure eslint imports prettier types
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target CACHED=1 pure eslint imports prettier types docs-check
+
+docs-check:
+	npm run --silent docs:check
 
 test: lint
 	npx jest

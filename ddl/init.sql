@@ -317,6 +317,29 @@ create trigger keep_rollups_delete after delete on aggregated_web_traffic_by_cou
 create trigger keep_rollups_truncate after truncate on aggregated_web_traffic_by_country
   for each statement execute function keep_rollups('country');
 
+-- What readers see in psql and in docs/relations.md, which lists the relations that have a comment.
+comment on table aggregated_web_traffic is 'Hits by window, host and referrer, for published windows only.';
+comment on column aggregated_web_traffic.window_end is 'First instant after the window.';
+comment on column aggregated_web_traffic.referrer is
+  'Empty if the event has none; (other) for groups beyond MAX_GROUPS.';
+comment on table aggregated_web_traffic_by_country is 'The same hits by country as well.';
+comment on column aggregated_web_traffic_by_country.country is 'ISO 3166-1 alpha-2; ?? if unknown.';
+comment on view late_web_traffic is 'Events that arrived too late for their window.';
+comment on column late_web_traffic.cause is
+  'watermark: behind the watermark of its partition. closed: not behind it, but the window had closed while the partition was idle.';
+comment on table rejected_counts is 'Exact number of records that are not usable events.';
+comment on table rejected_events is
+  'Position of each rejected record in Kafka: the newest 10,000 per partition and reason.';
+comment on column rejected_events.republished_at is 'When web-traffic rejected --republish sent it again.';
+comment on view traffic_windows is 'One row per window with a result.';
+comment on column traffic_windows.status is 'published while corrections may come, then closed.';
+comment on column traffic_windows.late_hits is 'Late events of the window that are in no result.';
+comment on column traffic_windows.groups is 'Distinct combinations of host, referrer and country.';
+comment on column traffic_windows.revision is 'Increases with every correction, replay and repair.';
+comment on column traffic_windows.partitions is 'The ranges of each Kafka partition that were counted.';
+comment on column traffic_windows.unlocated is
+  'Hits under ?? because their look-up failed; web-traffic replay --unlocated looks them up again.';
+
 -- The book-keeping of Kysely, which runs the migrations: those above are done, and none is under way.
 create table kysely_migration (
   name varchar(255) not null primary key,
@@ -335,7 +358,8 @@ values
   ('0003-repairs', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
   ('0004-partitions', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
   ('0005-books', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
-  ('0006-repair', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+  ('0006-repair', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
+  ('0007-comments', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
 
 insert into kysely_migration_lock (id, is_locked) values ('migration_lock', 0);
 

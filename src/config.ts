@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { parse as parseEnvFile } from 'dotenv'
-import { z } from 'zod'
+import type { z } from 'zod'
 import { UserError } from './errors'
-import { parseDuration } from './core/duration'
 import type { PipelineSettings } from './core/settings'
+import { environmentSchema, kafkaSchema } from './environment'
 import { postgresTls } from './postgres/tls'
-import { kafkaConnection, SASL_MECHANISMS, type KafkaConnection } from './kafka/connection'
+import { kafkaConnection, type KafkaConnection } from './kafka/connection'
 import type { PostgresConfig } from './postgres/database'
 import type { GeoServiceConfig } from './geo/ip2location'
 import type { LookupConfig } from './geo/open-lookup'
@@ -27,150 +27,7 @@ export interface Config extends LookupConfig {
   metrics?: ListenAddress
 }
 
-const DAY = 86_400_000
-
 type Environment = Record<string, string | undefined>
-
-const duration = (fallback: string, least = 0) =>
-  z
-    .string()
-    .default(fallback)
-    .transform((text, context) => {
-      const milliseconds = parseDuration(text)
-      if (milliseconds !== undefined && milliseconds >= least) return milliseconds
-      const bound = least > 0 ? ` of at least ${least}ms` : ''
-      context.addIssue({
-        code: 'custom',
-        message: `"${text}" is not a duration${bound} (write 500ms, 10s, 5m or 1h)`,
-      })
-      return z.NEVER
-    })
-
-/** Minutes, where months were meant, would drop nearly everything. */
-const retention = z
-  .string()
-  .default('0s')
-  .transform((text, context) => {
-    const milliseconds = parseDuration(text)
-    if (milliseconds === 0 || (milliseconds ?? 0) >= DAY) return milliseconds!
-    context.addIssue({
-      code: 'custom',
-      message: `"${text}" is neither a day or longer nor 0s, which keeps counts for ever (write 400d)`,
-    })
-    return z.NEVER
-  })
-
-const postgresUrl = z.string().transform((text, context) => {
-  try {
-    // JDBC may name a database alone: jdbc:postgresql:web_traffic.
-    const url = new URL(
-      text.replace(/^jdbc:/, '').replace(/^(postgres(?:ql)?):(?!\/\/)\/?/, '$1://localhost/'),
-    )
-    for (const part of [url.username, url.password, url.pathname]) decodeURIComponent(part)
-    if (url.protocol === 'postgresql:' || url.protocol === 'postgres:') return url
-  } catch {
-    // falls through to the issue below: URL's own message does not name the form wanted
-  }
-  context.addIssue({
-    code: 'custom',
-    message: 'is not a URL such as postgresql://localhost:5432/web_traffic',
-  })
-  return z.NEVER
-})
-
-const count = (fallback: string, most: number) =>
-  z
-    .string()
-    .default(fallback)
-    .transform((text, context) => {
-      if (/^[1-9]\d*$/.test(text) && Number(text) <= most) return Number(text)
-      context.addIssue({ code: 'custom', message: `"${text}" is not a whole number from 1 to ${most}` })
-      return z.NEVER
-    })
-
-const listenAddress = z.string().transform((text, context): ListenAddress => {
-  const [, host, digits] = /^(\[[\da-f:]+\]|[^\s:]+):(\d{1,5})$/i.exec(text) ?? []
-  const port = Number(digits)
-  if (host !== undefined && port >= 1 && port <= 65_535)
-    return { host: host.replace(/^\[(.*)\]$/, '$1'), port }
-  context.addIssue({ code: 'custom', message: `"${text}" is not HOST:PORT, such as 0.0.0.0:8081` })
-  return z.NEVER
-})
-
-const environmentSchema = z.object({
-  KAFKA_URL: z.string().default('localhost:9092'),
-  KAFKA_TLS: z
-    .enum(['true', 'false'], { error: ({ input }) => `"${String(input)}" is not true or false` })
-    .default('false')
-    .transform(value => value === 'true'),
-  KAFKA_TLS_CA: z.string().optional(),
-  KAFKA_TLS_CERT: z.string().optional(),
-  KAFKA_TLS_KEY: z.string().optional(),
-  KAFKA_SASL_MECHANISM: z
-    .string()
-    .toLowerCase()
-    .pipe(z.enum(SASL_MECHANISMS, { error: `is not one of ${SASL_MECHANISMS.join(', ')}` }))
-    .optional(),
-  KAFKA_SASL_USERNAME: z.string().optional(),
-  KAFKA_SASL_PASSWORD: z.string().optional(),
-  KAFKA_TOPIC: z.string().default('web_traffic_topic'),
-  KAFKA_GROUP: z
-    .string()
-    .regex(/^[\w.-]{1,200}$/, {
-      error: ({ input }) =>
-        `"${String(input)}" may hold letters, digits, ".", "_" and "-" only, 200 at most: it begins every workflow id`,
-    })
-    .default('web_traffic_group'),
-  POSTGRES_URL: postgresUrl.default(new URL('postgresql://localhost:5432/')),
-  POSTGRES_USER: z.string().optional(),
-  POSTGRES_PASSWORD: z.string().optional(),
-  POSTGRES_DB: z.string().optional(),
-  RETENTION: retention,
-  PGSSLMODE: z.string().optional(),
-  PGSSLROOTCERT: z.string().optional(),
-  PGSSLCERT: z.string().optional(),
-  PGSSLKEY: z.string().optional(),
-  WINDOW_SIZE: duration('5m', 1_000),
-  WATERMARK_DELAY: duration('1m'),
-  ALLOWED_LATENESS: duration('0s'),
-  IDLE_TIMEOUT: duration('10s', 100),
-  MAX_FUTURE: duration('1m'),
-  MAX_GROUPS: count('250000', 1_000_000),
-  FLUSH_INTERVAL: duration('5s', 50),
-  POLLERS: count('1', 9_999),
-  REFERRER: z
-    .enum(['full', 'origin'], { error: ({ input }) => `"${String(input)}" is not full or origin` })
-    .default('full'),
-  GEO_PROVIDER: z
-    .enum(['mmdb', 'ip2location'], {
-      error: ({ input }) => `"${String(input)}" is not mmdb or ip2location`,
-    })
-    .default('mmdb'),
-  GEO_DATABASE: z.string().optional(),
-  GEO_URL: z
-    .url({ protocol: /^https?$/, error: 'is not a URL such as https://api.ip2location.io/' })
-    .default('https://api.ip2location.io/'),
-  GEO_RATE: count('50', 10_000),
-  GEO_ON_ERROR: z
-    .enum(['wait', 'unknown'], { error: ({ input }) => `"${String(input)}" is not wait or unknown` })
-    .default('wait'),
-  IP_CODING_KEY: z.string().optional(),
-  TEMPORAL_TASK_QUEUE: z.string().optional(),
-  WORKER_BUILD_ID: z.string().optional(),
-  HEALTH_ADDRESS: listenAddress.optional(),
-  METRICS_ADDRESS: listenAddress.optional(),
-})
-
-const kafkaSchema = environmentSchema.pick({
-  KAFKA_URL: true,
-  KAFKA_TLS: true,
-  KAFKA_TLS_CA: true,
-  KAFKA_TLS_CERT: true,
-  KAFKA_TLS_KEY: true,
-  KAFKA_SASL_MECHANISM: true,
-  KAFKA_SASL_USERNAME: true,
-  KAFKA_SASL_PASSWORD: true,
-})
 
 /** Of the configuration what reaches Kafka, for those who need nothing else; see {@link loadConfig}. */
 export function loadKafkaConnection(environment: Environment = process.env): KafkaConnection {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { parse } from 'dotenv'
 import { UserError } from '../src/errors'
 import { completeEnvironment, loadConfig } from '../src/config'
+import { environmentSchema } from '../src/environment'
 import { temporalConfig } from '../src/temporal/connection'
 
 const ROOT = join(__dirname, '..')
@@ -89,7 +90,7 @@ describe('each variable is read', () => {
   })
 
   test('and an empty one counts as unset', () => {
-    const names = Object.keys(variablesOfTheSchema())
+    const names = Object.keys(environmentSchema.shape)
     expect(loadConfig(Object.fromEntries(names.map(name => [name, ''])))).toEqual(DEFAULTS)
   })
 })
@@ -381,14 +382,6 @@ describe('the environment is completed', () => {
   })
 })
 
-/** The variables of src/config.ts, with the line of each. */
-function variablesOfTheSchema(): Record<string, string> {
-  const source = readFileSync(join(ROOT, 'src', 'config.ts'), 'utf8')
-  const [, body = ''] = /const environmentSchema = z\.object\(\{\n([\s\S]*?)\n\}\)/.exec(source) ?? []
-  const lines = [...body.matchAll(/^ {2}([A-Z][A-Z_]*): (.*)$/gm)]
-  return Object.fromEntries(lines.map(([, name, rest]) => [name!, rest!]))
-}
-
 describe('stream.env.example', () => {
   const TEMPORAL = { TEMPORAL_ADDRESS: 'localhost:7233', TEMPORAL_NAMESPACE: 'default', TEMPORAL_API_KEY: '' }
   const OPEN_TELEMETRY = {
@@ -401,7 +394,7 @@ describe('stream.env.example', () => {
   const example = parse(text.replace(/^# (?=[A-Z][A-Z_]*=)/gm, ''))
 
   test('has every variable of the schema, and no other but those of Temporal and OpenTelemetry', () => {
-    const names = Object.keys(variablesOfTheSchema())
+    const names = Object.keys(environmentSchema.shape)
     expect(names.length).toBeGreaterThan(15)
     const others = Object.keys({ ...TEMPORAL, ...OPEN_TELEMETRY })
     expect(Object.keys(example).sort()).toEqual([...names, ...others].sort())

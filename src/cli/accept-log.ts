@@ -1,57 +1,34 @@
-import { Command, InvalidArgumentError } from 'commander'
-import { loadConfig, type Config } from '../config'
-import type { AcceptedLog } from '../core/window/protocol'
-import { UserError } from '../errors'
-import { topicOffsets, withAdmin, type PartitionOffsets } from '../kafka/client'
-import { Pipeline } from '../pipeline/pipeline'
+import { Command } from 'commander'
+import { loadConfig } from '../config'
+import { acceptLog, type AcceptedPartition } from '../pipeline/accept-log'
 import { withTemporal } from '../temporal/connection'
+import { whole } from './options'
 
 const DESCRIPTION =
-  'go on reading a topic that was deleted and re-created, or whose records Kafka lost: each partition goes on at the ' +
-  'offset that was reached, and the records of the new log before it are never counted. To count them all, start ' +
-  'another pipeline with its own KAFKA_GROUP and POSTGRES_DB instead'
+  'Keep reading after the topic was re-created or Kafka lost records. Each partition continues at the offset it had ' +
+  'reached; records of the new log before that offset are never counted. To count all of them, start another pipeline ' +
+  'with its own KAFKA_GROUP and POSTGRES_DB instead.'
 
 export function acceptLogCommand(): Command {
   return new Command('accept-log')
+    .summary('keep reading a topic that was re-created or has lost records')
     .description(DESCRIPTION)
-    .option('--partition <n>', 'only this partition (default: all of them)', partitionNumber)
+    .option('--partition <n>', 'only this partition (default: all)', whole(0, 999_999))
     .action(async ({ partition }: { partition?: number }) => {
       const config = loadConfig()
-      for (const line of await acceptLog(config, partition)) console.log(line)
+      const { group, topic } = config.settings
+      const accepted = await withTemporal(client => acceptLog(client, config, partition))
+      if (accepted.length === 0) console.log(`"${group}" has not read "${topic}" yet.`)
+      for (const log of accepted) console.log(describe(log, topic))
     })
 }
 
-function partitionNumber(text: string): number {
-  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError('It must be the number of a partition.')
-  return Number(text)
-}
-
-/** What was accepted, a line for each partition. */
-async function acceptLog(config: Config, partition: number | undefined): Promise<string[]> {
-  const { topic, group } = config.settings
-  return withTemporal(async client => {
-    const pipeline = new Pipeline(client, config)
-    const { ledger } = await pipeline.requireStatus()
-    if (partition !== undefined && !ledger.partitions[partition])
-      throw new UserError(`"${group}" has read nothing of partition ${partition} of "${topic}" yet.`)
-    const offsets = await withAdmin(config.kafka, admin => topicOffsets(admin, topic))
-    const accepted = await pipeline.acceptLog(partition)
-    if (accepted.length === 0) return [`"${group}" has read nothing of "${topic}" yet.`]
-    return accepted.map(log => describe(log, topic, offsets))
-  })
-}
-
-function describe(
-  { partition, position, announcedTo }: AcceptedLog,
-  topic: string,
-  offsets: PartitionOffsets[],
-): string {
-  const high = offsets[partition]?.high ?? 0
+function describe({ partition, position, announcedTo, end }: AcceptedPartition, topic: string): string {
   const waits =
-    high < position ? ` The log ends at offset ${high}; nothing is counted until it has grown to there.` : ''
+    end < position ? ` The log ends at offset ${end}; counting resumes once it reaches ${position}.` : ''
   const sent =
     announcedTo === null
       ? ''
       : ` Windows that have counts of the old log up to offset ${announcedTo} keep them instead of the new ones.`
-  return `Accepted partition ${partition} of "${topic}": reading goes on at offset ${position}.${waits}${sent}`
+  return `Accepted partition ${partition} of "${topic}": reading continues at offset ${position}.${waits}${sent}`
 }

@@ -1,38 +1,28 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
-import { checkGeo } from '../pipeline/doctor/geo'
-import { checkKafka } from '../pipeline/doctor/kafka'
-import { checkLog } from '../pipeline/doctor/log'
-import { checkPostgres } from '../pipeline/doctor/postgres'
-import { settle, type Finding } from '../pipeline/doctor/finding'
-import { checkTemporal } from '../pipeline/doctor/temporal'
+import { runDoctor } from '../pipeline/doctor'
+import type { Finding } from '../pipeline/doctor/finding'
 import { table } from '../terminal/table'
+import { print } from './output'
 
-const SHOWN = { ok: 'ok', warning: 'WARNING', failed: 'FAILED' }
+const LABELS = { ok: 'ok', warning: 'WARNING', failed: 'FAILED' }
 
 export function doctorCommand(): Command {
   return new Command('doctor')
-    .description('checks every connection and setting before it hurts; exits with 1 where one fails')
+    .summary('check every connection and setting')
+    .description(
+      'Check every connection and setting, and suggest a fix for each problem. Exits with 1 if a check fails.',
+    )
     .option('--json', 'print as JSON')
     .action(async ({ json }: { json?: true }) => {
-      const config = loadConfig()
-      // Each for itself: what is wrong with one says nothing of the others.
-      const groups = await Promise.all([
-        settle('Kafka', checkKafka(config)),
-        settle('log', checkLog(config)),
-        settle('Postgres', checkPostgres(config)),
-        settle('Temporal', checkTemporal(config)),
-        settle('countries', checkGeo(config)),
-      ])
-      const findings = groups.flat()
-      console.log(json ? JSON.stringify(findings, null, 2) : describe(findings))
+      const findings = await runDoctor(loadConfig())
+      print(findings, json, describe)
       if (findings.some(({ state }) => state === 'failed')) process.exitCode = 1
     })
 }
 
-function describe(findings: Finding[]): string {
-  return table(
+const describe = (findings: Finding[]) =>
+  table(
     ['', 'part', 'finding'],
-    findings.map(({ part, state, says }) => [SHOWN[state], part, says]),
+    findings.map(({ part, state, says }) => [LABELS[state], part, says]),
   )
-}

@@ -1,61 +1,39 @@
 import { Command, Option } from 'commander'
 import { loadConfig } from '../config'
 import { formatWindow } from '../core/window/tumbling-window'
-import type { Db } from '../postgres/database'
 import { withDatabase } from '../pipeline/database'
+import { lateGroups, type LateFilter } from '../pipeline/late'
 import { table } from '../terminal/table'
-import { timeOption, wholeNumber } from './options'
-
-interface Flags {
-  from?: number
-  to?: number
-  cause?: 'watermark' | 'closed'
-  limit: number
-  json?: true
-}
+import { limit, time } from './options'
+import { print } from './output'
 
 export function lateCommand(): Command {
   return new Command('late')
+    .summary('list late events by window, host, referrer and country')
     .description(
-      'events that came after their window, by window, host, referrer and country; the newest windows first',
+      'List the events that arrived too late for their window, by window, host, referrer and country. The newest ' +
+        'windows come first.',
     )
-    .option('--from <time>', 'of windows that begin at this time or later', timeOption)
-    .option('--to <time>', 'of windows that end at this time or sooner', timeOption)
+    .option('--from <time>', 'only windows that start at this time or later', time)
+    .option('--to <time>', 'only windows that end at this time or earlier', time)
     .addOption(
       new Option(
         '--cause <cause>',
-        'late by the watermark of their partition, or on time by it and their window had closed while it was idle',
+        'watermark: behind the watermark of their partition; closed: not behind it, but their window had closed ' +
+          'while the partition was idle',
       ).choices(['watermark', 'closed']),
     )
-    .option('--limit <n>', 'how many groups', wholeNumber, 20)
+    .option('--limit <n>', 'maximum number of groups', limit, 20)
     .option('--json', 'print as JSON')
-    .action(async (flags: Flags) => {
-      const found = await withDatabase(loadConfig(), db => lateGroups(db, flags))
-      console.log(flags.json ? JSON.stringify(found, null, 2) : describe(found, flags.limit))
+    .action(async ({ json, ...filter }: LateFilter & { json?: true }) => {
+      const groups = await withDatabase(loadConfig(), db => lateGroups(db, filter))
+      print(groups, json, () => describe(groups, filter.limit))
     })
 }
 
-type LateGroup = Awaited<ReturnType<typeof lateGroups>>[number]
-
-function lateGroups(db: Db, { from, to, cause, limit }: Flags) {
-  return db
-    .selectFrom('late_web_traffic')
-    .selectAll()
-    .$if(from !== undefined, query => query.where('window_start', '>=', new Date(from!)))
-    .$if(to !== undefined, query => query.where('window_end', '<=', new Date(to!)))
-    .$if(cause !== undefined, query => query.where('cause', '=', cause!))
-    .orderBy('window_start', 'desc')
-    .orderBy('num_hits', 'desc')
-    .orderBy('host')
-    .orderBy('referrer')
-    .orderBy('country')
-    .limit(limit)
-    .execute()
-}
-
-function describe(found: LateGroup[], limit: number): string {
-  if (found.length === 0) return 'No event was late.'
-  const rows = found.map(({ window_start, window_end, cause, host, referrer, country, num_hits }) => [
+function describe(groups: Awaited<ReturnType<typeof lateGroups>>, limit: number): string {
+  if (groups.length === 0) return 'No event was late.'
+  const rows = groups.map(({ window_start, window_end, cause, host, referrer, country, num_hits }) => [
     formatWindow(window_start.getTime(), window_end.getTime() - window_start.getTime()),
     cause,
     host,
@@ -63,6 +41,6 @@ function describe(found: LateGroup[], limit: number): string {
     country,
     num_hits,
   ])
-  const more = found.length === limit ? `\nThe first ${limit} groups; --limit shows more.` : ''
+  const more = groups.length === limit ? `\nThe first ${limit} groups; pass --limit to see more.` : ''
   return table(['window (UTC)', 'cause', 'host', 'referrer', 'country', 'hits'], rows) + more
 }

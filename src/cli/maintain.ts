@@ -1,11 +1,10 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
 import { formatDuration } from '../core/duration'
-import { maintainId } from '../contract/ids'
+import { maintainNow, scheduleMaintenance, unschedule } from '../pipeline/maintenance'
+import { settingsOf } from '../pipeline/workflow-runs'
 import { withTemporal } from '../temporal/connection'
-import type { MaintainSummary } from '../contract/workflows'
-import { inputOf, scheduleMaintenance, unschedule } from '../pipeline/maintenance'
-import { settingsOf, startOrJoin } from '../pipeline/workflow-runs'
+import { print } from './output'
 
 interface Flags {
   schedule?: true
@@ -15,33 +14,30 @@ interface Flags {
 
 export function maintainCommand(): Command {
   return new Command('maintain')
+    .summary('create partitions, roll up finished periods, drop expired counts')
     .description(
-      'make partitions ahead, add up hours, days and months that are over, and drop what is past RETENTION',
+      'Create partitions in advance, roll up finished hours, days and months for queries over long ranges, and drop ' +
+        'counts older than RETENTION. "start" schedules this every hour.',
     )
-    .option('--schedule', 'from now on every hour, with the RETENTION of now; "start" does so too')
-    .option('--unschedule', 'no longer')
+    .option('--schedule', 'run every hour with the current RETENTION, as "start" does')
+    .option('--unschedule', 'stop the hourly runs')
     .option('--json', 'print as JSON')
     .action(async (flags: Flags) => {
       const config = loadConfig()
       await withTemporal(async client => {
-        if (flags.unschedule) return unschedule(client, config)
+        if (flags.unschedule) {
+          await unschedule(client, config)
+          console.log('Stopped the hourly maintenance. "web-traffic start" schedules it again.')
+          return
+        }
         const settings = await settingsOf(client, config)
         if (flags.schedule) {
           await scheduleMaintenance(client, config, settings)
-          const kept = config.retention === undefined ? 'for ever' : `for ${formatDuration(config.retention)}`
-          console.log(
-            `Every hour the tables are looked after, and counts are kept ${kept}; the Temporal Web UI has it under Schedules.`,
-          )
+          const kept = config.retention === undefined ? 'forever' : `for ${formatDuration(config.retention)}`
+          console.log(`Scheduled maintenance every hour; counts are kept ${kept}.`)
           return
         }
-        const handle = await startOrJoin(client, config, settings, {
-          type: 'maintain',
-          workflowId: maintainId(settings.group, 'now'),
-          input: inputOf(config, settings),
-          summary: 'maintain the tables',
-        })
-        const done = (await handle.result()) as MaintainSummary
-        console.log(flags.json ? JSON.stringify(done, null, 2) : done.summary)
+        print(await maintainNow(client, config, settings), flags.json, ({ summary }) => summary)
       })
     })
 }

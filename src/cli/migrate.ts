@@ -1,25 +1,30 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
-import { createDatabase, migrate } from '../postgres/migrate'
-import { registerSearchAttributes } from '../temporal/search-attributes'
-import { withTemporal } from '../temporal/connection'
 import { explain, withDatabase } from '../pipeline/database'
+import { createDatabase, migrate } from '../postgres/migrate'
+import { withTemporal } from '../temporal/connection'
+import { registerSearchAttributes } from '../temporal/search-attributes'
 
 export function migrateCommand(): Command {
   return new Command('migrate')
-    .description('bring the database and its schema up to date, and register search attributes with Temporal')
+    .summary('create or upgrade the database, and register the search attributes')
+    .description(
+      'Create the database if needed, bring its schema up to date, and register the search attributes with Temporal. ' +
+        'ddl/init.sql creates the same schema in plain SQL.',
+    )
     .action(async () => {
       const config = loadConfig()
       const created = await createDatabase(config.postgres).catch((error: unknown) => {
         throw explain(error, config)
       })
       if (created) console.log(`Created the database "${config.postgres.database}".`)
-      const ran = await withDatabase(config, migrate)
-      console.log(ran.length > 0 ? `Migrated: ${ran.join(', ')}.` : 'The schema is up to date.')
-      const registered = await withTemporal(client => registerSearchAttributes(client))
-      const names = registered.map(({ name }) => name)
+      const migrations = await withDatabase(config, migrate)
+      console.log(migrations.length > 0 ? `Migrated: ${migrations.join(', ')}.` : 'The schema is up to date.')
+      const registered = await withTemporal(registerSearchAttributes)
       console.log(
-        names.length > 0 ? `Registered: ${names.join(', ')}.` : 'The search attributes are registered.',
+        registered.length > 0
+          ? `Registered: ${registered.map(({ name }) => name).join(', ')}.`
+          : 'The search attributes are registered.',
       )
     })
 }

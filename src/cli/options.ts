@@ -3,52 +3,50 @@ import { parseDuration } from '../core/duration'
 import { parseEventTime } from '../core/event/event-time'
 import type { Site } from '../sources/access-log'
 
-export const whole = (least: number) => (text: string) => {
-  const value = Number(text)
-  if (Number.isInteger(value) && value >= least && value <= 2 ** 31 - 1) return value
-  throw new InvalidArgumentError(`It must be a whole number from ${least}.`)
+/** Makes an option parser out of a function that returns undefined for invalid text. */
+const parser =
+  <T>(parse: (text: string) => T | undefined, wanted: string) =>
+  (text: string): T => {
+    const value = parse(text)
+    if (value === undefined) throw new InvalidArgumentError(`Pass ${wanted}.`)
+    return value
+  }
+
+const numberBetween = (text: string, min: number, max: number): number | undefined => {
+  const value = text.trim() === '' ? NaN : Number(text)
+  return value >= min && value <= max ? value : undefined
 }
 
-export function duration(text: string): number {
-  const value = parseDuration(text)
-  if (value !== undefined) return value
-  throw new InvalidArgumentError('It must be a duration such as 500ms, 10s, 5m or 1h.')
-}
+const LARGE = 2 ** 31 - 1
 
-export function factor(text: string): number {
-  const value = Number(text)
-  if (text.trim() !== '' && value >= 0.01 && value <= 1_000_000) return value
-  throw new InvalidArgumentError('It must be a number from 0.01 to 1000000.')
-}
+export const whole = (min: number, max = LARGE) =>
+  parser(
+    text => (/^\d+$/.test(text) ? numberBetween(text, min, max) : undefined),
+    `a whole number ${max < LARGE ? `from ${min} to ${max}` : `of at least ${min}`}`,
+  )
 
-export function share(text: string): number {
-  const value = Number(text)
-  if (text.trim() !== '' && value >= 0 && value <= 1) return value
-  throw new InvalidArgumentError('It must be a number from 0 to 1.')
-}
+/** A `--limit`. */
+export const limit = whole(1, 9_999)
 
-export function instant(text: string): number {
-  const value = parseEventTime(text)
-  if (value !== undefined) return value
-  throw new InvalidArgumentError('It must be a time such as 2026-01-31T12:00:00Z.')
-}
+export const port = whole(1, 65_535)
+
+export const factor = parser(text => numberBetween(text, 0.01, 1_000_000), 'a number from 0.01 to 1000000')
+
+export const share = parser(text => numberBetween(text, 0, 1), 'a number from 0 to 1')
+
+/** Milliseconds. */
+export const duration = parser(parseDuration, 'a duration such as 500ms, 10s, 5m or 1h')
+
+/** Epoch milliseconds. */
+export const time = parser<number>(parseEventTime, 'a time such as 2026-01-31T12:05:00Z')
 
 /** `example.com`, `http://example.com` or `https://example.com`. */
-export function site(text: string): Site {
+export const site = parser((text): Site | undefined => {
   const [, scheme = 'http', host] = /^(?:(https?):\/\/)?([^\s/"]+)\/?$/.exec(text) ?? []
-  if (host !== undefined) return { host, scheme: scheme as Site['scheme'] }
-  throw new InvalidArgumentError('It must be a host name such as www.example.com.')
-}
+  return host === undefined ? undefined : { host, scheme: scheme as Site['scheme'] }
+}, 'a host name such as www.example.com')
 
-export function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,3}$/.test(text))
-    throw new InvalidArgumentError('It must be a whole number from 1 to 9999.')
-  return Number(text)
-}
-
-/** A time as an option's value, epoch milliseconds. */
-export function timeOption(text: string): number {
-  const at = parseEventTime(text)
-  if (at === undefined) throw new InvalidArgumentError('It is not a time such as 2026-01-31T12:05:00Z.')
-  return at
-}
+export const webAddress = parser(
+  text => (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) ? text : undefined),
+  'a URL such as http://localhost:8233',
+)

@@ -1,15 +1,15 @@
 import { Command, Option } from 'commander'
-import { Kafka, logLevel } from 'kafkajs'
 import { loadKafkaConnection } from '../config'
-import { withAdmin } from '../kafka/client'
-import { kafkajsConnection, parseBrokers, type KafkaConnection } from '../kafka/connection'
-import type { Site } from '../sources/access-log'
-import { type ProduceResult, produce } from '../sources/produce'
-import { Progress } from '../terminal/progress'
-import { accessLogSource, ndjsonSource, type Source } from '../sources/source'
-import { UserError } from '../errors'
-import { duration, factor, instant, share, site, whole } from './options'
 import { counted, grouped } from '../core/numbers'
+import { UserError } from '../errors'
+import { parseBrokers } from '../kafka/connection'
+import type { Site } from '../sources/access-log'
+import { connectClient, produce, type ProduceResult } from '../sources/produce'
+import { accessLogSource, ndjsonSource, type Source } from '../sources/source'
+import type { TopicState } from '../sources/topic'
+import { interruption } from '../terminal/interruption'
+import { Progress } from '../terminal/progress'
+import { duration, factor, share, site, time, whole } from './options'
 
 interface Flags {
   accessLog?: string
@@ -34,156 +34,129 @@ interface Flags {
   json?: true
 }
 
+const SOURCES = ['--access-log', '--ndjson', '--synthetic']
+
+/** Options that need one of others. */
+const ONLY_WITH: Record<string, string[]> = {
+  '--host': ['--access-log'],
+  '--speed': ['--access-log', '--ndjson'],
+  '--events': ['--synthetic'],
+  '--rate': ['--synthetic'],
+  '--for': ['--rate'],
+  '--seed': ['--synthetic'],
+  '--start': ['--events'],
+  '--span': ['--events'],
+  '--disorder': ['--synthetic'],
+  '--late': ['--synthetic'],
+  '--malformed': ['--synthetic'],
+  '--referrers': ['--synthetic'],
+}
+
 /** `web-traffic produce`: sends web events from a log, a file or a generator to the topic. */
 export function produceCommand(): Command {
-  return new Command('produce')
-    .description('Send web events to the Kafka topic, from a log, a file or a generator')
-    .optionsGroup('Sources (one of them):')
-    .option('--access-log <file>', 'a combined access log of Apache or nginx; - reads standard input')
+  const command = new Command('produce')
+    .summary('send web events to the topic, from a log, a file or a generator')
+    .description(
+      'Send web events to the Kafka topic from an access log, a file of JSON lines, or a generator.',
+    )
+    .optionsGroup('Sources (pass one):')
+    .option(
+      '--access-log <file>',
+      'Apache or nginx access log in the combined format (- reads standard input)',
+    )
     .option(
       '--ndjson <file>',
-      'a file of events, one JSON object a line, sent as they are; - reads standard input',
+      'file with one event per line as JSON, sent unchanged (- reads standard input)',
     )
-    .option('--synthetic', 'invented traffic: --events of the past, or --rate as it happens')
+    .option('--synthetic', 'generated traffic: --events in the past, or --rate in real time')
     .optionsGroup('With --access-log or --ndjson:')
-    .option(
-      '--speed <x>',
-      'live, x times as fast as it happened: the event time becomes the moment of sending',
-      factor,
-    )
+    .option('--speed <factor>', 'replay as live traffic, this many times as fast as it happened', factor)
     .optionsGroup('With --access-log:')
-    .option('--host <name>', 'the site of the log, as it names none; with https:// if it is so', site)
-    .optionsGroup('With --synthetic:')
-    .option('--events <n>', 'send so many, spread over --span', whole(1))
-    .option('--rate <n>', 'send so many a second, until Ctrl-C or --for', whole(1))
-    .option('--for <duration>', 'how long --rate goes on, such as 10m', duration)
-    .option('--seed <n>', 'the same seed, options and --start give the same events', whole(0), 1)
-    .option('--start <time>', 'event time of the first event (default: now minus --span)', instant)
-    .addOption(durationOption('--span <duration>', 'event time from the first event to the last', '1h'))
+    .option(
+      '--host <name>',
+      'site that the log belongs to, such as www.example.com or https://example.com',
+      site,
+    )
+  addSyntheticOptions(command.optionsGroup('With --synthetic:'))
+  return command
+    .optionsGroup('Options:')
+    .addOption(
+      new Option('--topic <name>', 'topic to send to').env('KAFKA_TOPIC').default('web_traffic_topic'),
+    )
+    .addOption(
+      new Option('--brokers <list>', 'brokers as HOST:PORT, separated by commas')
+        .env('KAFKA_URL')
+        .default('localhost:9092'),
+    )
+    .option('--partitions <n>', 'create the topic with this many partitions if it is missing', whole(1))
+    .option('--quiet', 'print errors only')
+    .option('--json', 'print the summary as JSON')
+    .action(run)
+}
+
+function addSyntheticOptions(command: Command): void {
+  const durationOption = (flags: string, description: string, fallback: string) =>
+    new Option(flags, description).argParser(duration).default(duration(fallback), fallback)
+  command
+    .option('--events <n>', 'send this many events, spread over --span', whole(1))
+    .option('--rate <n>', 'send this many events per second, until Ctrl-C or --for', whole(1))
+    .option('--for <duration>', 'stop --rate after this long, such as 10m', duration)
+    .option('--seed <n>', 'the same seed, options and --start produce the same events', whole(0), 1)
+    .option('--start <time>', 'event time of the first event (default: now minus --span)', time)
+    .addOption(durationOption('--span <duration>', 'event time between the first event and the last', '1h'))
     .addOption(
       durationOption(
         '--disorder <duration>',
-        'how far out of order events are; under 1m none is late',
+        'how far events are out of order; below 1m none is late',
         '20s',
       ),
     )
-    .option('--late <share>', 'share (0 to 1) of events that are late, by 5 to 30 minutes', share, 0)
-    .option('--malformed <share>', 'share (0 to 1) of records that are no usable event', share, 0)
+    .option('--late <share>', 'share of events, 0 to 1, that are 5 to 30 minutes late', share, 0)
+    .option('--malformed <share>', 'share of records, 0 to 1, that are not usable events', share, 0)
     .option('--referrers <n>', 'number of distinct referrers', whole(1), 2_000)
-    .optionsGroup('Options:')
-    .addOption(topicOption())
-    .addOption(brokersOption())
-    .option('--partitions <n>', 'create the topic with so many partitions if it is missing', whole(1))
-    .option('--quiet', 'print errors only')
-    .option('--json', 'print the summary as JSON')
-    .action((flags: Flags, command: Command) => run(flags, command))
 }
-
-const durationOption = (flags: string, description: string, fallback: string) =>
-  new Option(flags, description).argParser(duration).default(duration(fallback), fallback)
-
-const topicOption = () =>
-  new Option('--topic <name>', 'topic to send to').env('KAFKA_TOPIC').default('web_traffic_topic')
-
-const brokersOption = () =>
-  new Option('--brokers <list>', 'HOST:PORT, several separated by commas')
-    .env('KAFKA_URL')
-    .default('localhost:9092')
 
 async function run(flags: Flags, command: Command): Promise<void> {
   checkCombination(flags, command)
+  const { topic, partitions, quiet = false } = flags
   const source = await openSource(flags, Date.now())
-  const interruption = new AbortController()
-  const interrupt = () => interruption.abort()
-  // Once: a second Ctrl-C ends the process at once.
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
-  const { fraction } = source
-  let progress: Progress | undefined
+  const { records, fraction } = source
+  const signal = interruption()
+  const progress = new Progress({ stream: process.stderr, quiet, ...(fraction && { fraction }) })
+  let result: ProduceResult
   try {
-    const kafka = await connect({ ...loadKafkaConnection(), brokers: brokerList(flags.brokers) }, message =>
-      progress?.kafkaError(message),
-    )
-    const result = await produce({
-      kafka,
-      topic: flags.topic,
-      ...(flags.partitions !== undefined && { partitions: flags.partitions }),
-      records: source.records,
-      signal: interruption.signal,
-      onTopic: ({ partitions, created }) => {
-        progress = new Progress({
-          stream: process.stderr,
-          quiet: flags.quiet ?? false,
-          ...(fraction && { fraction }),
-        })
-        if (created) progress.notice(`Created topic ${flags.topic} with ${counted(partitions, 'partition')}.`)
-        else if (flags.partitions !== undefined && flags.partitions !== partitions) {
-          progress.notice(
-            `Topic ${flags.topic} exists with ${counted(partitions, 'partition')}; using it as it is.`,
-          )
-        }
-      },
-      onProgress: totals => progress?.update(totals),
+    const connection = { ...loadKafkaConnection(), brokers: brokerList(flags.brokers) }
+    result = await produce({
+      kafka: await connectClient(connection, message => progress.kafkaError(message)),
+      topic,
+      ...(partitions !== undefined && { partitions }),
+      records,
+      signal,
+      onTopic: state => noteTopic(flags, state, progress),
+      onProgress: totals => progress.update(totals),
     })
-    progress?.stop()
-    report(flags, source, result, interruption.signal.aborted)
   } finally {
-    progress?.stop()
+    progress.stop()
     source.close()
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
   }
+  report(flags, source, result, signal.aborted)
 }
-
-/**
- * A client of the brokers, given that one of them answers now. It is patient with a broker that goes away
- * later, for about a minute.
- *
- * @param onError what the client reports when it tries something again, one line each
- * @throws UserError where none answers, or none lets it in
- */
-async function connect(connection: KafkaConnection, onError: (message: string) => void): Promise<Kafka> {
-  await withAdmin(connection, () => Promise.resolve())
-  return new Kafka({
-    clientId: 'web-traffic-produce',
-    ...kafkajsConnection(connection),
-    retry: { retries: 20, maxRetryTime: 3_000 },
-    logLevel: logLevel.ERROR,
-    logCreator: () => entry => onError(entry.log.message),
-  })
-}
-
-const ONLY_SYNTHETIC = [
-  'events',
-  'rate',
-  'for',
-  'seed',
-  'start',
-  'span',
-  'disorder',
-  'late',
-  'malformed',
-  'referrers',
-]
-const ONLY_HISTORY = ['start', 'span']
 
 function checkCombination(flags: Flags, command: Command): void {
-  const given = (name: string) => command.getOptionValueSource(name) === 'cli'
-  const refuse = (names: string[], unless: string) => {
-    const misplaced = names.find(given)
-    if (misplaced !== undefined) throw new UserError(`--${misplaced} is for ${unless} only.`)
-  }
-  const sources = [flags.accessLog, flags.ndjson, flags.synthetic].filter(source => source !== undefined)
-  if (sources.length !== 1)
+  const passed = new Set(
+    command.options
+      .filter(option => command.getOptionValueSource(option.attributeName()) === 'cli')
+      .map(option => option.long!),
+  )
+  if (SOURCES.filter(source => passed.has(source)).length !== 1)
     throw new UserError('Pass one source: --access-log FILE, --ndjson FILE or --synthetic.')
-  if (flags.accessLog === undefined) refuse(['host'], '--access-log')
-  else if (!flags.host)
-    throw new UserError('Pass --host NAME: an access log does not say which site it is of.')
-  if (!flags.synthetic) return refuse(ONLY_SYNTHETIC, '--synthetic')
-  refuse(['speed'], '--access-log and --ndjson')
-  if ((flags.events === undefined) === (flags.rate === undefined)) {
+  for (const [option, others] of Object.entries(ONLY_WITH))
+    if (passed.has(option) && !others.some(other => passed.has(other)))
+      throw new UserError(`${option} is for ${others.join(' and ')} only.`)
+  if (flags.accessLog !== undefined && !flags.host)
+    throw new UserError('Pass --host NAME: an access log does not name its site.')
+  if (flags.synthetic && (flags.events === undefined) === (flags.rate === undefined))
     throw new UserError('Pass --events N or --rate N with --synthetic.')
-  }
-  if (flags.rate === undefined) refuse(['for'], '--rate')
-  else refuse(ONLY_HISTORY, '--events')
 }
 
 async function openSource(flags: Flags, now: number): Promise<Source> {
@@ -196,36 +169,33 @@ async function openSource(flags: Flags, now: number): Promise<Source> {
     return liveSource(options, { rate, ...(flags.for !== undefined && { duration: flags.for }) })
   const start = flags.start ?? now - span
   if (start + span > now)
-    throw new UserError('--start plus --span is in the future: pass an earlier or shorter one.')
+    throw new UserError('--start plus --span is in the future: pass an earlier start or a shorter span.')
   return historySource(options, { events: events!, start, span, now })
 }
 
+function noteTopic(flags: Flags, { partitions, created }: TopicState, progress: Progress): void {
+  const withPartitions = `${flags.topic} with ${counted(partitions, 'partition')}`
+  if (created) progress.notice(`Created topic ${withPartitions}.`)
+  else if (flags.partitions !== undefined && flags.partitions !== partitions)
+    progress.notice(`Using the existing topic ${withPartitions}.`)
+}
+
 function report(flags: Flags, source: Source, result: ProduceResult, interrupted: boolean): void {
+  const { topic, rate } = flags
   const { sent, partitions, seconds } = result
   const malformed = source.knows.malformed ? result.malformed : null
   const late = source.knows.late ? result.late : null
   const recordsPerSecond = Math.round(sent / seconds)
   if (flags.json) {
-    const summary = {
-      topic: flags.topic,
-      partitions,
-      sent,
-      malformed,
-      late,
-      seconds,
-      recordsPerSecond,
-      interrupted,
-    }
-    process.stdout.write(`${JSON.stringify(summary)}\n`)
+    const summary = { topic, partitions, sent, malformed, late, seconds, recordsPerSecond, interrupted }
+    console.log(JSON.stringify(summary))
   } else if (!flags.quiet) {
-    const among = [malformed && `${grouped(malformed)} malformed`, late && `${grouped(late)} late`].filter(
-      Boolean,
-    )
-    const asked = flags.rate === undefined ? '' : ` of ${grouped(flags.rate)} asked for`
-    process.stdout.write(
-      `${interrupted ? 'Interrupted: sent' : 'Sent'} ${counted(sent, 'record')}` +
-        `${among.length > 0 ? ` (${among.join(', ')})` : ''} to ${counted(partitions, 'partition')} of ${flags.topic}` +
-        ` in ${seconds.toFixed(1)} s: ${grouped(recordsPerSecond)} records/s${asked}\n`,
+    const parts = [malformed && `${grouped(malformed)} malformed`, late && `${grouped(late)} late`]
+    const among = parts.filter(Boolean).join(', ')
+    console.log(
+      `${interrupted ? 'Interrupted: sent' : 'Sent'} ${counted(sent, 'record')}${among && ` (${among})`} to ` +
+        `${counted(partitions, 'partition')} of ${topic} in ${seconds.toFixed(1)} s: ` +
+        `${grouped(recordsPerSecond)} records/s${rate === undefined ? '' : ` (target ${grouped(rate)})`}`,
     )
   }
 }
@@ -234,5 +204,5 @@ function brokerList(text: string): string[] {
   const brokers = parseBrokers(text)
   const wrong = brokers.find(broker => !/^\S+:\d{1,5}$/.test(broker))
   if (wrong === undefined) return brokers
-  throw new UserError(`"${wrong}" is no broker address: write HOST:PORT in --brokers or KAFKA_URL.`)
+  throw new UserError(`"${wrong}" is not a broker address. Write HOST:PORT in --brokers or KAFKA_URL.`)
 }

@@ -1,34 +1,23 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
-import type { RecoverInput } from '../contract/activities'
-import { recoverId } from '../contract/ids'
-import { formatInstant } from '../core/window/tumbling-window'
+import { recover } from '../pipeline/recover'
 import { withTemporal } from '../temporal/connection'
-import type { RecoverSummary } from '../contract/workflows'
-import { settingsOf, startOrJoin } from '../pipeline/workflow-runs'
-import { timeOption } from './options'
+import { time } from './options'
+import { print } from './output'
 
 export function recoverCommand(): Command {
   return new Command('recover')
+    .summary('repeat the writes that a restore of Postgres has undone')
     .description(
-      'after Postgres was restored from a backup: write again what was written since, as the histories in Temporal have it',
+      "After Postgres was restored from a backup, repeat the writes since then from the workflows' histories in " +
+        'Temporal. Exits with 1 if a result is incomplete.',
     )
-    .requiredOption('--since <time>', 'when the backup was begun, or sooner', timeOption)
+    .requiredOption('--since <time>', 'when the backup started, or earlier', time)
     .option('--json', 'print as JSON')
     .action(async ({ since, json }: { since: number; json?: true }) => {
       const config = loadConfig()
-      const recovered = await withTemporal(async client => {
-        const settings = await settingsOf(client, config)
-        const handle = await startOrJoin(client, config, settings, {
-          type: 'recover',
-          workflowId: recoverId(settings.group, since),
-          input: { settings, since } satisfies RecoverInput,
-          summary: `write again what was written since ${formatInstant(since)}`,
-        })
-        return handle.result() as Promise<RecoverSummary>
-      })
-      console.log(json ? JSON.stringify(recovered, null, 2) : recovered.summary)
-      const { contradictory, incomplete = [] } = recovered
-      if (contradictory.length + incomplete.length > 0) process.exitCode = 1
+      const recovered = await withTemporal(client => recover(client, config, since))
+      print(recovered, json, ({ summary }) => summary)
+      if (recovered.contradictory.length + (recovered.incomplete?.length ?? 0) > 0) process.exitCode = 1
     })
 }

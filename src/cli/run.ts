@@ -1,9 +1,8 @@
 import { existsSync } from 'node:fs'
-import { Command } from 'commander'
 import { completeEnvironment } from '../config'
 import { UserError } from '../errors'
 import { beginTracing, endTracing, traced } from '../telemetry/tracing'
-import { COMMANDS } from './commands'
+import { commandLine, COMMANDS } from './commands'
 
 /**
  * Runs `web-traffic` with these arguments. A failure is printed to standard error: a {@link UserError} as its one line,
@@ -27,13 +26,7 @@ async function runCommand(args: string[]): Promise<boolean> {
   const name = args[0] ?? ''
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (!entry?.ownServers) await completeEnvironment(clusterEnvironment)
-  const program = new Command('web-traffic')
-    .description(
-      'Web events from Kafka, counted per event-time window by Temporal workflows, written once to Postgres',
-    )
-    .showHelpAfterError('(add --help for the options)')
-  const entries = entry ? [entry] : Object.values(COMMANDS)
-  for (const command of await Promise.all(entries.map(({ load }) => load()))) program.addCommand(command)
+  const program = await commandLine(entry && [entry])
   const parse = () => program.parseAsync(args, { from: 'user' })
   if (!entry?.traced && name !== 'worker') {
     await parse()

@@ -1,17 +1,20 @@
 import { Command } from 'commander'
-import { withTemporal } from '../temporal/connection'
 import { loadConfig } from '../config'
-import { UserError } from '../errors'
 import type { IngestStatus } from '../contract/messages'
+import { counted } from '../core/numbers'
+import { UserError } from '../errors'
 import { Pipeline } from '../pipeline/pipeline'
 import { startPipeline } from '../pipeline/start'
-import { wholeNumber } from './options'
-import { counted } from '../core/numbers'
+import { withTemporal } from '../temporal/connection'
+import { whole } from './options'
+
+const pollers = whole(1, 9_999)
 
 export function startCommand(): Command {
   return new Command('start')
-    .description('start the pipeline, or let it go on after a stop')
-    .option('--pollers <n>', 'how many pollers read the topic (default: POLLERS, or 1)', wholeNumber)
+    .summary('start or resume the pipeline')
+    .description('Start the pipeline, or resume it after "stop" or "pause".')
+    .option('--pollers <n>', 'number of pollers that read the topic (default: POLLERS)', pollers)
     .option(
       '--from <position>',
       'where a new pipeline begins: earliest, latest, or a time such as 2026-01-31T12:00:00Z',
@@ -25,55 +28,56 @@ export function startCommand(): Command {
 
 export function stopCommand(): Command {
   return new Command('stop')
-    .description('drain the pollers and stop reading; open windows stay open and go on at the next start')
+    .summary('drain the pollers and stop reading')
+    .description('Drain the pollers and stop reading. Open windows stay open and resume at the next "start".')
     .action(() =>
-      withRunning(async (pipeline, status) => {
+      withRunning(async (pipeline, { settings: { group }, ledger }) => {
         await pipeline.stop()
-        const open = status.ledger.openWindows.length
-        return `Stopped "${status.settings.group}"; ${open} windows were open and go on at the next start.`
+        return `Stopped "${group}" with ${counted(ledger.openWindows.length, 'open window')}. Resume with "web-traffic start".`
       }),
     )
 }
 
 export function pauseCommand(): Command {
   return new Command('pause')
-    .description(
-      'drain the pollers and stop reading, until "resume" brings as many back; windows that are over still close',
-    )
+    .summary('stop reading until "resume"')
+    .description('Drain the pollers and stop reading until "resume". Windows that are over still close.')
     .action(() =>
       withRunning(async (pipeline, { settings: { group } }) => {
         await pipeline.pause()
-        return `Paused "${group}"; "web-traffic resume" lets it go on.`
+        return `Paused "${group}". Resume with "web-traffic resume".`
       }),
     )
 }
 
 export function resumeCommand(): Command {
   return new Command('resume')
-    .description('let a pipeline that was paused go on with as many pollers as before')
+    .summary('resume reading after "pause"')
+    .description('Resume reading after "pause", with as many pollers as before.')
     .action(() =>
       withRunning(async (pipeline, { settings: { group } }) => {
         const pollers = await pipeline.resume()
         if (pollers === 0)
-          throw new UserError(`"${group}" was stopped, not paused: let it go on with "web-traffic start".`)
-        return `"${group}" goes on from where it was, with ${counted(pollers, 'poller')}.`
+          throw new UserError(`"${group}" was stopped, not paused. Resume it with "web-traffic start".`)
+        return `Resumed "${group}" with ${counted(pollers, 'poller')}.`
       }),
     )
 }
 
 export function scaleCommand(): Command {
   return new Command('scale')
-    .description('read with so many pollers from now on; each needs a worker process')
-    .argument('<pollers>', 'how many', wholeNumber)
+    .summary('change the number of pollers')
+    .description('Change the number of pollers that read the topic. Each poller needs a worker process.')
+    .argument('<pollers>', 'number of pollers', pollers)
     .action((pollers: number) =>
       withRunning(async (pipeline, { settings: { group } }) => {
         await pipeline.scale(pollers)
-        return `"${group}" has ${counted(pollers, 'poller')} from now on.`
+        return `Scaled "${group}" to ${counted(pollers, 'poller')}.`
       }),
     )
 }
 
-/** Runs `use` with the configured pipeline, and prints what it did. */
+/** Runs `use` with the configured pipeline, and prints the line it returns. */
 async function withRunning(
   use: (pipeline: Pipeline, status: IngestStatus) => Promise<string>,
 ): Promise<void> {

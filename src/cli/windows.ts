@@ -1,34 +1,36 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
-import { formatInstant, formatWindow } from '../core/window/tumbling-window'
-import { withTemporal } from '../temporal/connection'
-import { withDatabase } from '../pipeline/database'
-import { printable, table } from '../terminal/table'
 import type { Stuck } from '../contract/messages'
+import { formatInstant, formatWindow } from '../core/window/tumbling-window'
+import { withDatabase } from '../pipeline/database'
 import { merge, newestResults, unfinishedWindows, type WindowLine } from '../pipeline/windows'
-import { wholeNumber } from './options'
+import { withTemporal } from '../temporal/connection'
+import { printable, table } from '../terminal/table'
+import { limit } from './options'
+import { print } from './output'
 
 export function windowsCommand(): Command {
   return new Command('windows')
-    .description('the newest windows: those that are open or stuck, and the results in Postgres')
-    .option('--limit <n>', 'how many of each', wholeNumber, 20)
+    .summary('list open and stuck windows, and the newest results')
+    .description(
+      'List the newest windows: those that are open, those that are stuck, with the reason, and the results in Postgres.',
+    )
+    .option('--limit <n>', 'maximum number of unfinished windows, and of results', limit, 20)
     .option('--json', 'print as JSON')
     .action(async ({ limit, json }: { limit: number; json?: true }) => {
       const config = loadConfig()
       const { running, unsettled } = await withTemporal(client => unfinishedWindows(client, config, limit))
-      const show = (lines: WindowLine[]) =>
-        console.log(json ? JSON.stringify(lines, null, 2) : describe(lines))
       const results = await withDatabase(config, db => newestResults(db, limit)).catch((error: unknown) => {
-        // What Temporal knows is all the more of use.
-        if (running.length > 0) show(running)
+        // What Temporal knows is most useful while Postgres is down.
+        if (running.length > 0) print(running, json, describe)
         throw error
       })
-      show(merge([...running, ...unsettled], results))
+      print(merge([...running, ...unsettled], results), json, describe)
     })
 }
 
 function describe(lines: WindowLine[]): string {
-  if (lines.length === 0) return 'There is no window yet.'
+  if (lines.length === 0) return 'There are no windows yet.'
   const shown = table(
     ['window (UTC)', 'status', 'hits', 'late', 'unlocated', 'groups', 'revision', 'closed at'],
     lines.map(line => [
@@ -53,11 +55,11 @@ function named({ windowStart, windowEnd }: WindowLine): string {
 }
 
 function explain({ step, since, reason, nextTry }: Stuck): string {
-  const tried = `since ${formatInstant(since)} it has tried to ${step}.`
+  const tried = `it has tried to ${step} since ${formatInstant(since)}.`
   const why = reason === undefined ? '' : ` ${printable(reason)}`
   const next =
     nextTry === undefined
       ? ''
-      : ` Mend that and run "web-traffic retry"; by itself it is tried again at ${formatInstant(nextTry)}.`
+      : ` Fix the cause and run "web-traffic retry". The next automatic retry is at ${formatInstant(nextTry)}.`
   return tried + why + next
 }

@@ -4,14 +4,16 @@ import type { Config } from '../config'
 import { maintainId } from '../contract/ids'
 import type { PipelineSettings } from '../core/settings'
 import { pipelineAttributes } from '../contract/search-attributes'
+import type { MaintainSummary } from '../contract/workflows'
 import { UserError } from '../errors'
+import { startOrJoin } from './workflow-runs'
 
 /** A few minutes after the hour: its windows have closed, and it can be added up. */
 const HOURLY_AT = { hour: '*', minute: 5 } as const
 
 export const scheduleId = (group: string) => maintainId(group, 'hourly')
 
-export function inputOf({ retention }: Config, settings: PipelineSettings): MaintainInput {
+function inputOf({ retention }: Config, settings: PipelineSettings): MaintainInput {
   return { settings, retention: retention ?? null }
 }
 
@@ -61,6 +63,21 @@ export async function scheduledMaintenance(
   }
 }
 
+/** Maintains the tables now; joins a run that is under way. */
+export async function maintainNow(
+  client: Client,
+  config: Config,
+  settings: PipelineSettings,
+): Promise<MaintainSummary> {
+  const handle = await startOrJoin(client, config, settings, {
+    type: 'maintain',
+    workflowId: maintainId(settings.group, 'now'),
+    input: inputOf(config, settings),
+    summary: 'maintain the tables',
+  })
+  return handle.result() as Promise<MaintainSummary>
+}
+
 export async function unschedule(client: Client, { settings: { group } }: Config): Promise<void> {
   try {
     await client.schedule.getHandle(scheduleId(group)).delete()
@@ -68,5 +85,4 @@ export async function unschedule(client: Client, { settings: { group } }: Config
     if (!(error instanceof ScheduleNotFoundError)) throw error
     throw new UserError(`No maintenance of "${group}" is scheduled.`)
   }
-  console.log('The tables are looked after no more; "web-traffic start" has it done again.')
 }

@@ -1,19 +1,19 @@
 const QUOTED = String.raw`"((?:[^"\\]|\\.)*)"`
 
-/** `%h %l %u [%t] "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`, and whatever a server adds at the end. */
+/** `%h %l %u [%t] "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`, optionally with more fields. */
 const COMBINED = new RegExp(
   String.raw`^(\S+) \S+ .*? \[([^\]]+)\] ${QUOTED} \d{3} (?:\d+|-) ${QUOTED} ${QUOTED}(?: .*)?$`,
 )
 const TIME = /^(\d{2})\/([A-Z][a-z]{2})\/(\d{4}):(\d{2}):(\d{2}):(\d{2}) ([+-]\d{2})(\d{2})$/
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 
-/** The site whose log it is, as the log itself does not say. */
+/** The site that a log belongs to; the combined format does not contain it. */
 export interface Site {
   host: string
   scheme: 'http' | 'https'
 }
 
-/** A web event as it is sent, in the order of its JSON. */
+/** A web event, in the order of its JSON. */
 export interface LoggedEvent {
   url: string
   referrer: string
@@ -26,10 +26,9 @@ export interface LoggedEvent {
 }
 
 /**
- * Reads one line of a combined access log, as Apache and nginx write it; undefined where it is none.
+ * Parses a line in the combined format of Apache and nginx; returns undefined for any other line.
  *
- * A referrer that was not given stays `-`. A request line that names no path (a client that spoke no HTTP) is
- * a visit to `/`.
+ * A missing referrer stays `-`. A request without a path, as from a client that does not speak HTTP, is a visit to `/`.
  */
 export function parseAccessLogLine(line: string, site: Site): LoggedEvent | undefined {
   const match = COMBINED.exec(line)
@@ -54,7 +53,7 @@ function absoluteUrl(request: string, { scheme, host }: Site): string {
   return `${scheme}://${host}${target.startsWith('/') ? target : '/'}`
 }
 
-/** `17/May/2015:10:05:03 +0200` as `2015-05-17T10:05:03+02:00`; undefined for what is no time of the calendar. */
+/** `17/May/2015:10:05:03 +0200` as `2015-05-17T10:05:03+02:00`; undefined for a time that does not exist. */
 function isoTime(time: string): string | undefined {
   const match = TIME.exec(time)
   if (!match) return undefined
@@ -62,14 +61,14 @@ function isoTime(time: string): string | undefined {
   const month = String(MONTHS.indexOf(monthName!) + 1).padStart(2, '0')
   const local = `${year}-${month}-${day}T${hour}:${minute}:${second}`
   const instant = Date.parse(`${local}Z`)
-  // Date.parse accepts 30 February and makes it 2 March.
+  // Date.parse turns 30 February into 2 March.
   if (Number.isNaN(instant) || !new Date(instant).toISOString().startsWith(local)) return undefined
   return `${local}${offsetHours}:${offsetMinutes}`
 }
 
 const CONTROL: Record<string, string> = { b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' }
 
-/** Undoes the servers' escapes: `\"`, `\\`, C's control characters, and `\xhh`, which are bytes of UTF-8. */
+/** Decodes `\"`, `\\`, C's control characters, and `\xhh`, which is a byte of UTF-8. */
 function unescape(text: string): string {
   if (!text.includes('\\')) return text
   return text.replace(/((?:\\x[\dA-Fa-f]{2})+)|\\(.)/g, (_, bytes: string | undefined, character: string) =>

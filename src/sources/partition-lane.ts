@@ -1,9 +1,9 @@
 import type { Producer } from 'kafkajs'
 import type { TrafficRecord } from './record'
 
-/** Kafka's default `max.message.bytes` is 1,048,588 for a batch; this leaves room for what wraps the values. */
+/** Kafka's default `max.message.bytes` limits a batch to 1,048,588 bytes; this leaves room for its framing. */
 const BATCH_BYTES = 900_000
-/** Upper bound of what a record costs besides its value. */
+/** Upper bound of a record's framing, in bytes. */
 const RECORD_OVERHEAD = 32
 
 export interface LaneOptions {
@@ -11,29 +11,29 @@ export interface LaneOptions {
   topic: string
   partition: number
   batchSize: number
-  /** Called with each batch the broker acknowledged, in order. */
+  /** Called with each batch that the broker has acknowledged, in order. */
   acknowledged: (batch: TrafficRecord[]) => void
-  /** Called once, when a send has failed for good: the lane takes no more. */
+  /** Called once, when a send has failed permanently. */
   failed: () => void
 }
 
 /**
- * One partition's records on their way: a batch under way, and one that fills meanwhile.
+ * The records of one partition on their way to the broker: at most one request in flight, and one batch that fills up.
  *
- * A lane never has two requests under way, and no request carries two lanes. Both matter. kafkajs takes back a
- * sequence number when a request fails, so a second request of the partition would take the first one's number
- * and the broker could drop it as a repeat. And when a request to several brokers fails in part and a partition's
- * leadership moves meanwhile to a broker that has answered, kafkajs holds that partition for sent.
+ * A request never carries two lanes. Both limits matter. kafkajs rewinds its sequence number when a request fails, so a
+ * second request in flight would reuse the number of the first, and the broker could drop it as a repeat. And if a
+ * request to several brokers fails in part while a partition moves to a leader that has already answered, kafkajs
+ * takes that partition's records for sent.
  */
 export class PartitionLane {
   private filling: TrafficRecord[] = []
   private bytes = 0
-  private underWay: Promise<void> | undefined
+  private inFlight: Promise<void> | undefined
   private failure: { error: unknown } | undefined
 
   constructor(private readonly options: LaneOptions) {}
 
-  /** Takes a record; what it returns, if anything, must be awaited before the next one. Rejects once a send has failed. */
+  /** If it returns a promise, the caller must await it before adding another record. Rejects once a send has failed. */
   add(record: TrafficRecord): Promise<void> | undefined {
     const size = (record.value === null ? 0 : Buffer.byteLength(record.value)) + RECORD_OVERHEAD
     if (this.filling.length > 0 && this.bytes + size > BATCH_BYTES) {
@@ -44,24 +44,24 @@ export class PartitionLane {
     return this.filling.length >= this.options.batchSize ? this.makeRoom() : undefined
   }
 
-  /** Sends what there is, unless a batch is under way: then the next flush, or a full batch, takes it along. */
+  /** Sends the waiting records unless a request is in flight; a later flush sends them then. */
   flush(): void {
-    if (this.underWay || this.failure || this.filling.length === 0) return
+    if (this.inFlight || this.failure || this.filling.length === 0) return
     const batch = this.filling
     this.filling = []
     this.bytes = 0
-    this.underWay = this.send(batch)
+    this.inFlight = this.send(batch)
   }
 
-  /** Resolves when all that was taken is acknowledged; rejects with the first failure. */
+  /** Resolves once every record is acknowledged; rejects with the first failure. */
   async drain(): Promise<void> {
     await this.makeRoom()
-    await this.underWay
+    await this.inFlight
     this.throwFailure()
   }
 
   private async makeRoom(): Promise<void> {
-    await this.underWay
+    await this.inFlight
     this.throwFailure()
     this.flush()
   }
@@ -76,7 +76,7 @@ export class PartitionLane {
       this.failure = { error }
       failed()
     } finally {
-      this.underWay = undefined
+      this.inFlight = undefined
     }
   }
 

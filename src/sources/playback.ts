@@ -2,14 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseEventTime } from '../core/event/event-time'
 import type { TrafficRecord } from './record'
 
-/** Milliseconds; timers take no more than 2³¹, and a clock that was set meanwhile is looked at again. */
-const LONGEST_SLEEP = 60_000
+/** Milliseconds. Timers take at most 2³¹, and the system clock may be set meanwhile. */
+const MAX_SLEEP = 60_000
 
 /**
- * The events of a log as live traffic: the first one now, every other as long after it as in the log, divided by
- * `speed`. Each bears the moment of its turn as `event_time`, so that what was out of order in the log is so again, by
- * as much divided by `speed`, and no event is ahead of the clock. A record that is no event with a time is passed on
- * as it is, at once.
+ * Replays the events of a log as live traffic: the first one now, each of the others as long after it as in the log,
+ * divided by `speed`. Each event gets the time of its turn as `event_time`, so events that were out of order in the log
+ * still are, and none is ahead of the clock. A record without a usable time is passed on at once, unchanged.
  *
  * @param speed how many times as fast as the log, above 0
  */
@@ -26,15 +25,15 @@ export async function* playback(
     }
     beginning ??= { log: event.time, clock: Date.now() }
     const due = Math.max(0, beginning.clock + Math.round((event.time - beginning.log) / speed))
-    await until(due)
+    await sleepUntil(due)
     yield { ...record, value: JSON.stringify({ ...event.fields, event_time: new Date(due).toISOString() }) }
   }
 }
 
-/** A sleep that nobody waits for any more must not keep the process. */
-async function until(due: number): Promise<void> {
+/** An abandoned sleep does not keep the process alive. */
+async function sleepUntil(due: number): Promise<void> {
   for (let wait = due - Date.now(); wait > 0; wait = due - Date.now())
-    await sleep(Math.min(wait, LONGEST_SLEEP), undefined, { ref: false })
+    await sleep(Math.min(wait, MAX_SLEEP), undefined, { ref: false })
 }
 
 function timedEvent(value: TrafficRecord['value']): { fields: object; time: number } | undefined {

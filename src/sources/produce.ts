@@ -1,24 +1,25 @@
-import type { Kafka, Producer } from 'kafkajs'
-import { connectProducer } from '../kafka/client'
+import { Kafka, logLevel, type Producer } from 'kafkajs'
+import { connectProducer, withAdmin } from '../kafka/client'
+import { kafkajsConnection, type KafkaConnection } from '../kafka/connection'
 import { explainSendFailure } from '../kafka/send-failure'
 import { PartitionLane } from './partition-lane'
-import { type TopicState, ensureTopic } from './topic'
 import type { Records, TrafficRecord } from './record'
+import { ensureTopic, type TopicState } from './topic'
 
 export interface ProduceOptions {
   kafka: Kafka
   topic: string
-  /** Creates the topic with so many where it is missing. A topic that exists keeps the number it has. */
+  /** The number of partitions to create a missing topic with; an existing topic keeps its own. */
   partitions?: number
-  /** The records, or a function that makes them for the number of partitions that the topic has. */
+  /** The records, or a function of the topic's number of partitions that returns them. */
   records: Records | ((partitions: number) => Records)
-  /** Called once, before the first record. */
+  /** Called once, before the first record is read. */
   onTopic?: (topic: TopicState) => void
-  /** Called after each batch that the broker acknowledged. */
+  /** Called after each batch that the broker has acknowledged. */
   onProgress?: (totals: Readonly<Totals>) => void
-  /** Stops reading; what has been read is still sent, and the promise resolves. */
+  /** Stops reading; records that have been read are still sent, and the promise resolves. */
   signal?: AbortSignal
-  /** Records a batch and partition at most; default 1,000. */
+  /** Maximum number of records in a batch of one partition; default 1,000. */
   batchSize?: number
 }
 
@@ -30,23 +31,42 @@ export interface Totals {
 }
 
 export interface ProduceResult extends Totals {
-  /** From the first record's reading to the last one's acknowledgement. */
+  /** From reading the first record to the acknowledgement of the last. */
   seconds: number
   partitions: number
 }
 
-/** Records wait at most so long, in milliseconds, for their batch to fill. */
+/** Milliseconds that a record waits at most for its batch to fill. */
 const LINGER = 50
 
 /**
- * Sends records to a topic, their Kafka timestamp being the time of sending, and resolves once all that were
- * read are acknowledged. The order of reading is kept within each partition.
+ * A client of brokers that are reachable now. It retries for about a minute if they become unreachable later.
  *
- * Retries neither duplicate nor reorder: the producer is idempotent (the broker recognises a batch it has), and
- * each partition has its own request, of which one at a time is under way.
+ * @param onError receives a message for each error that the client retries
+ * @throws UserError if no broker is reachable, or the login fails
+ */
+export async function connectClient(
+  connection: KafkaConnection,
+  onError: (message: string) => void,
+): Promise<Kafka> {
+  await withAdmin(connection, () => Promise.resolve())
+  return new Kafka({
+    clientId: 'web-traffic-produce',
+    ...kafkajsConnection(connection),
+    retry: { retries: 20, maxRetryTime: 3_000 },
+    logLevel: logLevel.ERROR,
+    logCreator: () => entry => onError(entry.log.message),
+  })
+}
+
+/**
+ * Sends records to a topic in the order of reading, and resolves once all of them are acknowledged. Their Kafka
+ * timestamp is the time of sending.
  *
- * @throws UserError where no broker answers, the topic is missing and `partitions` is not given, or Kafka
- *   refuses a record
+ * Retries neither duplicate nor reorder records: the producer is idempotent, and each partition has at most one request
+ * in flight.
+ *
+ * @throws UserError if no broker answers, the topic is missing and `partitions` is undefined, or Kafka rejects a record
  */
 export async function produce(options: ProduceOptions): Promise<ProduceResult> {
   const { kafka, topic } = options
@@ -67,7 +87,7 @@ export async function produce(options: ProduceOptions): Promise<ProduceResult> {
   }
 }
 
-/** Reads until the source ends, a lane fails or the caller stops it, then waits for every lane to come to rest. */
+/** Reads until the source ends, a lane fails or the caller stops it, then drains every lane. */
 async function send(
   options: ProduceOptions,
   producer: Producer,
@@ -83,12 +103,13 @@ async function send(
     }
     onProgress?.(totals)
   }
-  const stop = new AbortController()
-  const stopped = new Promise<void>(resolve => stop.signal.addEventListener('abort', () => resolve()))
-  const abort = () => stop.abort()
-  if (signal?.aborted) abort()
-  signal?.addEventListener('abort', abort)
-  const lane = { producer, topic, batchSize, acknowledged, failed: abort }
+  const failure = new AbortController()
+  const stop = AbortSignal.any([failure.signal, ...(signal ? [signal] : [])])
+  const stopped = new Promise<void>(resolve => {
+    if (stop.aborted) resolve()
+    stop.addEventListener('abort', () => resolve())
+  })
+  const lane = { producer, topic, batchSize, acknowledged, failed: () => failure.abort() }
   const lanes = Array.from(
     { length: partitions },
     (_, partition) => new PartitionLane({ ...lane, partition }),
@@ -96,37 +117,24 @@ async function send(
   const timer = setInterval(() => lanes.forEach(lane => lane.flush()), LINGER)
 
   const source = typeof records === 'function' ? records(partitions) : records
-  // A source that waits for its next record cannot be interrupted; the race leaves it behind.
-  const reading = await Promise.allSettled([Promise.race([deal(source, lanes, stop.signal), stopped])])
-  stop.abort()
+  // A source that waits for its next record cannot be interrupted, so the race abandons it.
+  const reading = await Promise.allSettled([Promise.race([deal(source, lanes, stop), stopped])])
   clearInterval(timer)
-  signal?.removeEventListener('abort', abort)
   const sending = await Promise.allSettled(lanes.map(lane => lane.drain()))
-  const failure = [...reading, ...sending].find(outcome => outcome.status === 'rejected')
-  if (failure) throw failure.reason
+  const rejected = [...reading, ...sending].find(outcome => outcome.status === 'rejected')
+  if (rejected) throw rejected.reason
 }
 
-/** Gives each record to its partition's lane, in the order of reading. */
+/** Adds each record to its partition's lane. */
 async function deal(records: Records, lanes: PartitionLane[], stop: AbortSignal): Promise<void> {
   let index = 0
-  const take = (record: TrafficRecord) => {
+  for await (const record of records) {
+    if (stop.aborted) return
     const partition = record.partition ?? index % lanes.length
     index++
     const lane = lanes[partition]
     if (!lane) throw new RangeError(`The topic has no partition ${partition}; it has ${lanes.length}.`)
-    return lane.add(record)
-  }
-  if (Symbol.asyncIterator in records) {
-    for await (const record of records) {
-      if (stop.aborted) return
-      const room = take(record)
-      if (room) await room
-    }
-  } else {
-    for (const record of records) {
-      if (stop.aborted) return
-      const room = take(record)
-      if (room) await room
-    }
+    const room = lane.add(record)
+    if (room) await room
   }
 }

@@ -1,11 +1,11 @@
 export interface TrafficRecord {
-  /** Text is sent as UTF-8; null is a record without a value. */
+  /** Text is sent as UTF-8; null sends a record without a value. */
   value: string | Buffer | null
   /** Default: the record's index modulo the number of partitions. */
   partition?: number
-  /** Known to be no usable event; counted in the result. */
+  /** Not a usable event; counted in the result. */
   malformed?: boolean
-  /** Known to be late; counted in the result. */
+  /** Late for its window; counted in the result. */
   late?: boolean
 }
 

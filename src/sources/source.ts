@@ -6,57 +6,41 @@ import { lines } from './lines'
 import { playback } from './playback'
 import type { Records, TrafficRecord } from './record'
 
-/** Where records come from, and what is known of them beforehand. */
+/** A source of records, and what it knows about them in advance. */
 export interface Source {
   records: (partitions: number) => Records
-  /** How much is done, 0 to 1, after so many records; absent where the end is not known. */
+  /** The share of the source, 0 to 1, that is read after this many records; absent if its end is unknown. */
   fraction?: (sent: number) => number
-  /** Whether the source knows its malformed records, and its late ones. */
+  /** Whether the source marks malformed and late records. */
   knows: { malformed: boolean; late: boolean }
-  /** Lets go of what the source holds open. */
   close: () => void
 }
 
 /**
- * Events of a combined access log; a line that is none is sent as it is.
+ * The events of an access log in the combined format. A line of another format is sent unchanged.
  *
  * @param file a path, or `-` for standard input
- * @param speed sends them as live traffic, as {@link playback} does; otherwise as fast as they are taken
- * @throws UserError where the file cannot be read
+ * @param speed replays the log as live traffic, as {@link playback} does; by default, records are sent at full speed
+ * @throws UserError if the file cannot be read
  */
-export async function accessLogSource(file: string, site: Site, speed?: number): Promise<Source> {
-  const source = await lineSource(file, { malformed: true, late: false }, line => {
+export function accessLogSource(file: string, site: Site, speed?: number): Promise<Source> {
+  return lineSource(file, { malformed: true, late: false }, speed, line => {
     const event = parseAccessLogLine(line.toString('utf8'), site)
     return event ? { value: JSON.stringify(event) } : { value: line, malformed: true }
   })
-  return atSpeed(source, speed)
 }
 
-/**
- * Lines that are events already, sent as they are; with `speed` except for their time.
- *
- * @param file a path, or `-` for standard input
- * @param speed as of {@link accessLogSource}
- * @throws UserError where the file cannot be read
- */
-export async function ndjsonSource(file: string, speed?: number): Promise<Source> {
-  const source = await lineSource(file, { malformed: false, late: false }, line => ({ value: line }))
-  return atSpeed(source, speed)
-}
-
-function atSpeed(source: LineSource, speed?: number): Source {
-  return speed === undefined ? source : { ...source, records: () => playback(source.records(), speed) }
-}
-
-interface LineSource extends Source {
-  records: () => AsyncIterable<TrafficRecord>
+/** Lines that are events already; `file`, `speed` and errors are those of {@link accessLogSource}. */
+export function ndjsonSource(file: string, speed?: number): Promise<Source> {
+  return lineSource(file, { malformed: false, late: false }, speed, line => ({ value: line }))
 }
 
 async function lineSource(
   file: string,
   knows: Source['knows'],
+  speed: number | undefined,
   toRecord: (line: Buffer) => TrafficRecord,
-): Promise<LineSource> {
+): Promise<Source> {
   const { stream, size } = await openFile(file)
   let read = 0
   const counted = async function* () {
@@ -69,14 +53,14 @@ async function lineSource(
     for await (const line of lines(counted())) yield toRecord(line)
   }
   return {
-    records,
+    records: () => (speed === undefined ? records() : playback(records(), speed)),
     ...(size > 0 && { fraction: () => read / size }),
     knows,
     close: () => stream.destroy(),
   }
 }
 
-/** The stream of a file and its size in bytes, 0 where it has none (a pipe). */
+/** The stream of a file and its size in bytes, 0 for a pipe. */
 async function openFile(file: string): Promise<{ stream: Readable; size: number }> {
   if (file === '-') return { stream: process.stdin, size: 0 }
   try {
@@ -86,8 +70,6 @@ async function openFile(file: string): Promise<{ stream: Readable; size: number 
     return { stream: handle.createReadStream({ highWaterMark: 1 << 18 }), size: status.size }
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
-    throw new UserError(
-      `Cannot read ${file}: ${missing ? 'there is no such file' : (error as Error).message}.`,
-    )
+    throw new UserError(`Cannot read ${file}: ${missing ? 'no such file' : (error as Error).message}.`)
   }
 }

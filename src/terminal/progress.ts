@@ -1,24 +1,24 @@
 import { Presets, SingleBar } from 'cli-progress'
 import { grouped } from '../core/numbers'
 
-/** Without a terminal a line is written no more often than this, in milliseconds. */
+/** Minimum time between two lines on an output that is not a terminal, milliseconds. */
 const LINE_INTERVAL = 5_000
-/** A bar has whole steps. */
+/** Resolution of the bar, whose values are whole numbers. */
 const STEPS = 1_000
 
 export interface ProgressOptions {
   stream: NodeJS.WriteStream
   quiet: boolean
-  /** How much is done, 0 to 1; absent where the end is not known. */
+  /** The share, 0 to 1, that is done after this many records; absent if the end is unknown. */
   fraction?: (sent: number) => number
 }
 
-/** Shows on standard error how far a producing run is: a bar on a terminal, a line now and then elsewhere. */
+/** Shows the progress of a producing run: a bar on a terminal, and a line every few seconds elsewhere. */
 export class Progress {
   private readonly bar: SingleBar | undefined
   private readonly started = performance.now()
-  private written = 0
-  private complained = -Infinity
+  private lastLine = 0
+  private lastError = -Infinity
   private sent = 0
 
   constructor(private readonly options: ProgressOptions) {
@@ -39,27 +39,26 @@ export class Progress {
     const fraction = this.options.fraction?.(sent)
     if (this.bar) {
       this.bar.update(Math.floor(STEPS * Math.min(fraction ?? 0, 1)), { sent: grouped(sent), rate })
-    } else if (elapsed - this.written >= LINE_INTERVAL) {
-      this.written = elapsed
+    } else if (elapsed - this.lastLine >= LINE_INTERVAL) {
+      this.lastLine = elapsed
       const share = fraction === undefined ? '' : `${Math.floor(100 * fraction)}%, `
       this.notice(`${share}${grouped(sent)} records, ${rate}/s`)
     }
   }
 
-  /** A line of its own. */
+  /** Writes a line above the bar. */
   notice(line: string): void {
     if (this.options.quiet) return
-    // Takes the bar's place; the bar draws itself again below.
     if (this.bar) this.options.stream.write('\r\u001b[K')
     this.options.stream.write(`${line}\n`)
   }
 
-  /** What the Kafka client reports while it tries again. Before the first record the failure itself says it better. */
+  /** Reports an error that the Kafka client retries, unless nothing was sent yet: the failure itself is clearer then. */
   kafkaError(message: string): void {
     const elapsed = performance.now() - this.started
-    if (this.sent === 0 || elapsed - this.complained < LINE_INTERVAL) return
-    this.complained = elapsed
-    this.notice(`Kafka: ${message.split('\n')[0]}; trying again`)
+    if (this.sent === 0 || elapsed - this.lastError < LINE_INTERVAL) return
+    this.lastError = elapsed
+    this.notice(`Kafka: ${message.split('\n')[0]}; retrying`)
   }
 
   stop(): void {

@@ -1,24 +1,17 @@
 import Table from 'cli-table3'
 
+const EDGES = ['top', 'bottom', 'left', 'right'].flatMap(edge => [
+  edge,
+  `${edge}-mid`,
+  `${edge}-left`,
+  `${edge}-right`,
+])
 const NO_BORDERS = {
-  top: '',
-  'top-mid': '',
-  'top-left': '',
-  'top-right': '',
-  bottom: '',
-  'bottom-mid': '',
-  'bottom-left': '',
-  'bottom-right': '',
-  left: '',
-  'left-mid': '',
-  mid: '',
-  'mid-mid': '',
-  right: '',
-  'right-mid': '',
+  ...Object.fromEntries([...EDGES, 'mid', 'mid-mid'].map(part => [part, ''])),
   middle: '  ',
 }
 
-/** A table without borders; numbers are aligned to the right. `-` stands for what is not known. */
+/** A table without borders. Columns of numbers are aligned to the right; null is shown as `-`. */
 export function table(head: string[], rows: (string | number | null)[][]): string {
   const numeric = head.map((_, column) => rows.every(row => typeof (row[column] ?? 0) === 'number'))
   const printed = new Table({
@@ -36,7 +29,7 @@ function show(cell: string | number | null | undefined): string {
   return typeof cell === 'number' ? cell.toLocaleString('en-US') : printable(cell)
 }
 
-/** Hosts and referrers are what strangers send: control characters must not reach the terminal. */
+/** Replaces control characters, which untrusted hosts and referrers may contain. */
 export function printable(text: string): string {
   // eslint-disable-next-line no-control-regex
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\uFFFD')

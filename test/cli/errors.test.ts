@@ -12,9 +12,9 @@ import { withAdmin } from '../../src/kafka/client'
 import { TestDatabase } from '../postgres/support'
 import { program } from '../../src/dev/program'
 
-/** No command may keep a person waiting for longer. */
-const PATIENCE = 20_000
-const AT_ONCE = 4
+/** No command may take longer, milliseconds. */
+const TIMEOUT = 20_000
+const MAX_CONCURRENT = 4
 
 interface Ended {
   code: number | null
@@ -34,7 +34,7 @@ let migrated: TestDatabase
 let owned: TestDatabase
 let running: TestDatabase
 
-/** An environment of its own: the servers of all tests, and nothing else that is set here. */
+/** The addresses of the tests' servers, and nothing else from this process's environment. */
 function environment(variables: Variables): Variables {
   const named = ['PATH', 'KAFKA_URL', 'TEMPORAL_ADDRESS', 'TEMPORAL_NAMESPACE', 'POSTGRES_URL']
   const login = ['POSTGRES_USER', 'POSTGRES_PASSWORD']
@@ -54,10 +54,10 @@ function environment(variables: Variables): Variables {
 const databaseOf = (which: 'empty' | 'migrated' | 'owned' | 'running') =>
   ({ empty, migrated, owned, running })[which].postgres.database
 
-let free = AT_ONCE
+let free = MAX_CONCURRENT
 const queue: (() => void)[] = []
 
-/** Runs the command, a few at a time, where neither stream.env nor a cluster is. */
+/** Runs the command in a folder without stream.env and without a cluster; limits how many run at once. */
 async function run(args: string[], variables: Variables = {}): Promise<Ended> {
   if (free > 0) free--
   else await new Promise<void>(resolve => queue.push(resolve))
@@ -75,7 +75,7 @@ async function runNow(args: string[], variables: Variables): Promise<Ended> {
     cwd: folder,
     env: environment(variables),
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: PATIENCE,
+    timeout: TIMEOUT,
     killSignal: 'SIGKILL',
   })
   let [stdout, stderr] = ['', '']
@@ -85,7 +85,7 @@ async function runNow(args: string[], variables: Variables): Promise<Ended> {
   return { code, stdout, stderr }
 }
 
-/** Ended by itself, told nothing but one line with all of `wanted` in it. */
+/** The command failed with one line on standard error, which contains all of `wanted`. */
 function expectOneLine({ code, stdout, stderr }: Ended, wanted: string[]): void {
   expect(stderr.trimEnd().split('\n')).toHaveLength(1)
   for (const text of wanted) expect(stderr).toContain(text)
@@ -116,7 +116,7 @@ async function terminate(...groups: string[]): Promise<void> {
   const connection = await Connection.connect({ address: process.env.TEMPORAL_ADDRESS! })
   try {
     const { workflow } = new Client({ connection, namespace: process.env.TEMPORAL_NAMESPACE ?? 'default' })
-    // The ledger first: it would start its poller again.
+    // The ledger comes first, because it would restart its poller.
     for (const group of groups)
       for (const id of [ingestId(group), pollerId(group, 1)])
         await workflow
@@ -128,7 +128,7 @@ async function terminate(...groups: string[]): Promise<void> {
   }
 }
 
-/** Starts all of a table's commands at once, so that their waiting is waited for once. */
+/** Starts all commands of a table in advance, so that their timeouts overlap. */
 function inAdvance<Case extends [name: string, args: string, variables: () => Variables, ...rest: unknown[]]>(
   cases: Case[],
 ): Map<string, Promise<Ended>> {
@@ -139,7 +139,7 @@ function inAdvance<Case extends [name: string, args: string, variables: () => Va
   return runs
 }
 
-describe('a command ends with one line that says what is wrong and what to do', () => {
+describe('a command fails with one line that says what is wrong and what to do', () => {
   const KAFKA = ['No Kafka broker answers at 127.0.0.1:1', 'web-traffic cluster up', 'KAFKA_URL']
   const TEMPORAL = ['No Temporal server answers at 127.0.0.1:1', 'web-traffic cluster up', 'TEMPORAL_ADDRESS']
   const POSTGRES = ['No Postgres answers at 127.0.0.1:1', 'web-traffic cluster up', 'POSTGRES_URL']
@@ -178,9 +178,14 @@ describe('a command ends with one line that says what is wrong and what to do', 
     ],
     ['status before a start', 'status', () => ({}), [`no pipeline "none-${unique}"`, 'web-traffic start']],
     ['stop before a start', 'stop', () => ({}), [`no pipeline "none-${unique}"`]],
-    ['start from nowhere', 'start --from nonsense', () => ({}), ['--from: "nonsense"', 'earliest, latest']],
+    [
+      'start with an invalid position',
+      'start --from nonsense',
+      () => ({}),
+      ['--from: "nonsense"', 'earliest, latest'],
+    ],
     ...['worker', 'start', 'migrate'].map((command): [string, string, () => Variables, string[]] => [
-      `${command} with mistakes in its configuration`,
+      `${command} with invalid settings`,
       command,
       () => ({ WINDOW_SIZE: '5 minutes', POLLERS: '0' }),
       ['WINDOW_SIZE: "5 minutes"', '10s', 'POLLERS: "0"', '1 to 9999'],
@@ -202,7 +207,7 @@ describe('a command ends with one line that says what is wrong and what to do', 
   })
 })
 
-describe('where the Temporal namespace does not exist', () => {
+describe('without the Temporal namespace', () => {
   const cases = ['start', 'status', 'worker'].map((command): [string, string, () => Variables] => [
     command,
     command,
@@ -210,17 +215,17 @@ describe('where the Temporal namespace does not exist', () => {
   ])
   const runs = inAdvance(cases)
 
-  test.each(cases)('%s says so in one line', async name => {
+  test.each(cases)('%s fails with one line', async name => {
     expectOneLine(await runs.get(name)!, ['nowhere', 'TEMPORAL_NAMESPACE'])
   })
 })
 
-test('an empty KAFKA_URL is none to produce, as to the others', async () => {
+test('produce ignores an empty KAFKA_URL, as the other commands do', async () => {
   const { stderr } = await run(['produce', '--synthetic', '--events', '1'], { KAFKA_URL: '' })
-  expect(stderr).not.toContain('"" is no broker address')
+  expect(stderr).not.toContain('"" is not a broker address')
 })
 
-describe('a pipeline whose worker runs', () => {
+describe('a pipeline with a worker', () => {
   const group = `kept-${unique}`
   const own = () => ({ KAFKA_GROUP: group, POSTGRES_DB: databaseOf('running') })
   let worker: ChildProcess
@@ -237,7 +242,7 @@ describe('a pipeline whose worker runs', () => {
       worker.once('exit', () => reject(new Error('The worker did not start.')))
     })
     await ready
-    // Whatever others have sent to the topic, it has no window to tell of.
+    // From the latest record on, the pipeline has no windows, whatever is in the topic.
     expect(await run(['start', '--from', 'latest'], own())).toMatchObject({ code: 0, stderr: '' })
   }, 60_000)
 
@@ -250,24 +255,24 @@ describe('a pipeline whose worker runs', () => {
     clearTimeout(kill)
   }, 60_000)
 
-  test('refuses other settings than its own, naming each', async () => {
+  test('rejects changed settings, and names each', async () => {
     const other = await run(['start'], { ...own(), WINDOW_SIZE: '1h', REFERRER: 'origin' })
     const wanted = ['windowSize is 5m, not 1h', 'referrer is full, not origin', 'KAFKA_GROUP', 'POSTGRES_DB']
     expectOneLine(other, wanted)
   })
 
-  test('has a status that names Kafka where it does not answer', async () => {
+  test('has a status that names Kafka if it is unreachable', async () => {
     const wanted = ['No Kafka broker answers at 127.0.0.1:1', 'KAFKA_URL']
     expectOneLine(await run(['status'], { ...own(), KAFKA_URL: CLOSED }), wanted)
   })
 
-  test('has windows that name Postgres where it does not answer', async () => {
+  test('has windows that name Postgres if it is unreachable', async () => {
     const wanted = ['No Postgres answers at 127.0.0.1:1', 'POSTGRES_URL']
     expectOneLine(await run(['windows'], { ...own(), POSTGRES_URL: `postgresql://${CLOSED}/` }), wanted)
   })
 })
 
-describe('a pipeline that was started, of which no worker runs', () => {
+describe('a started pipeline without a worker', () => {
   const group = `left-${unique}`
   const own = () => ({ KAFKA_GROUP: group, POSTGRES_DB: databaseOf('owned') })
 
@@ -277,7 +282,7 @@ describe('a pipeline that was started, of which no worker runs', () => {
     expect(started.stdout).toMatch(/^Started .*\n$/)
   })
 
-  test('owns its schema: another one is refused', async () => {
+  test('owns its schema: another pipeline is rejected', async () => {
     const refused = await run(['start'], { ...own(), KAFKA_GROUP: `other-${unique}` })
     expectOneLine(refused, [`belongs to the pipeline "${group}"`, `"other-${unique}"`, 'POSTGRES_DB'])
   })
@@ -291,45 +296,5 @@ describe('a pipeline that was started, of which no worker runs', () => {
 
   test.each(cases)('%s says that no worker answers', async name => {
     expectOneLine(await runs.get(name)!, ['web-traffic worker'])
-  })
-})
-
-describe('--help', () => {
-  /** The commands that a help text lists; commander puts each at the same indentation. */
-  const listed = (help: string) =>
-    [...(help.split(/^Commands:$/m)[1] ?? '').matchAll(/^ {2}([a-z][\w-]*)/gm)]
-      .map(([, name]) => name!)
-      .filter(name => name !== 'help')
-
-  async function explore(path: string[]): Promise<[string, Ended][]> {
-    const ended = await run([...path, '--help'])
-    const deeper = await Promise.all(listed(ended.stdout).map(name => explore([...path, name])))
-    return [[path.join(' '), ended], ...deeper.flat()]
-  }
-
-  test('is there for every command and its subcommands, and names no mistake', async () => {
-    const all = await explore([])
-    const names = all.map(([name]) => name)
-    for (const name of [
-      'migrate',
-      'worker',
-      'start',
-      'stop',
-      'status',
-      'windows',
-      'produce',
-      'demo',
-      'cluster up',
-    ])
-      expect(names).toContain(name)
-    for (const [name, { code, stdout, stderr }] of all) {
-      expect({ name, code, stderr }).toEqual({ name, code: 0, stderr: '' })
-      expect(stdout).toMatch(new RegExp(`^Usage: web-traffic ${name}`))
-    }
-  })
-
-  test('needs no usable configuration', async () => {
-    const ended = await run(['start', '--help'], { WINDOW_SIZE: '0', POSTGRES_URL: 'garbage' })
-    expect(ended).toMatchObject({ code: 0, stderr: '' })
   })
 })

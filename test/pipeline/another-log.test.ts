@@ -87,9 +87,9 @@ test('a topic that was re-created with more records while no worker ran is refus
   const { topic, group } = pipeline.config.settings
   const unknown = await pipeline.attempt('accept-log', '--partition', '4')
   expect(unknown).toMatchObject({ code: 1, stdout: '' })
-  expect(unknown.stderr).toBe(`"${group}" has read nothing of partition 4 of "${topic}" yet.\n`)
+  expect(unknown.stderr).toBe(`"${group}" has not read partition 4 of "${topic}" yet.\n`)
   expect(await pipeline.command('accept-log', '--partition', '0')).toBe(
-    `Accepted partition 0 of "${topic}": reading goes on at offset 300.\n`,
+    `Accepted partition 0 of "${topic}": reading continues at offset 300.\n`,
   )
   await pipeline.untilAccounted(400)
   await pipeline.send(events(50, 'new.example'))
@@ -124,8 +124,8 @@ test('a log that was accepted and ends before the position is waited for', async
   expect(await failure()).toMatch(ENDS_TOO_SOON)
   const { topic } = pipeline.config.settings
   expect(await pipeline.command('accept-log')).toBe(
-    `Accepted partition 0 of "${topic}": reading goes on at offset 300. The log ends at offset 200; nothing is ` +
-      'counted until it has grown to there.\n',
+    `Accepted partition 0 of "${topic}": reading continues at offset 300. The log ends at offset 200; counting ` +
+      'resumes once it reaches 300.\n',
   )
   await until(async () => (await health()).code === 0)
   expect(await diagnosis()).toMatchObject([{ state: 'warning' }])

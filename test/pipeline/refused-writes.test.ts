@@ -59,7 +59,7 @@ test('writes that are refused for good stay in sight, and one command brings eve
   })
   expect(new Set(listed.map(({ windowStart }) => windowStart)).size).toBe(listed.length)
   expect(await pipeline.command('windows', '--limit', '50')).toMatch(
-    / stuck [^]* is stuck: since .* it has tried to write revision 1\. .*"num_hits".*"web-traffic retry"/,
+    / stuck [^]* is stuck: it has tried to write revision 1 since .*\. .*"num_hits".*"web-traffic retry"/,
   )
   expect(await timersOf(workflowId!)).toContain(
     'write revision 1: refused, tried again after this or when told',

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from '@jest/globals'
+import { counted } from '../../src/core/numbers'
 import { withTemporal } from '../../src/temporal/connection'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
@@ -53,7 +54,7 @@ test('stop drains the pollers and keeps windows open, and start goes on where it
   const before = await pipeline.status()
   expect(before.windows.open).toBeGreaterThan(0)
 
-  expect(await pipeline.command('stop')).toContain(`${before.windows.open} windows were open`)
+  expect(await pipeline.command('stop')).toContain(`with ${counted(before.windows.open, 'open window')}.`)
   await send(200)
   const stopped = await pipeline.status()
   expect(stopped).toMatchObject({ state: 'stopped', pollers: { wanted: 0, running: [] }, lag: 200 })
@@ -85,7 +86,7 @@ test('a pause remembers how many pollers there were, and nothing is read until i
   await pipeline.untilAccounted(300)
   expect((await pipeline.status()).pollers.wanted).toBe(2)
 
-  expect(await pipeline.command('scale', '1')).toContain('1 poller from now on')
+  expect(await pipeline.command('scale', '1')).toContain('to 1 poller.')
   while ((await pipeline.status()).pollers.running.length > 1) await sleep(100)
   await send(100, '--start', HOURS_AGO)
   await pipeline.untilAccounted(400)

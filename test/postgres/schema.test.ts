@@ -23,7 +23,7 @@ const CATALOGS = {
       row_number() over (partition by c.oid order by a.attnum) as position, a.attname as name,
       format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as not_null,
       pg_get_expr(d.adbin, d.adrelid) as default, a.attidentity as identity, a.attgenerated as generated,
-      a.attcollation::regcollation::text as collation
+      a.attcollation::regcollation::text as collation, col_description(c.oid, a.attnum) as comment
     from pg_attribute a
       join pg_class c on c.oid = a.attrelid
       left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
@@ -159,7 +159,7 @@ describe('the migrations', () => {
       expect(await other.rows('select * from exception_ranges')).toEqual([
         { kafka_partition: 0, range_from: '10' },
       ])
-      expect(await migrate(other.db)).toEqual(['0005-books', '0006-repair'])
+      expect(await migrate(other.db)).toEqual(['0005-books', '0006-repair', '0007-comments'])
       expect(await record(T0)).toBe(false)
       expect(await record(T0 + WINDOW)).toBe(false)
       expect(await other.rows('select records from rejected_counts')).toEqual([{ records: '2' }])
@@ -211,6 +211,7 @@ describe('the migrations', () => {
     ],
     ['a trigger less', 'triggers', 'drop trigger keep_rollups_delete on aggregated_web_traffic'],
     ['a function that everybody may run', 'routines', 'grant execute on function drop_partitions to public'],
+    ['another comment', 'columns', `comment on column late_web_traffic.cause is 'why'`],
     ['a table more', 'relations', 'create table more ()'],
     ['a migration more', 'migrations', `insert into kysely_migration values ('0000-other', '')`],
   ])('differ from a schema with %s: the comparison sees it', async (_, kind, change) => {

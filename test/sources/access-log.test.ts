@@ -41,7 +41,7 @@ describe('a line of a combined access log', () => {
     expect(new Date(event!.event_time).toISOString()).toBe(instant)
   })
 
-  it('undoes escapes of Apache and nginx', () => {
+  it('decodes the escapes of Apache and nginx', () => {
     const agent = String.raw`say \"hi\" C:\\x41 a\tb`
     expect(parseAccessLogLine(line({ agent }), SITE)?.user_agent).toBe('say "hi" C:\\x41 a\tb')
     expect(parseAccessLogLine(line({ agent: String.raw`\x22caf\xC3\xA9\x22` }), SITE)?.user_agent).toBe(
@@ -49,7 +49,7 @@ describe('a line of a combined access log', () => {
     )
   })
 
-  it('takes an IPv6 address, a user name with a space, and fields added at the end', () => {
+  it('accepts an IPv6 address, a user name with a space, and more fields at the end', () => {
     const event = parseAccessLogLine(
       line({ ip: '2001:db8::7', user: 'jo doe', more: ' "10.0.0.1" 0.042' }),
       SITE,
@@ -57,7 +57,7 @@ describe('a line of a combined access log', () => {
     expect(event?.ip).toBe('2001:db8::7')
   })
 
-  it('passes what was not given as it is', () => {
+  it('keeps - for a missing referrer or user agent', () => {
     const event = parseAccessLogLine(line({ referrer: '-', agent: '-' }).replace(' 1234 ', ' - '), SITE)
     expect(event).toMatchObject({ referrer: '-', user_agent: '-' })
   })
@@ -67,7 +67,7 @@ describe('a line of a combined access log', () => {
     [String.raw`\x16\x03\x01`, 'https://www.example.com/'],
     ['OPTIONS * HTTP/1.0', 'https://www.example.com/'],
     ['GET http://other.example/x HTTP/1.1', 'http://other.example/x'],
-  ])('makes of the request %s the URL %s', (request, url) => {
+  ])('turns the request %s into the URL %s', (request, url) => {
     expect(parseAccessLogLine(line({ request }), SITE)?.url).toBe(url)
   })
 
@@ -75,9 +75,9 @@ describe('a line of a combined access log', () => {
     ['nothing', ''],
     ['no quotes', '203.0.113.9 - - [17/May/2015:10:05:03 +0000] GET / 200 1'],
     ['an unterminated user agent', line({}).slice(0, -1)],
-    ['a day that the calendar does not have', line({ time: '30/Feb/2015:10:05:03 +0000' })],
-    ['a month that there is none of', line({ time: '17/Mai/2015:10:05:03 +0000' })],
-    ['an hour that there is none of', line({ time: '17/May/2015:24:05:03 +0000' })],
+    ['a day that does not exist', line({ time: '30/Feb/2015:10:05:03 +0000' })],
+    ['a month that does not exist', line({ time: '17/Mai/2015:10:05:03 +0000' })],
+    ['an hour that does not exist', line({ time: '17/May/2015:24:05:03 +0000' })],
   ])('is malformed with %s', (_, text) => {
     expect(parseAccessLogLine(text, SITE)).toBeUndefined()
   })
@@ -91,21 +91,21 @@ describe('the lines of a stream', () => {
     return found
   }
 
-  it('do not depend on how the bytes come in', async () => {
+  it('do not depend on the chunks', async () => {
     expect(await split('a\nb', 'c', 'd\n', '\ne')).toEqual(['a', 'bcd', '', 'e'])
     expect(await split('a\r\nb\r', '\nc\r\n')).toEqual(['a', 'b', 'c'])
     expect(await split()).toEqual([])
   })
 
-  it('keep bytes that are no UTF-8', async () => {
+  it('keep bytes that are not UTF-8', async () => {
     expect(await split('caf\xe9\n')).toEqual(['caf\xe9'])
   })
 })
 
 const withRealLog = existsSync(REAL_LOG) ? describe : describe.skip
 
-withRealLog('a real log of 10,000 lines (skipped where ../shared/data/apache_logs is missing)', () => {
-  it('has 9,999 events of 1,753 addresses, and sends line 8899 as it is', async () => {
+withRealLog('a real log of 10,000 lines (skipped if ../shared/data/apache_logs is missing)', () => {
+  it('has 9,999 events from 1,753 addresses, and sends line 8899 unchanged', async () => {
     const source = await accessLogSource(REAL_LOG, SITE)
     const records: TrafficRecord[] = []
     for await (const record of source.records(1)) records.push(record)

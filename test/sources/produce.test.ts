@@ -6,15 +6,14 @@ import { UserError } from '../../src/errors'
 import { produce } from '../../src/sources/produce'
 import type { TrafficRecord } from '../../src/sources/record'
 
-const brokers = (process.env.KAFKA_URL ?? '').split(',')
-const withKafka = process.env.KAFKA_URL ? describe : describe.skip
+const brokers = process.env.KAFKA_URL!.split(',')
 
 const client = (brokers: string[], retries = 5) =>
   new Kafka({ clientId: 'test', brokers, logLevel: logLevel.NOTHING, retry: { retries } })
 
 jest.setTimeout(60_000)
 
-withKafka('producing to a real Kafka (skipped where KAFKA_URL is not set)', () => {
+describe('producing to a real Kafka', () => {
   const kafka = client(brokers)
   const admin = kafka.admin()
   const newTopic = () => `produce-${randomUUID()}`
@@ -24,7 +23,7 @@ withKafka('producing to a real Kafka (skipped where KAFKA_URL is not set)', () =
   beforeAll(() => admin.connect())
   afterAll(() => admin.disconnect())
 
-  it('deals the records to the partitions in turn, in order, stamped with the time of sending', async () => {
+  it('deals records to the partitions round robin, in order, with the time of sending', async () => {
     const topic = newTopic()
     const before = Date.now()
     const progress: number[] = []
@@ -48,7 +47,7 @@ withKafka('producing to a real Kafka (skipped where KAFKA_URL is not set)', () =
     })
   })
 
-  it('sends a record to the partition it names, and bytes and null as they are', async () => {
+  it('sends a record to the partition it names, and bytes and null unchanged', async () => {
     const topic = newTopic()
     const bytes = Buffer.from([0xff, 0x00, 0x22])
     const records = [
@@ -63,7 +62,7 @@ withKafka('producing to a real Kafka (skipped where KAFKA_URL is not set)', () =
     expect(second!.map(({ value }) => value)).toEqual([bytes, null])
   })
 
-  it('cuts batches by their size, too', async () => {
+  it('limits batches by their size, too', async () => {
     const topic = newTopic()
     const records = Array.from({ length: 40 }, (_, i) => ({ value: `${i}${'x'.repeat(100_000)}` }))
     expect(await produce({ kafka, topic, partitions: 1, records })).toMatchObject({ sent: 40 })
@@ -71,16 +70,16 @@ withKafka('producing to a real Kafka (skipped where KAFKA_URL is not set)', () =
     expect(messages!.map(message => parseInt(text(message), 10))).toEqual(records.map((_, i) => i))
   })
 
-  it('refuses a missing topic unless told how many partitions to create', async () => {
+  it('rejects a missing topic without a number of partitions', async () => {
     const topic = newTopic()
     const attempt = produce({ kafka, topic, records: values(1) })
     await expect(attempt).rejects.toThrow(
-      new UserError(`Topic "${topic}" does not exist; pass --partitions N to create it.`),
+      new UserError(`The topic "${topic}" does not exist. Pass --partitions N to create it.`),
     )
     expect(await admin.listTopics()).not.toContain(topic)
   })
 
-  it('uses a topic that exists with the partitions it has', async () => {
+  it('keeps the partitions of an existing topic', async () => {
     const topic = newTopic()
     await admin.createTopics({ topics: [{ topic, numPartitions: 2 }], waitForLeaders: true })
     const onTopic = jest.fn()
@@ -91,7 +90,7 @@ withKafka('producing to a real Kafka (skipped where KAFKA_URL is not set)', () =
     expect(made).toHaveBeenCalledWith(2)
   })
 
-  it('sends a slow source on without waiting for a batch to fill', async () => {
+  it('sends records of a slow source before a batch is full', async () => {
     const sent: number[] = []
     const slow = async function* () {
       yield { value: 'first' }
@@ -103,7 +102,7 @@ withKafka('producing to a real Kafka (skipped where KAFKA_URL is not set)', () =
     expect(result.sent).toBe(2)
   })
 
-  it('sends what it has read when it is stopped, though the source waits for ever', async () => {
+  it('sends what it has read when it is stopped, even if the source never ends', async () => {
     const topic = newTopic()
     const stop = new AbortController()
     const endless = async function* () {
@@ -116,7 +115,7 @@ withKafka('producing to a real Kafka (skipped where KAFKA_URL is not set)', () =
     expect((await readTopic(kafka, topic, 2_500)).map(messages => messages.length)).toEqual([1_250, 1_250])
   })
 
-  it('names a record that Kafka does not take, in one line', async () => {
+  it('reports a record that Kafka rejects, in one line', async () => {
     const records = [{ value: 'x'.repeat(2_000_000) }]
     const failure = await produce({ kafka, topic: newTopic(), partitions: 1, records }).catch(
       (error: unknown) => error,
@@ -125,7 +124,7 @@ withKafka('producing to a real Kafka (skipped where KAFKA_URL is not set)', () =
     expect((failure as Error).message).toMatch(/^Kafka failed after 0 records.*larger/)
   })
 
-  it('fails as its source fails, with what was read before in the topic', async () => {
+  it('fails with the error of its source after sending what was read before', async () => {
     const topic = newTopic()
     const broken = function* () {
       yield* values(1_500)
@@ -138,8 +137,8 @@ withKafka('producing to a real Kafka (skipped where KAFKA_URL is not set)', () =
   })
 })
 
-describe('producing without a Kafka', () => {
-  it('ends in one line that says what to do', async () => {
+describe('producing without Kafka', () => {
+  it('fails with one line that says what to do', async () => {
     const attempt = produce({ kafka: client(['127.0.0.1:1'], 0), topic: 'any', records: [] })
     await expect(attempt).rejects.toThrow(
       new UserError(
@@ -151,7 +150,7 @@ describe('producing without a Kafka', () => {
 
 const text = (message: KafkaMessage) => message.value!.toString()
 
-/** All messages of a topic by partition, once there are `count`. */
+/** Waits for `count` messages of a topic; returns them by partition. */
 async function readTopic(kafka: Kafka, topic: string, count: number): Promise<KafkaMessage[][]> {
   const consumer = kafka.consumer({ groupId: `read-${topic}` })
   await consumer.connect()

@@ -36,7 +36,7 @@ const history = (options: Partial<SyntheticOptions>, events: number, span = HOUR
 ]
 const parse = ({ value }: SyntheticRecord) => JSON.parse(value!) as Event
 
-/** The rule of lateness, written again: window end not after the largest event time so far less a minute. */
+/** An independent rule of lateness: the window ends at or before the largest event time so far minus a minute. */
 function countLate(records: SyntheticRecord[], partitions: number): number {
   const largest = new Array<number>(partitions).fill(-Infinity)
   let late = 0
@@ -56,14 +56,14 @@ const reasonOf = (value: string | null) => {
 }
 
 describe('synthetic traffic', () => {
-  it('is the same for the same seed, and another for another', () => {
+  it('depends only on the seed', () => {
     const options = { late: 0.1, malformed: 0.1 }
     const once = history({ ...options, seed: 7 }, 2_000)
     expect(history({ ...options, seed: 7 }, 2_000)).toEqual(once)
     expect(history({ ...options, seed: 8 }, 2_000)).not.toEqual(once)
   })
 
-  it('is dealt to the partitions in turn and spread over the span, never out of order by more than asked', () => {
+  it('is dealt round robin, spread over the span, and out of order by at most the disorder', () => {
     const events = 3_600
     history({ disorder: 15_000 }, events).forEach((record, index) => {
       expect(record.partition).toBe(index % 4)
@@ -73,19 +73,19 @@ describe('synthetic traffic', () => {
     })
   })
 
-  it('is in order with no disorder', () => {
+  it('is in order without disorder', () => {
     const times = history({ disorder: 0 }, 500).map(record => parse(record).event_time)
     expect(times).toEqual([...times].sort())
   })
 
-  it('keeps every event acceptable and in time as it comes by default', () => {
+  it('has no late and no malformed events by default', () => {
     const records = history({}, 20_000)
     expect(countLate(records, 4)).toBe(0)
     expect(records.some(record => record.late || record.malformed)).toBe(false)
     expect(new Set(records.map(record => reasonOf(record.value)))).toEqual(new Set(['accepted']))
   })
 
-  it('has the shares asked for, and every kind of malformed record', () => {
+  it('has the requested shares of late and malformed records, and every kind of malformed record', () => {
     const records = history({ late: 0.05, malformed: 0.1 }, 20_000)
     const share = (of: (record: SyntheticRecord) => boolean) => records.filter(of).length / records.length
     // Five standard deviations of a binomial share of 20,000.
@@ -96,7 +96,7 @@ describe('synthetic traffic', () => {
     expect(reasons.size).toBe(Object.keys(MALFORMED_KINDS).length)
   })
 
-  it('says of each record truly whether it is late, whatever the options', () => {
+  it('marks exactly the late records, for any options', () => {
     const options = fc.record({
       seed: fc.nat(),
       referrers: fc.integer({ min: 1, max: 50 }),
@@ -114,7 +114,7 @@ describe('synthetic traffic', () => {
     )
   })
 
-  it('is about 450 bytes an event, skewed, over 50 hosts', () => {
+  it('has about 450 bytes per event and a skewed distribution over 50 hosts', () => {
     const records = history({}, 20_000)
     const bytes = records.reduce((sum, { value }) => sum + Buffer.byteLength(value!), 0) / records.length
     expect(bytes).toBeGreaterThan(400)

@@ -90,7 +90,7 @@ describe('a setting that cannot be used', () => {
     }
     const { stdout, stderr, code } = await pipeline.attemptWith({ ...given, ...settings }, 'retry')
     await collector.stop()
-    expect({ stdout, code }).toEqual({ stdout: 'Nothing waits for Postgres.\n', code: 0 })
+    expect({ stdout, code }).toEqual({ stdout: 'Nothing is waiting for Postgres.\n', code: 0 })
     expect(stderr.trim().split('\n')).toEqual([expect.stringContaining(line)])
     expect(stderr).not.toContain('secret')
   })

@@ -5,6 +5,7 @@ import * as repairs from './0003-repairs'
 import * as partitions from './0004-partitions'
 import * as books from './0005-books'
 import * as repair from './0006-repair'
+import * as comments from './0007-comments'
 
 /** In order; a migration that has landed is never changed, only followed by another. */
 export const migrations: Record<string, Migration> = {
@@ -14,4 +15,5 @@ export const migrations: Record<string, Migration> = {
   '0004-partitions': partitions,
   '0005-books': books,
   '0006-repair': repair,
+  '0007-comments': comments,
 }
