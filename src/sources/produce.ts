@@ -1,6 +1,6 @@
 import type { Kafka, Producer } from 'kafkajs'
 import { connectProducer } from '../kafka/client'
-import { explainSendFailure } from '../kafka/send-failure'
+import { explainSendFailure } from '../kafka/failures'
 import { PartitionLane } from './partition-lane'
 import { type TopicState, ensureTopic } from './topic'
 import type { Records, TrafficRecord } from './record'

@@ -1,25 +1,25 @@
 import { RandomIdGenerator, type IdGenerator } from '@opentelemetry/sdk-trace-node'
 
-/** Random ids; but a workflow's run has handed out the id of its span long before the span is made. */
+/** Random ids, except for the spans of workflow runs, whose id other spans use before the span itself exists. */
 export class SpanIds implements IdGenerator {
   private readonly random = new RandomIdGenerator()
-  private given: string | undefined
+  private nextId: string | undefined
 
   generateTraceId(): string {
     return this.random.generateTraceId()
   }
 
   generateSpanId(): string {
-    return this.given ?? this.random.generateSpanId()
+    return this.nextId ?? this.random.generateSpanId()
   }
 
-  /** @param id of the span that `make` starts, 16 hexadecimal digits; random where it is undefined */
-  next<T>(id: string | undefined, make: () => T): T {
-    this.given = id
+  /** @param id 16 hexadecimal digits for the span that `start` starts; undefined for a random one */
+  use<T>(id: string | undefined, start: () => T): T {
+    this.nextId = id
     try {
-      return make()
+      return start()
     } finally {
-      this.given = undefined
+      this.nextId = undefined
     }
   }
 }

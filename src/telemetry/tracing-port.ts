@@ -4,17 +4,16 @@ import type { TracingSinks } from '../contract/tracing'
 
 export type Attributes = Record<string, string | number | number[]>
 
-/** Adds to a span. */
+/** Adds attributes to a span. */
 export type Note = (attributes: Attributes) => void
 
-/** What a process that traces adds to its calls and to its work. */
+/** What tracing adds to a process. */
 export interface Tracing {
-  /** Of the calls by which something starts or is told something. */
   client: WorkflowClientInterceptor[]
   worker: TracedWorker
-  /** Runs `run` as the root of a trace, which `note` adds to. */
+  /** Runs `run` as the root of a trace. */
   root<T>(name: string, run: (note: Note) => Promise<T>): Promise<T>
-  /** Delivers what there is within a few seconds; false where that was not enough. */
+  /** Delivers the pending spans; false if that did not succeed within two seconds. */
   end(): Promise<boolean>
 }
 
@@ -23,7 +22,7 @@ export interface TracedWorker {
   sinks: InjectedSinks<TracingSinks>
 }
 
-/** Where spans are sent to. */
+/** Where to send spans. */
 export interface Endpoint {
   url: URL
   protocol: 'http/protobuf' | 'http/json'

@@ -20,21 +20,18 @@ function busyFor(milliseconds: number): void {
 async function take(locate: (ip: string) => string, service?: BatchLookup) {
   const state = new PollerState(1, { ...rules, locate })
   state.assign([{ partition: 0, epoch: 1, position: 0, basis: null, announcedTo: null }], new Map())
-  const events = {
+  const intake = new Intake({
+    settings: rules,
+    state,
+    lag: new PartitionLag(),
+    metrics: new PollerMetrics(new MemoryMeter()),
+    service,
     flushSoon: () => undefined,
-    leftGap: () => expect(true).toBe(false),
-    failed: (error: Error) => {
+    onGap: () => expect(true).toBe(false),
+    onError: (error: Error) => {
       throw error
     },
-  }
-  const intake = new Intake(
-    rules,
-    state,
-    new PartitionLag(),
-    new PollerMetrics(new MemoryMeter()),
-    events,
-    service,
-  )
+  })
   const { length } = records
   const fetch = { partition: 0, fetchedFrom: 0, next: length, high: length, length }
   const beats: number[] = []

@@ -215,7 +215,7 @@ test('what Temporal does not take for a moment is sent again', async () => {
   const take = client.workflow.signalWithStart as (...args: unknown[]) => Promise<void>
   let failures = 2
   client.workflow.signalWithStart = (...args: unknown[]) =>
-    failures-- > 0 ? Promise.reject(grpcError(14, 'UNAVAILABLE')) : take(...args)
+    failures-- > 0 ? Promise.reject(grpcError('UNAVAILABLE')) : take(...args)
   await send(to, delta(0, 1_000))
   expect(to.sent).toHaveLength(1)
 })

@@ -53,7 +53,17 @@ class Setup {
   private newPoller(): Poller {
     const { settings, log, pipeline } = this
     const metrics = new PollerMetrics(this.meter)
-    const poller = new Poller(settings, 1, rules, log, pipeline, silent, () => undefined, metrics)
+    const onProgress = () => undefined
+    const poller = new Poller({
+      settings,
+      number: 1,
+      rules,
+      log,
+      pipeline,
+      logger: silent,
+      onProgress,
+      metrics,
+    })
     log.poller = poller
     return poller
   }

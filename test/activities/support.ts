@@ -1,3 +1,4 @@
+import { status } from '@grpc/grpc-js'
 import type { PipelinePort } from '../../src/activities/pipeline-port'
 import type { Staging } from '../../src/activities/staging'
 import type { LogPort, Poller } from '../../src/activities/poller'
@@ -14,9 +15,14 @@ import type { Outgoing } from '../../src/core/window/poller-state'
 import type { PipelineSettings } from '../../src/core/settings'
 import { WindowState } from '../../src/core/window/window-state'
 
-/** An error as grpc-js gives it: the client knows it by its details and metadata. */
-export function grpcError(code: number, details: string): Error {
-  return Object.assign(new Error(`${code} ${details}`), { code, details, metadata: { get: () => [] } })
+/** An error like those of grpc-js, which the client recognises by its details and metadata. */
+export function grpcError(name: keyof typeof status, details: string = name): Error {
+  const code = status[name]
+  return Object.assign(new Error(`${code} ${name}: ${details}`), {
+    code,
+    details,
+    metadata: { get: () => [] },
+  })
 }
 
 /** For what is never too large for a message. A TypeError is not repeated. */

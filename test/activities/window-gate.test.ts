@@ -2,6 +2,7 @@ import { expect, test } from '@jest/globals'
 import type { Client } from '@temporalio/client'
 import { WorkflowNotFoundError } from '@temporalio/common'
 import { WindowGate, WindowFullError } from '../../src/activities/window-gate'
+import { grpcError } from './support'
 
 const KIB = 1 << 10
 const MIB = 1 << 20
@@ -109,9 +110,7 @@ test('the error names the window and how much it has', async () => {
   const gate = new WindowGate(server.client)
   await passes(gate, 256 * KIB, 1)
   server.history = { historySize: 12.34 * MIB, historyLength: 10 }
-  await expect(gate.pass(ID, 1)).rejects.toThrow(
-    `${ID} has 12.3 MiB of counts that it has not worked off yet`,
-  )
+  await expect(gate.pass(ID, 1)).rejects.toThrow(`${ID} has 12.3 MiB of counts to process`)
 })
 
 test.each([
@@ -129,7 +128,7 @@ test('where the server cannot be asked nothing passes', async () => {
   const server = new FakeServer()
   const gate = new WindowGate(server.client)
   await passes(gate, 256 * KIB, 1)
-  server.history = new Error('14 UNAVAILABLE')
+  server.history = grpcError('UNAVAILABLE')
   await expect(gate.pass(ID, 1)).rejects.toThrow('UNAVAILABLE')
 })
 

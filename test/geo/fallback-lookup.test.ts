@@ -22,7 +22,7 @@ beforeEach(async () => {
   service = new LookUpService('KEY')
   const api = new Ip2Location(await service.start(), 'KEY', 100)
   remote = new RemoteLookup(address => api.country(address), { rate: 10_000, firstWait: 10 }, quiet)
-  passing = new FallbackLookup(remote, quiet, { maxWait: 1_000, firstWait: 50, passed: 10 })
+  passing = new FallbackLookup(remote, quiet, { maxWait: 1_000, firstWait: 50, skipped: 10 })
 })
 
 afterEach(() => service.stop())
@@ -38,7 +38,7 @@ test('while the service answers everything is located', async () => {
 })
 
 test('what was neither looked up nor let pass is not guessed', () => {
-  expect(() => passing.locate('8.8.8.8')).toThrow('before it was looked up')
+  expect(() => passing.locate('8.8.8.8')).toThrow('must be looked up before it is counted')
 })
 
 test.each<Mood>(['broken', 'too often', 'garbage', 'silent', 'refusing'])(
@@ -96,7 +96,7 @@ test('a replay that shares the service never takes a guess from it', async () =>
   service.mood = 'broken'
   await passing.resolve(['8.8.8.1'], never)
   expect(remote.unknownOf([record('8.8.8.1')])).toEqual(['8.8.8.1'])
-  expect(() => remote.locate('8.8.8.1')).toThrow('before it was looked up')
+  expect(() => remote.locate('8.8.8.1')).toThrow('must be looked up before it is counted')
   service.mood = 'well'
   await remote.resolve(['8.8.8.1'], never)
   expect(passing.locate('8.8.8.1')).toBe(countryOf('8.8.8.1'))

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import type { LogRecord } from '../../src/core/event/log-record'
 import { Ip2Location } from '../../src/geo/ip2location'
 import { LookupError } from '../../src/geo/lookup'
-import { RemoteLookup } from '../../src/geo/remote-lookup'
+import { BOUNDS, RemoteLookup } from '../../src/geo/remote-lookup'
 import { countryOf, LookUpService, type Mood } from '../support/look-up-service'
 import { until } from '../support/until'
 
@@ -15,13 +15,13 @@ let logged: unknown[]
 
 beforeEach(async () => {
   service = new LookUpService(KEY)
-  api = new Ip2Location(await service.start(), KEY, 300)
+  api = new Ip2Location(await service.start(), KEY, 1_000)
   logged = []
 })
 
 afterEach(() => service.stop())
 
-function lookup(bounds = {}): RemoteLookup {
+function lookup(bounds: Partial<typeof BOUNDS> = {}): RemoteLookup {
   const logger = { warn: (entry: unknown) => void logged.push(entry), info: () => undefined }
   return new RemoteLookup(address => api.country(address), { rate: 10_000, firstWait: 20, ...bounds }, logger)
 }
@@ -43,8 +43,8 @@ async function failureOf(asked: Promise<unknown>): Promise<LookupError> {
 test.each<[Mood, LookupError['kind'], RegExp]>([
   ['too often', 'transient', /429/],
   ['broken', 'transient', /500/],
-  ['garbage', 'transient', /no answer/],
-  ['silent', 'transient', /does not answer within 300 ms/],
+  ['garbage', 'transient', /invalid answer/],
+  ['silent', 'transient', /does not answer within 1000 ms/],
   ['refusing', 'permanent', /401.*IP_CODING_KEY/],
 ])('a service that is %s fails in a %s way, and says neither address nor key', async (mood, kind, says) => {
   service.mood = mood
@@ -83,7 +83,7 @@ test('only public addresses of usable events are asked for, each once', async ()
 })
 
 test('what was not looked up is not guessed', () => {
-  expect(() => lookup().locate('8.8.8.8')).toThrow('before it was looked up')
+  expect(() => lookup().locate('8.8.8.8')).toThrow('must be looked up before it is counted')
 })
 
 test('no more look-ups are under way, and no more begin in a second, than allowed', async () => {
@@ -95,7 +95,7 @@ test('no more look-ups are under way, and no more begin in a second, than allowe
 })
 
 test('the least recently used is forgotten', async () => {
-  const geo = lookup({ remembered: 2, concurrency: 1 })
+  const geo = lookup({ cached: 2, concurrency: 1 })
   await geo.resolve(['8.8.8.1'], never)
   await geo.resolve(['8.8.8.2'], never)
   geo.unknownOf([record('8.8.8.1')])
@@ -118,7 +118,7 @@ test('a passing failure is tried again, in sight, until the service is well', as
 
 test('one that persists ends the wait with its reason, and a lasting one at once', async () => {
   service.mood = 'broken'
-  expect((await failureOf(lookup({ patience: 100 }).resolve(addresses(1), never))).message).toContain('500')
+  expect((await failureOf(lookup({ maxWait: 1_000 }).resolve(addresses(1), never))).message).toContain('500')
   expect(service.asked.length).toBeGreaterThan(1)
   service.mood = 'refusing'
   service.asked.length = 0
@@ -130,7 +130,7 @@ test('one that persists ends the wait with its reason, and a lasting one at once
 test('a wait that is called off ends', async () => {
   service.mood = 'broken'
   const calledOff = new AbortController()
-  const geo = lookup({ firstWait: 60_000, patience: 120_000 })
+  const geo = lookup({ firstWait: 60_000, maxWait: 120_000 })
   const resolved = geo.resolve(addresses(1), calledOff.signal)
   await until(() => geo.trouble !== undefined)
   calledOff.abort()

@@ -98,17 +98,17 @@ describe('Kafka', () => {
     [
       'a wrong password (PLAIN)',
       () => ({ ...byLogin(), ...login('plain'), KAFKA_SASL_PASSWORD: 'guessed' }),
-      /refuses user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
+      /rejects user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
     ],
     [
       'a wrong password (SCRAM)',
       () => ({ ...byLogin(), KAFKA_SASL_PASSWORD: 'guessed' }),
-      /refuses user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
+      /rejects user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
     ],
     [
       'a user that it does not know',
       () => ({ ...byLogin(), KAFKA_SASL_USERNAME: 'nobody' }),
-      /refuses user "nobody": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
+      /rejects user "nobody": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
     ],
     [
       'no login where it wants one',
@@ -118,17 +118,17 @@ describe('Kafka', () => {
     [
       'a login where it wants none',
       () => ({ KAFKA_URL: kafka.urls.plain, ...login('plain') }),
-      /takes no login there: unset KAFKA_SASL_MECHANISM/,
+      /does not accept logins on this port: unset KAFKA_SASL_MECHANISM/,
     ],
     [
       'a certificate that nobody known has signed',
       () => ({ ...byLogin(), KAFKA_TLS_CA: '' }),
-      /that nobody vouches for \(unable to .*\): set KAFKA_TLS_CA/,
+      /that cannot be verified \(unable to .*\): set KAFKA_TLS_CA/,
     ],
     [
       'a certificate that another authority has signed',
       () => ({ ...byLogin(), KAFKA_TLS_CA: stranger.file }),
-      /that nobody vouches for \(.*\): set KAFKA_TLS_CA/,
+      /that cannot be verified \(.*\): set KAFKA_TLS_CA/,
     ],
     [
       'a certificate for another name',
@@ -138,22 +138,22 @@ describe('Kafka', () => {
     [
       'no client certificate where it wants one',
       () => ({ KAFKA_URL: kafka.urls.certificate, ...trusted() }),
-      /refuses this client's certificate \(.*\): set KAFKA_TLS_CERT and KAFKA_TLS_KEY\.$/,
+      /rejects this client's certificate \(.*\): set KAFKA_TLS_CERT and KAFKA_TLS_KEY\.$/,
     ],
     [
       'TLS at a port without',
       () => ({ KAFKA_URL: kafka.urls.plain, ...trusted() }),
-      /speaks no TLS there: unset KAFKA_TLS, or name its TLS port in KAFKA_URL\.$/,
+      /does not use TLS \(.*\): unset KAFKA_TLS, or set KAFKA_URL to its TLS port\.$/,
     ],
     [
       'no TLS at a port that has nothing else',
       () => ({ KAFKA_URL: kafka.urls.certificate }),
-      /speaks TLS only: set KAFKA_TLS=true/,
+      /requires TLS: set KAFKA_TLS=true/,
     ],
     [
       'no TLS at a port that wants a login too',
       () => ({ KAFKA_URL: kafka.urls.login, ...login('plain') }),
-      /speaks TLS only: set KAFKA_TLS=true/,
+      /requires TLS: set KAFKA_TLS=true/,
     ],
     [
       'nobody there',
@@ -207,12 +207,12 @@ describe('Postgres', () => {
     [
       'a certificate that nobody known has signed',
       () => ({ POSTGRES_URL: at('?sslmode=verify-full') }),
-      /that nobody vouches for \(.*\): name the file of who signed it by sslrootcert/,
+      /that cannot be verified \(.*\): set sslrootcert/,
     ],
     [
       'a certificate that another authority has signed, where it is to be looked at',
       () => ({ POSTGRES_URL: at(`?sslmode=require&sslrootcert=${stranger.file}`) }),
-      /that nobody vouches for \(.*\): name the file of who signed it by sslrootcert/,
+      /that cannot be verified \(.*\): set sslrootcert/,
     ],
     [
       'a certificate for another name',
@@ -230,7 +230,7 @@ describe('Postgres', () => {
         POSTGRES_URL: at(`?sslmode=require&sslcert=${forged.cert}&sslkey=${forged.key}`),
         POSTGRES_USER: 'certified',
       }),
-      /refuses this client's certificate \(.*\): name another by sslcert and sslkey/,
+      /rejects this client's certificate \(.*\): name another one with sslcert and sslkey/,
     ],
     [
       'TLS where there is none',
@@ -238,7 +238,7 @@ describe('Postgres', () => {
         POSTGRES_URL: `${process.env.POSTGRES_URL}?sslmode=require`,
         POSTGRES_PASSWORD: process.env.POSTGRES_PASSWORD!,
       }),
-      /speaks no TLS: turn it on there \(ssl = on\), or use sslmode=disable/,
+      /does not use TLS \(.*\): turn it on there \(ssl = on\), or use sslmode=disable/,
     ],
   ]
   test.each(wrong)('says what is wrong with %s', async (_, variables, wanted) => {
@@ -279,17 +279,17 @@ describe('Temporal', () => {
     [
       'no client certificate',
       () => ({ ...certified(), TEMPORAL_TLS_CLIENT_CERT_PATH: '', TEMPORAL_TLS_CLIENT_KEY_PATH: '' }),
-      /refuses this client's certificate \(.*\): set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH/,
+      /rejects this client's certificate \(.*\): set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH/,
     ],
     [
       "a stranger's client certificate",
       () => certified(forged),
-      /refuses this client's certificate \(.*\): set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH/,
+      /rejects this client's certificate \(.*\): set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH/,
     ],
     [
       'a certificate that another authority has signed',
       () => ({ ...certified(), TEMPORAL_TLS_SERVER_CA_CERT_PATH: stranger.file }),
-      /that nobody vouches for \(.*\): set TEMPORAL_TLS_SERVER_CA_CERT_PATH/,
+      /that cannot be verified \(.*\): set TEMPORAL_TLS_SERVER_CA_CERT_PATH/,
     ],
     [
       'a file that is not there',
@@ -309,7 +309,7 @@ describe('Temporal', () => {
     [
       'TLS where there is none',
       () => ({ ...trusted(), TEMPORAL_ADDRESS: process.env.TEMPORAL_ADDRESS! }),
-      /speaks no TLS there: set TEMPORAL_TLS=false/,
+      /does not use TLS \(.*\): set TEMPORAL_TLS=false/,
     ],
     [
       'no TLS where there is nothing else',
@@ -478,10 +478,10 @@ describe('a pipeline', () => {
       const stranger = pipeline.startWorker('all', { ...writer(), KAFKA_SASL_PASSWORD: SECRETS.guessed })
       await until(() => pipeline.untilRetried(poller, 'pollKafka', 1).then(Boolean, () => false))
       expect(await pipeline.untilRetried(poller, 'pollKafka')).toMatch(
-        /refuses user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
+        /rejects user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
       )
       expect(await pipeline.status()).toMatchObject({
-        problems: [expect.stringContaining('refuses user "counter"')],
+        problems: [expect.stringContaining('rejects user "counter"')],
       })
       await pipeline.stopWorker(stranger)
 

@@ -35,7 +35,8 @@ async function run(settings: Record<string, string>) {
 
 afterEach(() => pipeline.destroy())
 
-const warnings = (text: string) => text.split('\n').filter(line => line.includes('Traces are not delivered'))
+const warnings = (text: string) =>
+  text.split('\n').filter(line => line.includes('Traces cannot be delivered'))
 
 describe('a collector that takes nothing', () => {
   test('is named in one line, and the pipeline goes on and ends as ever, where nobody listens', async () => {
@@ -49,7 +50,7 @@ describe('a collector that takes nothing', () => {
     expect(started.stdout).toContain('Started')
     expect(warnings(started.stderr)).toHaveLength(1)
     expect(took).toBeLessThan(15_000)
-    await pipeline.untilLogged('Traces are not delivered')
+    await pipeline.untilLogged('Traces cannot be delivered')
     expect(await pipeline.stopWorker(worker)).toBe(0)
     expect(warnings(pipeline.logged)).toHaveLength(1)
     expect(pipeline.logged + started.stderr).not.toContain('secret')

@@ -22,12 +22,14 @@ test('an address that is taken is said in one line', async () => {
   server.close()
   expect(code).not.toBe(0)
   expect(stderr.trim().split('\n')).toHaveLength(1)
-  expect(stderr).toContain(`METRICS_ADDRESS: ${address} cannot be listened on (Address already in use`)
+  expect(stderr).toContain(`METRICS_ADDRESS: cannot listen on ${address} (Address already in use`)
 })
 
 test('a host without an address is said in one line', async () => {
   const { code, stderr } = await worker('nowhere.invalid:9464')
   expect(code).not.toBe(0)
   expect(stderr.trim().split('\n')).toHaveLength(1)
-  expect(stderr).toMatch(/METRICS_ADDRESS: nowhere\.invalid has no address \(E\w+\): set another\./)
+  expect(stderr).toMatch(
+    /METRICS_ADDRESS: nowhere\.invalid cannot be resolved \(E\w+\): set another address\./,
+  )
 })
