@@ -9,7 +9,6 @@ export interface Run {
   running: boolean
 }
 
-/** A completed write to Postgres. */
 export interface Write {
   activity: string
   input: unknown

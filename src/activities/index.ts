@@ -28,7 +28,6 @@ export interface Connections {
   metrics: PollerMetrics
 }
 
-/** The activities of one worker process. */
 export function createActivities({ config, db, lookups, namespace, metrics }: Connections): Activities {
   const dependencies = (report: Report): RecountDependencies => {
     const { client, cancellationSignal: signal } = Context.current()

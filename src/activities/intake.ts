@@ -11,7 +11,6 @@ import type { PartitionLag } from './partition-lag'
 
 /** While this many records are unannounced, fetches wait until ranges are cut. */
 const MAX_PENDING_RECORDS = 200_000
-/** Records looked up together. */
 const SLICE = 2_000
 
 type Heartbeat = () => Promise<void>
@@ -39,7 +38,6 @@ export class Intake {
   private backlog = false
   private cutWaiters: (() => void)[] = []
   private readonly ended = new AbortController()
-  /** Number of records so far. */
   taken = 0
 
   constructor(private readonly dependencies: IntakeDependencies) {}
@@ -67,13 +65,8 @@ export class Intake {
       // Every wait can evict addresses from the cache and change the reader, so check again after it.
       if (service && (await this.lookUp(service, records, turn, heartbeat))) continue
       const end = index + records.length
-      const taken = await this.take(
-        reader,
-        records,
-        end === length ? fetch.next : endOf(records),
-        turn,
-        heartbeat,
-      )
+      const next = end === length ? fetch.next : endOf(records)
+      const taken = await this.take(reader, records, next, turn, heartbeat)
       index += taken
       if (index < end) {
         if (state.reader(partition) === reader) await this.untilCut(heartbeat)
@@ -82,7 +75,7 @@ export class Intake {
     }
   }
 
-  /** Reads records in turns until they are all read, the range is full, or the reader is replaced. Returns how many were read. */
+  /** Reads records until the range is full or the reader is replaced. Returns how many were read. */
   private async take(
     reader: PartitionReader,
     records: LogRecord[],
@@ -102,7 +95,7 @@ export class Intake {
       this.taken += read
       const known = step.findIndex(({ offset }) => offset >= position)
       metrics.passedOver(known < 0 ? read : Math.min(known, read), 'done')
-      if (this.mustFlush(basis, reader.basis)) flushSoon()
+      if (this.mustFlush(basis, reader)) flushSoon()
       if (read < step.length) break
     }
     return taken
@@ -124,11 +117,13 @@ export class Intake {
   }
 
   /** Whether the last records end a backlog, or let a window close in live traffic. */
-  private mustFlush(before: number | null, after: number | null): boolean {
+  private mustFlush(basisBefore: number | null, reader: PartitionReader): boolean {
     const { settings, state, lag } = this.dependencies
-    const endsBacklog = this.backlog && lag.totalLag(state.partitions) === 0
+    const endsBacklog = this.backlog && lag.lag(reader) === 0 && lag.totalLag(state.partitions) === 0
     if (endsBacklog) this.backlog = false
-    return endsBacklog || (passesWindowEnd(before, after, settings) && lag.caughtUp(state.partitions))
+    return (
+      endsBacklog || (passesWindowEnd(basisBefore, reader.basis, settings) && lag.caughtUp(state.partitions))
+    )
   }
 
   private async untilCut(heartbeat: Heartbeat): Promise<void> {
@@ -137,7 +132,6 @@ export class Intake {
     await this.wait(cut, heartbeat)
   }
 
-  /** Looks up the unknown addresses of the records; false if there were none. */
   private async lookUp(
     service: BatchLookup,
     records: LogRecord[],

@@ -46,7 +46,6 @@ export class PartitionLag {
     return this.ends.get(partition)?.quietSince
   }
 
-  /** Unread records. */
   lag({ partition, position }: Position): number {
     return Math.max(0, (this.end(partition) ?? position) - position)
   }

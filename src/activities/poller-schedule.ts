@@ -56,12 +56,10 @@ export class PollerSchedule {
     this.lastFlush = Date.now()
   }
 
-  /** @param pollers how many pollers the ledger has */
   flushed(pollers: number): void {
     this.flushInterval = Math.max(this.settings.flushInterval, pollers * FLUSH_SPACING)
   }
 
-  /** Returns the seconds since the last tick. */
   tick(now: number): number {
     const seconds = (now - this.lastTick) / 1_000
     this.lastTick = now

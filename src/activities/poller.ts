@@ -1,16 +1,16 @@
 import type { PipelineSettings } from '../core/settings'
-import type { ReaderRules } from '../core/window/partition-reader'
-import { PollerState, type IdleClaim } from '../core/window/poller-state'
+import type { OffsetRange, ReaderRules } from '../core/window/partition-reader'
+import { bytesOf, PollerState, type IdleClaim, type Outgoing } from '../core/window/poller-state'
 import type { FlushRequest } from '../core/window/protocol'
+import { sumOf } from '../core/window/totals'
 import { passesWindowEnd, watermark } from '../core/window/watermark'
 import type { BatchLookup } from '../geo/lookup'
 import type { PartitionOffsets } from '../kafka/client'
 import type { Fetch, Position } from '../kafka/group-reader'
 import type { Logger } from '../log'
-import { flushAttributes } from '../telemetry/flush-attributes'
 import type { PollerMetrics } from '../telemetry/poller-metrics'
 import { traced } from '../telemetry/tracing'
-import type { Note } from '../telemetry/tracing-port'
+import type { Attributes, Note } from '../telemetry/opentelemetry'
 import { idleClaims } from './idle-claims'
 import { Intake } from './intake'
 import { LogCheck } from './log-check'
@@ -34,7 +34,6 @@ export interface PollerProgress {
 
 export interface PollerDependencies {
   settings: PipelineSettings
-  /** The poller's number, from 1. */
   number: number
   rules: ReaderRules
   log: LogPort
@@ -60,7 +59,6 @@ export class Poller {
   private claimedAssignment = 0
   private partitionCount = 0
   private brokerDown = false
-  /** The number of records at the last tick. */
   private reported = 0
   private draining = false
   private failure: Error | undefined
@@ -279,4 +277,10 @@ export class Poller {
     this.reported = records
     onProgress({ partitions, records, perSecond })
   }
+}
+
+function flushAttributes(outgoing: Outgoing, ranges: OffsetRange[]): Attributes {
+  const partitions = ranges.map(({ partition }) => partition)
+  const counts = { partitions, windows: outgoing.size, ...sumOf(ranges), bytes: bytesOf(outgoing) }
+  return Object.fromEntries(Object.entries(counts).map(([name, value]) => [`web_traffic.${name}`, value]))
 }

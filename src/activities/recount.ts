@@ -16,7 +16,6 @@ export interface RecountDependencies {
   client: Client
   lookup: Lookup
   signal: AbortSignal
-  /** Sets the details of the heartbeat. */
   report: (progress: object) => void
 }
 
@@ -50,7 +49,6 @@ export async function recountWindows(
   return { recount, gone: windows.filter(isGone), counted }
 }
 
-/** Receives the number of records that were read, and the number to read. */
 type Progress = (read: number, total: number) => void
 
 interface CountingRange extends LogRange {

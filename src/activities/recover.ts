@@ -104,7 +104,6 @@ class Recovery {
     }
   }
 
-  /** Returns why the window could not be repaired. */
   private async repair(
     start: number,
     applied: AppliedPartition[],

@@ -23,7 +23,7 @@ export interface RepairSource {
   books: ToldBook[]
 }
 
-/** Counts a window again from the log, regardless of its runs, publishes it, and informs its run and the ledger. Idempotent. */
+/** Counts a window again from the log, publishes it, and informs its run and the ledger. Idempotent. */
 export async function repairWindow(
   input: RepairInput,
   dependencies: RecountDependencies,
@@ -36,7 +36,6 @@ export async function repairWindow(
   return repaired
 }
 
-/** Counts the stretches of a window and publishes the result. */
 export async function repairFrom(
   { stretches, books }: RepairSource,
   input: RepairInput,

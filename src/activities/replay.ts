@@ -13,12 +13,10 @@ import { replayWindow, verifyWindow } from '../postgres/replay-window'
 import { recountWindows, type RecountDependencies } from './recount'
 import { askLedger } from './repair'
 
-/** Differences listed per window. */
 const MAX_LISTED_DIFFERENCES = 20
 /** Counted in one pass. */
 const MAX_BATCH = { groups: 250_000, windows: 288 }
 
-/** Starts of the first windows of a selection, oldest first. */
 export async function nextBatch(db: Db, selection: WindowSelection): Promise<number[]> {
   const windows = await selectClosedWindows(db, selection, MAX_BATCH.windows)
   let groups = 0

@@ -1,7 +1,10 @@
 import type { Client } from '@temporalio/client'
 import { WorkflowNotFoundError } from '@temporalio/common'
 
-/** A window accepts nothing while its run's history is this large. Runs continue as new from 4 MB or 2,000 signals on; the server ends them at 50 MB, 51,200 events or 10,000 signals. */
+/**
+ * No signals are sent while the run's history is this large. Runs continue as new from 4 MB or 2,000 signals on; the server
+ * ends them at 50 MB, 51,200 events or 10,000 signals.
+ */
 const FULL = { bytes: 8 << 20, events: 16_000 }
 /** The most that all pollers together, and each of them, may send to a window between two checks. */
 const UNCHECKED = { bytes: 16 << 20, messages: 4_000 }

@@ -52,7 +52,6 @@ export async function openCountryDatabase(file?: string): Promise<LocateCountry>
   }
 }
 
-/** Milliseconds since the database was built. */
 export async function countryDatabaseAge(file?: string): Promise<number> {
   const { metadata } = await openReader(file)
   return Date.now() - metadata.buildEpoch.getTime()

@@ -9,9 +9,7 @@ import { publicAddress, type LocateCountry } from './country'
 import { LookupError, type BatchLookup, type LookupTrouble } from './lookup'
 
 export const BOUNDS = {
-  /** Maximum lookups per second. */
   rate: 50,
-  /** Maximum concurrent lookups. */
   concurrency: 8,
   /** Maximum cached addresses; more than the records that a poller counts at once can have. */
   cached: 200_000,
@@ -50,7 +48,6 @@ export class RemoteLookup implements BatchLookup {
     return country
   }
 
-  /** The cached country of a public address. */
   find(address: string): string | undefined {
     return this.countries.peek(address)
   }

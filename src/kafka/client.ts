@@ -76,7 +76,7 @@ export async function withAdmin<T>(
   }
 }
 
-/** Calls `call` every 100 ms until it succeeds, fails with an error that must not be retried, or has failed `attempts` times. */
+/** Rejects with the last error after `attempts` failures, or at once if an error is not retryable. */
 export async function retryEvery100ms<T>(
   attempts: number,
   call: () => Promise<T>,

@@ -2,9 +2,7 @@ import type { KafkaConfig, SASLOptions } from 'kafkajs'
 import { UserError } from '../errors'
 import { readTlsFiles, type TlsFiles } from '../tls/files'
 
-/** Everything needed to connect to Kafka. */
 export interface KafkaConnection {
-  /** HOST:PORT each. */
   brokers: string[]
   /** Undefined for a connection without TLS. */
   tls?: TlsFiles

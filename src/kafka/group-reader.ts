@@ -26,9 +26,9 @@ export interface Fetch {
   record: (index: number) => LogRecord
 }
 
-/** How long a killed member keeps its partitions, ms. Equal to the heartbeat timeout of its activity; brokers require 6 s or more. */
+/** How long a killed member keeps its partitions, ms. Brokers require 6 s or more. */
 const SESSION_TIMEOUT = 7_000
-/** kafkajs decodes a whole response before handing out its first record. Small responses cost a third less time and memory than 1 MB per partition. */
+/** Small, because kafkajs decodes a whole response at once: 1 MB per partition takes half again as much time and memory. */
 export const FETCH = { minBytes: 1, maxWaitTimeInMs: 100, maxBytesPerPartition: 256 << 10, maxBytes: 4 << 20 }
 
 /**
@@ -116,7 +116,6 @@ export class GroupReader {
     this.events.onRecords(fetch, () => Promise.resolve()).catch(this.events.onError)
   }
 
-  /** Continues reading from these positions. */
   begin(positions: Position[]): void {
     for (const { partition, position } of positions)
       this.consumer.seek({ topic: this.topic, partition, offset: String(position) })

@@ -28,7 +28,7 @@ export interface RangeReading<R extends LogRange = LogRange> {
   signal: AbortSignal
   /** Awaited before records are passed to `onRecords`. */
   prepare?: (records: LogRecord[]) => Promise<void>
-  /** Receives a range's records in order; they cover every offset before `next`. Returns true to skip the rest of the range. */
+  /** Receives a range's records in order; they cover every offset before `next`. Returns true to skip the rest. */
   onRecords: (range: R, records: LogRecord[], next: number) => boolean | void
 }
 
@@ -104,7 +104,6 @@ class RangeQueue<R extends LogRange> {
     this.finished.catch(() => undefined)
   }
 
-  /** The positions of partitions with unfinished ranges. */
   get positions(): Position[] {
     return [...this.waiting.keys()].map(partition => ({ partition, position: this.at.get(partition)! }))
   }

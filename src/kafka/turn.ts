@@ -2,7 +2,6 @@ import { setImmediate as yieldToOthers, setTimeout as sleep } from 'node:timers/
 
 /** How long work may block the event loop, ms. */
 const TURN = 20
-/** Records between two looks at the clock. */
 const STEP = 32
 
 /** Bounds how long records are processed before heartbeats and other work get a turn. */
@@ -13,7 +12,6 @@ export class Turn {
     return performance.now() >= this.end
   }
 
-  /** Yields to other work, then starts the next turn. */
   async pass(heartbeat: () => Promise<void>): Promise<void> {
     await Promise.all([yieldToOthers(), heartbeat()])
     this.end = performance.now() + TURN

@@ -11,7 +11,6 @@ export interface ListenAddress {
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 const COUNTS = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000]
 
-/** Upper bounds of the histograms' buckets. */
 const BUCKETS: Record<string, number[]> = {
   web_traffic_flush_duration: SECONDS,
   web_traffic_flush_size: [1_000, 10_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000],

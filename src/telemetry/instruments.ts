@@ -17,7 +17,6 @@ export function createCounters<Name extends string>(
   return Object.fromEntries(counters) as Record<Name, MetricCounter>
 }
 
-/** The known values of a label. */
 export function label(name: string, values: readonly string[]): MetricTags[] {
   return values.map(value => ({ [name]: value }))
 }

@@ -12,8 +12,7 @@ import { defaultPayloadConverter, type Headers } from '@temporalio/common'
 import type { ActivityInterceptorsFactory, InjectedSinks } from '@temporalio/worker'
 import { LRUCache } from 'lru-cache'
 import { TRACE_HEADER, type TracingSinks } from '../contract/tracing'
-import type { SpanIds } from './span-ids'
-import { tracer, withSpan } from './spans'
+import { tracer, withSpan, type SpanIds } from './spans'
 
 // Names and attributes are those of Temporal's own OpenTelemetry interceptors. Queries have no spans: they run every
 // second and change nothing.

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { diag, DiagLogLevel, ROOT_CONTEXT } from '@opentelemetry/api'
+import { diag, DiagLogLevel, ROOT_CONTEXT, type Span } from '@opentelemetry/api'
 import { OTLPTraceExporter as JsonExporter } from '@opentelemetry/exporter-trace-otlp-http'
 import { OTLPTraceExporter as ProtobufExporter } from '@opentelemetry/exporter-trace-otlp-proto'
 import {
@@ -11,15 +11,28 @@ import {
 import { BatchSpanProcessor, NodeTracerProvider } from '@opentelemetry/sdk-trace-node'
 import { logger } from '../log'
 import { activityInterceptor, clientInterceptor, workflowSpans } from './interceptors'
-import { SpanIds } from './span-ids'
-import { withSpan } from './spans'
-import type { Endpoint, Tracing } from './tracing-port'
+import { SpanIds, withSpan } from './spans'
+
+export type Attributes = Record<string, string | number | number[]>
+
+export type Note = (attributes: Attributes) => void
+
+export interface Endpoint {
+  url: URL
+  protocol: 'http/protobuf' | 'http/json'
+}
+
+export type Tracing = ReturnType<typeof openTelemetry>
+export interface TracedWorker {
+  interceptors: Partial<Tracing['worker']['interceptors']>
+  sinks: Tracing['worker']['sinks']
+}
 
 /** How long an ending process tries to deliver its last spans, ms. */
 const END_TIMEOUT = 2_000
 
 /** Traces with OpenTelemetry. Its SDK and exporter read their variables themselves. */
-export function openTelemetry({ url, protocol }: Endpoint): Tracing {
+export function openTelemetry({ url, protocol }: Endpoint) {
   let warned = false
   const warn = (reason: string) => {
     // The full URL can contain a password.
@@ -45,9 +58,13 @@ export function openTelemetry({ url, protocol }: Endpoint): Tracing {
       interceptors: { client: { workflow: [clientInterceptor] }, activity: [activityInterceptor] },
       sinks: workflowSpans(ids),
     },
-    root: (name, run) =>
-      withSpan(name, { root: true }, ROOT_CONTEXT, span => run(attributes => span.setAttributes(attributes))),
-    async end() {
+    /** Runs `run` as the root of a trace. */
+    root<T>(name: string, run: (note: Note) => Promise<T>): Promise<T> {
+      const note = (span: Span) => (attributes: Attributes) => void span.setAttributes(attributes)
+      return withSpan(name, { root: true }, ROOT_CONTEXT, span => run(note(span)))
+    },
+    /** Delivers the pending spans; false if that took too long. */
+    async end(): Promise<boolean> {
       const delivered = provider.shutdown().then(
         () => true,
         // The exporter has logged the failure.

@@ -1,9 +1,9 @@
 import { SpanStatusCode, trace, type Context, type Span, type SpanOptions } from '@opentelemetry/api'
+import { RandomIdGenerator, type IdGenerator } from '@opentelemetry/sdk-trace-node'
 import { ApplicationFailure } from '@temporalio/common'
 
 export const tracer = trace.getTracer('web-traffic')
 
-/** Runs `run` in a span that ends with it. */
 export function withSpan<T>(
   name: string,
   options: SpanOptions,
@@ -23,4 +23,28 @@ export function withSpan<T>(
       span.end()
     }
   })
+}
+
+/** Random ids, except for the spans of workflow runs, whose id other spans use before the span itself exists. */
+export class SpanIds implements IdGenerator {
+  private readonly random = new RandomIdGenerator()
+  private nextId: string | undefined
+
+  generateTraceId(): string {
+    return this.random.generateTraceId()
+  }
+
+  generateSpanId(): string {
+    return this.nextId ?? this.random.generateSpanId()
+  }
+
+  /** @param id 16 hexadecimal digits for the span that `start` starts; undefined for a random one */
+  use<T>(id: string | undefined, start: () => T): T {
+    this.nextId = id
+    try {
+      return start()
+    } finally {
+      this.nextId = undefined
+    }
+  }
 }

@@ -7,24 +7,9 @@ type Outcomes = {
   [S in Step]?: (result: Awaited<ReturnType<Activities[S]>>, input: Parameters<Activities[S]>[0]) => void
 }
 
-const STEPS: Record<Step, true> = {
-  openWindow: true,
-  writeWindow: true,
-  stagePiece: true,
-  recordClosed: true,
-  recordExceptions: true,
-  selectWindows: true,
-  replayWindows: true,
-  repairWindow: true,
-  findUnsettled: true,
-  verifyWindows: true,
-  findMissing: true,
-  recoverWrites: true,
-  maintainTables: true,
-}
 const KINDS = ['postgres_transient', 'postgres_permanent', 'lookup', 'other'] as const
 
-/** Duration, failures and outcomes of the activities that use Postgres. If an answer is lost, the step is repeated and counted again. */
+/** Duration, failures and outcomes of the activities that use Postgres. A repeated step is counted again. */
 export class StepMetrics {
   private readonly counters
   private readonly duration
@@ -33,10 +18,7 @@ export class StepMetrics {
 
   constructor(meter: MetricMeter) {
     this.counters = createCounters(meter, {
-      step_failures: [
-        'Failed attempts of a step, by kind',
-        Object.keys(STEPS).flatMap(step => KINDS.map(kind => ({ step, kind }))),
-      ],
+      step_failures: ['Failed attempts of a step, by kind', []],
       window_writes: ['Window results, by outcome', label('outcome', ['written', 'unchanged'])],
       folded_hits: ['Hits of closed windows counted under (other)'],
       late: ['Late events, by cause', label('cause', ['closed'])],
@@ -65,22 +47,21 @@ export class StepMetrics {
     this.rows = meter.createHistogram('web_traffic_window_rows', 'int', undefined, 'Groups per window')
   }
 
-  /** Wraps every activity except pollKafka. */
-  measured(activities: Activities): Activities {
-    const measured = Object.keys(STEPS).map(name => {
-      const step = name as Step
-      const run = activities[step] as (input: unknown) => Promise<unknown>
-      const count = this.outcomes[step] as ((result: unknown, input: unknown) => void) | undefined
-      return [
-        step,
-        async (input: unknown) => {
+  measured({ pollKafka, ...activities }: Activities): Activities {
+    const measured = Object.entries(activities).map(
+      ([name, run]: [string, (input: never) => Promise<unknown>]) => {
+        const step = name as Step
+        for (const kind of KINDS) this.counters.step_failures.add(0, { step, kind })
+        const count = this.outcomes[step] as ((result: unknown, input: never) => void) | undefined
+        const timed = async (input: never) => {
           const result = await this.timed(step, () => run(input))
           count?.(result, input)
           return result
-        },
-      ]
-    })
-    return { ...activities, ...(Object.fromEntries(measured) as Partial<Activities>) }
+        }
+        return [step, timed]
+      },
+    )
+    return { ...(Object.fromEntries(measured) as typeof activities), pollKafka }
   }
 
   private readonly outcomes: Outcomes = {

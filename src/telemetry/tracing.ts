@@ -1,6 +1,6 @@
 import type { WorkflowClientInterceptor } from '@temporalio/client'
 import { logger } from '../log'
-import type { Endpoint, Note, TracedWorker, Tracing } from './tracing-port'
+import type { Endpoint, Note, TracedWorker, Tracing } from './opentelemetry'
 
 let tracing: Tracing | undefined
 
@@ -35,7 +35,7 @@ export function workerTracing(): TracedWorker {
   return tracing?.worker ?? { interceptors: {}, sinks: { tracing: { ended: { fn: () => undefined } } } }
 }
 
-/** Undefined if tracing is off. An unusable setting turns it off with a warning, because the pipeline does not need traces. */
+/** Undefined if tracing is off. An unusable setting turns it off with a warning. */
 function endpointOf(environment: NodeJS.ProcessEnv): Endpoint | undefined {
   const either = (name: string) =>
     environment[`OTEL_EXPORTER_OTLP_TRACES_${name}`] || environment[`OTEL_EXPORTER_OTLP_${name}`]

@@ -28,13 +28,11 @@ const WARN_EVERY = 60_000
 /** Far longer than an update takes while everything is healthy, ms. */
 const FIRST_WAKE = 2_000
 
-/** A call that is being retried. */
 export interface PendingRetry {
   /** What the call waits for; older releases do not set it. */
   on?: RetryTarget
   /** Epoch milliseconds. */
   since: number
-  /** The last failure. */
   reason: string
 }
 

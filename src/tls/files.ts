@@ -6,7 +6,6 @@ import { UserError } from '../errors'
 /** The names of the settings, as in error messages, and the files they name. */
 export type TlsFileSettings = Record<'ca' | 'cert' | 'key', { setting: string; file: string | undefined }>
 
-/** PEM texts. */
 export interface TlsFiles {
   /** Trusted authorities, which replace Node's own. */
   ca?: string

@@ -106,7 +106,6 @@ async function connect(): Promise<NativeConnection> {
 type Shared = Pick<WorkerOptions, 'namespace' | 'activities' | 'interceptors' | 'sinks'> &
   Pick<WorkerOptions, 'connection' | 'dataConverter' | 'maxHeartbeatThrottleInterval'>
 
-/** Runs the workflows, and every activity except pollKafka. */
 function createMainWorker(config: Config, shared: Shared): Promise<Worker> {
   return Worker.create({
     ...shared,
