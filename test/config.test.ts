@@ -113,7 +113,10 @@ describe('how Kafka is reached', () => {
     [{ KAFKA_TLS: 'yes' }, 'KAFKA_TLS: "yes" is not true or false'],
     [{ KAFKA_TLS_CA: 'ca.pem' }, 'KAFKA_TLS_CA requires KAFKA_TLS=true'],
     [{ KAFKA_TLS: 'true', KAFKA_TLS_CA: 'no-such.pem' }, 'KAFKA_TLS_CA: no-such.pem cannot be read (ENOENT)'],
-    [{ KAFKA_TLS: 'true', KAFKA_TLS_CA: 'package.json' }, 'KAFKA_TLS_CA: package.json contains no certificate'],
+    [
+      { KAFKA_TLS: 'true', KAFKA_TLS_CA: 'package.json' },
+      'KAFKA_TLS_CA: package.json contains no certificate',
+    ],
     [{ KAFKA_TLS: 'true', KAFKA_TLS_CERT: 'c.pem' }, 'needs both KAFKA_TLS_CERT and KAFKA_TLS_KEY'],
     [{ ...login, KAFKA_SASL_MECHANISM: 'gssapi' }, 'not one of plain, scram-sha-256, scram-sha-512'],
     [{ ...login, KAFKA_SASL_MECHANISM: '' }, 'needs all of KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and'],

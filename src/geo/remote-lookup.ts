@@ -8,7 +8,7 @@ import type { Logger } from '../log'
 import { publicAddress, type LocateCountry } from './country'
 import { LookupError, type BatchLookup, type LookupTrouble } from './lookup'
 
-export const BOUNDS = {
+const BOUNDS = {
   rate: 50,
   concurrency: 8,
   /** Maximum cached addresses; more than the records that a poller counts at once can have. */

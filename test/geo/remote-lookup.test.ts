@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import type { LogRecord } from '../../src/core/event/log-record'
 import { Ip2Location } from '../../src/geo/ip2location'
 import { LookupError } from '../../src/geo/lookup'
-import { BOUNDS, RemoteLookup } from '../../src/geo/remote-lookup'
+import { RemoteLookup } from '../../src/geo/remote-lookup'
 import { countryOf, LookUpService, type Mood } from '../support/look-up-service'
 import { until } from '../support/until'
 
@@ -21,7 +21,7 @@ beforeEach(async () => {
 
 afterEach(() => service.stop())
 
-function lookup(bounds: Partial<typeof BOUNDS> = {}): RemoteLookup {
+function lookup(bounds: ConstructorParameters<typeof RemoteLookup>[1] = {}): RemoteLookup {
   const logger = { warn: (entry: unknown) => void logged.push(entry), info: () => undefined }
   return new RemoteLookup(address => api.country(address), { rate: 10_000, firstWait: 20, ...bounds }, logger)
 }
