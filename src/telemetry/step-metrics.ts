@@ -50,12 +50,12 @@ export class StepMetrics {
   /** pollKafka is not measured: it has its own metrics. */
   measured(activities: Activities): Activities {
     const steps = (Object.keys(activities) as (keyof Activities)[]).filter(name => name !== 'pollKafka')
+    const run = activities as unknown as Record<Step, (input: unknown) => Promise<unknown>>
     const measured = steps.map(step => {
       for (const kind of KINDS) this.counters.step_failures.add(0, { step, kind })
-      const run = activities[step] as (input: unknown) => Promise<unknown>
       const count = this.outcomes[step] as ((result: unknown, input: unknown) => void) | undefined
       const timed = async (input: unknown) => {
-        const result = await this.timed(step, () => run(input))
+        const result = await this.timed(step, () => run[step](input))
         count?.(result, input)
         return result
       }
