@@ -1,17 +1,22 @@
 import { isNativeError } from 'node:util/types'
 
-/** Something a person can mend: its message is one line that says what is wrong and what to do. */
+/** An error that a person can fix. Its message is one line: what failed, and what to do. */
 export class UserError extends Error {
   override name = 'UserError'
 }
 
-/** The error and its causes, the outermost first. */
+/** The error and its causes, outermost first. */
 export function causes(error: unknown): Error[] {
   const chain: Error[] = []
   for (let next = error; isError(next) && !chain.includes(next); next = next.cause) chain.push(next)
   return chain
 }
 
+export function messageOf(error: unknown): string {
+  return isError(error) ? error.message : String(error)
+}
+
+/** `instanceof` alone misses errors that another realm created, such as those of native modules under Jest. */
 function isError(value: unknown): value is Error {
   return value instanceof Error || isNativeError(value)
 }

@@ -1,8 +1,8 @@
 import pino from 'pino'
 
-/** Structured logs on standard error; readable ones where a person watches. Neither holds an event's content. */
+/** Structured logs on standard error, readable ones on a terminal. Neither contains anything from an event. */
 export const logger = pino(
-  // An error's message is none of its enumerable fields: without the serializer only its name would be seen.
+  // Without the serializer an error would be logged as `{}`: its message is not enumerable.
   { level: process.env.LOG_LEVEL ?? 'info', base: {}, serializers: { error: pino.stdSerializers.err } },
   process.stderr.isTTY
     ? pino.transport<Record<string, unknown>>({

@@ -112,9 +112,12 @@ describe('how Kafka is reached', () => {
 
   test.each([
     [{ KAFKA_TLS: 'yes' }, 'KAFKA_TLS: "yes" is not true or false'],
-    [{ KAFKA_TLS_CA: 'ca.pem' }, 'KAFKA_TLS_CA is for KAFKA_TLS=true'],
+    [{ KAFKA_TLS_CA: 'ca.pem' }, 'KAFKA_TLS_CA requires KAFKA_TLS=true'],
     [{ KAFKA_TLS: 'true', KAFKA_TLS_CA: 'no-such.pem' }, 'KAFKA_TLS_CA: no-such.pem cannot be read (ENOENT)'],
-    [{ KAFKA_TLS: 'true', KAFKA_TLS_CA: 'package.json' }, 'KAFKA_TLS_CA: package.json holds no certificate'],
+    [
+      { KAFKA_TLS: 'true', KAFKA_TLS_CA: 'package.json' },
+      'KAFKA_TLS_CA: package.json contains no certificate',
+    ],
     [{ KAFKA_TLS: 'true', KAFKA_TLS_CERT: 'c.pem' }, 'needs both KAFKA_TLS_CERT and KAFKA_TLS_KEY'],
     [{ ...login, KAFKA_SASL_MECHANISM: 'gssapi' }, 'not one of plain, scram-sha-256, scram-sha-512'],
     [{ ...login, KAFKA_SASL_MECHANISM: '' }, 'needs all of KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and'],
@@ -212,7 +215,7 @@ describe('POSTGRES_URL', () => {
       '?sslmode=verify-full&sslrootcert=no-such.pem',
       'sslrootcert (PGSSLROOTCERT): no-such.pem cannot be read (ENOENT)',
     ],
-    ['?sslmode=verify-full&sslrootcert=package.json', 'package.json holds no certificate'],
+    ['?sslmode=verify-full&sslrootcert=package.json', 'package.json contains no certificate'],
     ['?sslmode=require&sslcert=c.pem', 'needs both sslcert (PGSSLCERT) and sslkey (PGSSLKEY)'],
   ])('with %s is a mistake of one line', (parameters, says) => {
     expect(mistakes({ POSTGRES_URL: `postgresql://me:hunter2@db/shop${parameters}` })).toContain(says)

@@ -1,8 +1,8 @@
 import { Context, heartbeat } from '@temporalio/activity'
 import type { Config } from '../config'
+import type { Activities } from '../contract/activities'
 import type { PipelineSettings } from '../core/settings'
 import type { Lookups } from '../geo/open-lookup'
-import type { PollerMetrics } from '../telemetry/poller-metrics'
 import type { Db } from '../postgres/database'
 import { maintain } from '../postgres/maintain'
 import { findWindow } from '../postgres/open-window'
@@ -10,14 +10,15 @@ import { checkOwner } from '../postgres/owner'
 import { publishWindow } from '../postgres/publish-window'
 import { recordClosed, recordExceptions } from '../postgres/record-exceptions'
 import { stagePiece } from '../postgres/staged-pieces'
-import { toApplicationFailure } from './to-application-failure'
+import type { PollerMetrics } from '../telemetry/poller-metrics'
 import { pollKafka } from './poll-kafka'
+import type { RecountDependencies } from './recount'
 import { findMissing, recoverWrites } from './recover'
 import { repairWindow } from './repair'
 import { findUnsettled, nextBatch, replayWindows, verifyWindows } from './replay'
-import type { Activities } from '../contract/activities'
+import { toApplicationFailure } from './to-application-failure'
 
-const HEARTBEAT_EVERY = 2_000
+const HEARTBEAT_INTERVAL = 2_000
 
 export interface Connections {
   config: Pick<Config, 'kafka' | 'postgres'>
@@ -27,10 +28,17 @@ export interface Connections {
   metrics: PollerMetrics
 }
 
-/** The activities, over the connections of one worker process. */
 export function createActivities({ config, db, lookups, namespace, metrics }: Connections): Activities {
-  const asOwner = <T>({ group, topic }: PipelineSettings, use: (report: Report) => Promise<T>) =>
-    beating(async report => {
+  const dependencies = (report: Report): RecountDependencies => {
+    const { client, cancellationSignal: signal } = Context.current()
+    return { config, db, client, lookup: lookups.recounting, signal, report }
+  }
+  /** Runs an activity on the schema, after checking that the schema belongs to its pipeline. */
+  const asOwner = <T>(
+    { settings: { group, topic } }: { settings: PipelineSettings },
+    use: (report: Report) => Promise<T>,
+  ) =>
+    withHeartbeat(async report => {
       try {
         await checkOwner(db, { group, topic, namespace })
         return await use(report)
@@ -38,68 +46,53 @@ export function createActivities({ config, db, lookups, namespace, metrics }: Co
         throw await toApplicationFailure(error, config)
       }
     })
-  const lookup = lookups.recounting
   return {
-    openWindow: ({ settings, start }) => asOwner(settings, async () => (await findWindow(db, start)) ?? null),
-    writeWindow: ({ settings, start, ...result }) => {
-      const { windowSize, maxGroups } = settings
-      return asOwner(settings, () =>
-        publishWindow(db, { start, end: start + windowSize, maxGroups, ...result }),
-      )
-    },
-    stagePiece: ({ settings, number, counts, ...key }) =>
-      asOwner(settings, () => stagePiece(db, key, number, counts)),
-    recordClosed: ({ settings, ...closed }) =>
-      asOwner(settings, () =>
-        recordClosed(db, { topic: settings.topic, windowSize: settings.windowSize, ...closed }),
-      ),
-    recordExceptions: ({ settings, ranges }) =>
-      asOwner(settings, async () => {
+    openWindow: input => asOwner(input, async () => (await findWindow(db, input.start)) ?? null),
+    writeWindow: input =>
+      asOwner(input, () => {
+        const { settings, ...result } = input
+        const { windowSize, maxGroups } = settings
+        return publishWindow(db, { end: result.start + windowSize, maxGroups, ...result })
+      }),
+    stagePiece: input => asOwner(input, () => stagePiece(db, input, input.number, input.counts)),
+    recordClosed: input =>
+      asOwner(input, () => {
+        const { settings, ...closed } = input
+        return recordClosed(db, { topic: settings.topic, windowSize: settings.windowSize, ...closed })
+      }),
+    recordExceptions: input =>
+      asOwner(input, async () => {
+        const { topic, windowSize } = input.settings
         let recorded = 0
-        for (const range of ranges)
-          if (await recordExceptions(db, settings.topic, settings.windowSize, range)) recorded++
+        for (const range of input.ranges) if (await recordExceptions(db, topic, windowSize, range)) recorded++
         return recorded
       }),
     pollKafka: input => pollKafka(input, { config, db, namespace, metrics, lookup: lookups.polling }),
-    selectWindows: ({ settings, ...selection }) => asOwner(settings, () => nextBatch(db, selection)),
-    replayWindows: input =>
-      asOwner(input.settings, report => replayWindows(input, { config, db, lookup, report })),
-    verifyWindows: input =>
-      asOwner(input.settings, report => verifyWindows(input, { config, db, lookup, report })),
-    findMissing: input =>
-      asOwner(input.settings, () => findMissing(input, { db, client: Context.current().client })),
-    findUnsettled: input => asOwner(input.settings, () => findUnsettled(input, Context.current().client)),
-    repairWindow: input => {
-      const { client, cancellationSignal: signal } = Context.current()
-      return asOwner(input.settings, report =>
-        repairWindow(input, { config, db, client, lookup, signal, report }),
-      )
-    },
-    recoverWrites: input => {
-      const { client, cancellationSignal: signal } = Context.current()
-      return asOwner(input.settings, report =>
-        recoverWrites(input, { config, db, client, lookup, signal, report }),
-      )
-    },
-    maintainTables: ({ settings, retention }) =>
-      asOwner(settings, report =>
-        maintain(db, { now: Date.now(), retention: retention ?? undefined }, report),
+    selectWindows: input => asOwner(input, () => nextBatch(db, input)),
+    replayWindows: input => asOwner(input, report => replayWindows(input, dependencies(report))),
+    verifyWindows: input => asOwner(input, report => verifyWindows(input, dependencies(report))),
+    findMissing: input => asOwner(input, report => findMissing(input, dependencies(report))),
+    findUnsettled: input => asOwner(input, report => findUnsettled(input, dependencies(report))),
+    repairWindow: input => asOwner(input, report => repairWindow(input, dependencies(report))),
+    recoverWrites: input => asOwner(input, report => recoverWrites(input, dependencies(report))),
+    maintainTables: input =>
+      asOwner(input, report =>
+        maintain(db, { now: Date.now(), retention: input.retention ?? undefined }, report),
       ),
   }
 }
 
-/** How far an activity is, as its heartbeat shows it. */
-export type Report = (progress: object) => void
+type Report = RecountDependencies['report']
 
-/** However long a write may take, a worker that was killed at it is noticed within the heartbeat timeout. */
-async function beating<T>(run: (report: Report) => Promise<T>): Promise<T> {
+/** Heartbeats in the background, so that a killed worker is noticed however long its write would take. */
+async function withHeartbeat<T>(run: (report: Report) => Promise<T>): Promise<T> {
   let progress: object | undefined
-  const beat = setInterval(() => heartbeat(progress), HEARTBEAT_EVERY)
+  const timer = setInterval(() => heartbeat(progress), HEARTBEAT_INTERVAL)
   try {
     return await run(latest => {
       progress = latest
     })
   } finally {
-    clearInterval(beat)
+    clearInterval(timer)
   }
 }

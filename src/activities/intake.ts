@@ -1,188 +1,168 @@
 import type { LogRecord } from '../core/event/log-record'
+import type { PipelineSettings } from '../core/settings'
 import type { PartitionReader } from '../core/window/partition-reader'
 import type { PollerState } from '../core/window/poller-state'
-import type { PipelineSettings } from '../core/settings'
 import { passesWindowEnd } from '../core/window/watermark'
 import type { BatchLookup } from '../geo/lookup'
 import type { Fetch } from '../kafka/group-reader'
-import { keepingSession } from '../kafka/session'
-import { inSteps, STEP, Turn } from '../kafka/turn'
+import { inSteps, keepingSession, Turn } from '../kafka/turn'
 import type { PollerMetrics } from '../telemetry/poller-metrics'
 import type { PartitionLag } from './partition-lag'
 
-/** Records held unannounced at most; a fetch waits until they are cut. */
+/** While this many records are unannounced, fetches wait until ranges are cut. */
 const MAX_PENDING_RECORDS = 200_000
-/** Records whose addresses are looked up together, and that are counted in one turn at most. */
 const SLICE = 2_000
 
-/** What a poller is told by its intake. */
-export interface IntakeEvents {
-  /** What is held should not wait for the flush interval. */
+type Heartbeat = () => Promise<void>
+
+export interface IntakeDependencies {
+  settings: Pick<PipelineSettings, 'windowSize' | 'watermarkDelay'>
+  state: PollerState
+  lag: PartitionLag
+  metrics: PollerMetrics
+  service?: BatchLookup | undefined
+  /** The pending records should not wait for the flush interval. */
   flushSoon: () => void
-  /** The fetch left a gap: kafkajs went elsewhere, as it does where retention has removed the position. */
-  leftGap: () => void
-  /** The look-up gave up. */
-  failed: (error: Error) => void
+  /** The fetch starts past the position, for example because retention removed records. */
+  onGap: () => void
+  /** The lookup failed permanently or for too long. */
+  onError: (error: Error) => void
 }
 
 /**
- * Takes what Kafka hands out into a poller's readers, a slice at a time. A fetch waits where its addresses have to be
- * looked up, and where the range that is being read has to be cut first; the group hears of the poller meanwhile.
+ * Feeds fetches into the poller's readers, slice by slice. A fetch waits while its addresses are looked up, and while too
+ * many records are pending; the session with the consumer group stays alive meanwhile.
  */
 export class Intake {
-  /** So much was unread that ranges were cut for their size; once all of it is read, what is left is not kept waiting. */
+  /** Set once ranges are cut because too much is unread. When everything is read, the rest is flushed at once. */
   private backlog = false
   private cutWaiters: (() => void)[] = []
-  /** Aborted when nothing more is taken. */
   private readonly ended = new AbortController()
-  /** Records so far. */
   taken = 0
 
-  constructor(
-    private readonly settings: Pick<PipelineSettings, 'windowSize' | 'watermarkDelay'>,
-    private readonly state: PollerState,
-    private readonly ends: PartitionLag,
-    private readonly metrics: PollerMetrics,
-    private readonly events: IntakeEvents,
-    private readonly service?: BatchLookup,
-  ) {}
+  constructor(private readonly dependencies: IntakeDependencies) {}
 
-  async consume(fetch: Fetch, heartbeat: () => Promise<void>): Promise<void> {
-    const { partition } = fetch
-    this.ends.fetched(fetch)
-    if (this.ends.unread(this.state.partitions) >= MAX_PENDING_RECORDS) this.backlog = true
-    const reader = this.state.reader(partition)
-    // Not claimed, or read already: the claim seeks to where reading has to begin.
-    if (!reader || fetch.next <= reader.position) return this.passOver(reader, fetch.length)
-    if (fetch.fetchedFrom > reader.position) return this.events.leftGap()
-    let index = 0
-    let slice: LogRecord[] = []
-    let located = false
+  async consume(fetch: Fetch, heartbeat: Heartbeat): Promise<void> {
+    const { state, lag, metrics, service, onGap } = this.dependencies
+    const { partition, length } = fetch
+    lag.fetched(fetch)
+    if (lag.totalLag(state.partitions) >= MAX_PENDING_RECORDS) this.backlog = true
+    const reader = state.reader(partition)
+    if (!reader || fetch.next <= reader.position)
+      return metrics.passedOver(length, reader ? 'done' : 'not_held')
+    if (fetch.fetchedFrom > reader.position) return onGap()
     const turn = new Turn()
-    const untilCut = async () => {
-      await this.untilCut(heartbeat)
-      // Other partitions were read meanwhile, and their addresses may have taken the place of these.
-      located = false
-    }
+    let index = 0
     while (!this.ended.signal.aborted) {
-      // Claimed anew meanwhile: the reader that took what came before is gone with it, and that is read again.
-      if (this.state.reader(partition) !== reader) return this.passOver(undefined, fetch.length - index)
-      if (!reader.rereading && this.pendingRecords >= MAX_PENDING_RECORDS) {
-        await untilCut()
+      // After another claim, a new reader reads these records again.
+      if (state.reader(partition) !== reader) return metrics.passedOver(length - index, 'not_held')
+      const room = reader.rereading ? SLICE : MAX_PENDING_RECORDS - this.pendingRecords
+      if (room <= 0) {
+        await this.untilCut(heartbeat)
         continue
       }
-      if (slice.length === 0) {
-        const room = reader.rereading ? SLICE : MAX_PENDING_RECORDS - this.pendingRecords
-        slice = recordsOf(fetch, index, Math.min(SLICE, room))
-        located = false
-      }
-      if (this.service && !located) {
-        const unknown = await unknownOf(this.service, slice, turn, heartbeat)
-        if (unknown.length > 0) await this.untilLocated(unknown, heartbeat)
-        else located = true
-        continue
-      }
-      const before = reader.basis
-      const next = index + slice.length === fetch.length ? fetch.next : endOf(slice)
-      const { taken, full } = this.takeTurn(reader, slice, next, turn)
-      this.taken += taken
+      const records = recordsOf(fetch, index, Math.min(SLICE, room))
+      // Every wait can evict addresses from the cache and change the reader, so check again after it.
+      if (service && (await this.lookUp(service, records, turn, heartbeat))) continue
+      const end = index + records.length
+      const next = end === length ? fetch.next : endOf(records)
+      const taken = await this.take(reader, records, next, turn, heartbeat)
       index += taken
-      slice = slice.slice(taken)
-      if (this.completes(before, reader.basis)) this.events.flushSoon()
-      if (full) await untilCut()
-      else if (index >= fetch.length) return
+      if (index < end) {
+        if (state.reader(partition) === reader) await this.untilCut(heartbeat)
+      } else if (end === length) return
       else await turn.pass(heartbeat)
     }
   }
 
-  /** How many of the records were taken, and whether the range has to be cut before the next: else the turn is over. */
-  private takeTurn(reader: PartitionReader, records: LogRecord[], next: number, turn: Turn) {
-    const { position } = reader
+  /** Reads records until the range is full or the reader is replaced. Returns how many were read. */
+  private async take(
+    reader: PartitionReader,
+    records: LogRecord[],
+    next: number,
+    turn: Turn,
+    heartbeat: Heartbeat,
+  ): Promise<number> {
+    const { state, metrics, flushSoon } = this.dependencies
     let taken = 0
-    let full: boolean
-    do {
-      const step = records.slice(taken, taken + STEP)
+    for (const step of inSteps(records)) {
+      if (turn.over) await turn.pass(heartbeat)
+      if (this.ended.signal.aborted || state.reader(reader.partition) !== reader) break
+      const { position, basis } = reader
       const isLast = taken + step.length === records.length
-      const stepTaken = reader.read(step, isLast ? next : endOf(step))
-      taken += stepTaken
-      full = stepTaken < step.length
-    } while (!full && taken < records.length && !turn.over)
-    const awaited = records.findIndex(({ offset }) => offset >= position)
-    const done = awaited < 0 ? taken : Math.min(awaited, taken)
-    if (done > 0) this.metrics.passedOver(done, 'done')
-    return { taken, full }
+      const read = reader.read(step, isLast ? next : endOf(step))
+      taken += read
+      this.taken += read
+      const known = step.findIndex(({ offset }) => offset >= position)
+      metrics.passedOver(known < 0 ? read : Math.min(known, read), 'done')
+      if (this.mustFlush(basis, reader)) flushSoon()
+      if (read < step.length) break
+    }
+    return taken
   }
 
-  /** To be called whenever ranges were cut, or the readers are others. */
+  /** Call this whenever ranges were cut or readers replaced. */
   onCut(): void {
     for (const release of this.cutWaiters.splice(0)) release()
   }
 
-  /** Takes nothing more, and lets go of whatever waits. */
+  /** Takes no more records and ends every wait. */
   end(): void {
     this.ended.abort()
     this.onCut()
   }
 
-  private passOver(reader: PartitionReader | undefined, records: number): void {
-    if (records > 0) this.metrics.passedOver(records, reader ? 'done' : 'not_held')
-  }
-
   private get pendingRecords(): number {
-    return this.state.partitions.reduce((sum, reader) => sum + reader.pendingRecords, 0)
+    return this.dependencies.state.partitions.reduce((sum, reader) => sum + reader.pendingRecords, 0)
   }
 
-  /** Whether what was taken ends a backlog, or lets a window close in live traffic. */
-  private completes(before: number | null, after: number | null): boolean {
-    const { partitions } = this.state
-    const endsBacklog = this.backlog && this.ends.unread(partitions) === 0
+  /** Whether the last records end a backlog, or let a window close in live traffic. */
+  private mustFlush(basisBefore: number | null, reader: PartitionReader): boolean {
+    const { settings, state, lag } = this.dependencies
+    const endsBacklog = this.backlog && lag.lag(reader) === 0 && lag.totalLag(state.partitions) === 0
     if (endsBacklog) this.backlog = false
-    return endsBacklog || (passesWindowEnd(before, after, this.settings) && this.ends.caughtUp(partitions))
+    return (
+      endsBacklog || (passesWindowEnd(basisBefore, reader.basis, settings) && lag.caughtUp(state.partitions))
+    )
   }
 
-  /** Waits until the range is cut. */
-  private async untilCut(heartbeat: () => Promise<void>): Promise<void> {
+  private async untilCut(heartbeat: Heartbeat): Promise<void> {
     const cut = new Promise<void>(resolve => this.cutWaiters.push(resolve))
-    this.events.flushSoon()
-    await this.keepingSession(cut, heartbeat)
+    this.dependencies.flushSoon()
+    await this.wait(cut, heartbeat)
   }
 
-  /** Waits for a remote look-up; where it gives up, the poller fails with its reason, and nothing is counted. */
-  private async untilLocated(addresses: string[], heartbeat: () => Promise<void>): Promise<void> {
+  private async lookUp(
+    service: BatchLookup,
+    records: LogRecord[],
+    turn: Turn,
+    heartbeat: Heartbeat,
+  ): Promise<boolean> {
+    const unknown = new Set<string>()
+    for (const step of inSteps(records)) {
+      for (const address of service.unknownOf(step)) unknown.add(address)
+      if (turn.over) await turn.pass(heartbeat)
+    }
+    if (unknown.size === 0) return false
     const since = Date.now()
     const { signal } = this.ended
-    const resolved = this.service!.resolve(addresses, signal).catch((error: unknown) => {
-      if (!signal.aborted) this.events.failed(error as Error)
+    const resolved = service.resolve([...unknown], signal).catch((error: unknown) => {
+      if (!signal.aborted) this.dependencies.onError(error as Error)
     })
-    await this.keepingSession(resolved, heartbeat)
-    this.metrics.lookedUp(addresses.length, Date.now() - since)
+    await this.wait(resolved, heartbeat)
+    this.dependencies.metrics.lookedUp(unknown.size, Date.now() - since)
+    return true
   }
 
-  private keepingSession(awaited: Promise<void>, heartbeat: () => Promise<void>): Promise<void> {
+  private wait(awaited: Promise<void>, heartbeat: Heartbeat): Promise<void> {
     return keepingSession(awaited, heartbeat, () => this.ended.signal.aborted)
   }
 }
 
-/** Addresses that have to be looked up before the records are counted. */
-async function unknownOf(
-  service: BatchLookup,
-  records: LogRecord[],
-  turn: Turn,
-  heartbeat: () => Promise<void>,
-): Promise<string[]> {
-  const unknown = new Set<string>()
-  for (const step of inSteps(records)) {
-    for (const address of service.unknownOf(step)) unknown.add(address)
-    if (turn.over) await turn.pass(heartbeat)
-  }
-  return [...unknown]
+function recordsOf(fetch: Fetch, from: number, max: number): LogRecord[] {
+  return Array.from({ length: Math.min(max, fetch.length - from) }, (_, i) => fetch.record(from + i))
 }
 
-function recordsOf(fetch: Fetch, from: number, atMost: number): LogRecord[] {
-  return Array.from({ length: Math.min(atMost, fetch.length - from) }, (_, i) => fetch.record(from + i))
-}
-
-/** Before this offset the records cover everything. */
 function endOf(records: LogRecord[]): number {
   return records[records.length - 1]!.offset + 1
 }

@@ -1,3 +1,4 @@
+import type { LogRecord } from '../core/event/log-record'
 import {
   endsTooSoon,
   fingerprintOf,
@@ -5,53 +6,50 @@ import {
   otherRecord,
   type LogFingerprint,
 } from '../core/window/log-fingerprint'
-import type { Claimed } from '../core/window/protocol'
-import type { LogRecord } from '../core/event/log-record'
 import type { PartitionReader } from '../core/window/partition-reader'
+import type { Claimed } from '../core/window/protocol'
 import type { PartitionOffsets } from '../kafka/client'
 import type { Fetch, Position } from '../kafka/group-reader'
 
-/** The partition's log is not the one that was read; a person has to decide what to count. */
+/** The partition's log is not the one that was read before. A person has to decide what to count. */
 export class OtherLogError extends Error {
   override name = 'OtherLogError'
 }
 
 /**
- * Checks that each partition's log is the one that was read before, whatever happened to the topic meanwhile: after a
- * claim, reading begins at the last done record, and nothing is counted before that record was compared. It needs no
- * request of its own, since the first fetch has that record. While a partition is read, a new leader is a reason to
- * look again: it may have had less of the log than the one before.
+ * Checks that each partition's log is the one that was read before. After a claim, reading starts at the last done
+ * record, and nothing is counted before that record was compared. A new leader is a reason to compare again, because it
+ * may have had less of the log than the previous one.
  */
 export class LogCheck {
-  /** The records that have yet to be compared, by partition. */
+  /** The records that have to be compared, by partition. */
   private readonly unverified = new Map<number, LogFingerprint>()
-  /** Partitions whose log was accepted and still ends before the position. */
+  /** Partitions whose log was accepted, but still ends before the position. */
   private readonly growing = new Set<number>()
+  /** The leader epoch of the last check, by partition. */
+  private readonly checkedEpochs = new Map<number, number>()
 
-  /** The leader epoch that each partition was checked for last. */
-  private readonly checkedFor = new Map<number, number>()
-
-  /** @param readFrom reads a partition again from there on */
+  /** @param readFrom starts reading a partition again at a position */
   constructor(
     private readonly topic: string,
     private readonly readFrom: (position: Position) => void,
   ) {}
 
-  /** @throws OtherLogError where a log ends before what is done */
+  /** @throws OtherLogError if a log ends before the claimed position */
   claimed(claims: Claimed[], offsets: PartitionOffsets[]): void {
     this.unverified.clear()
     this.growing.clear()
     for (const { partition, position, fingerprint, accepted } of claims) {
       const { low, high } = offsetsOf(partition, offsets)
       if (accepted && position > high) this.growing.add(partition)
-      // A record that retention has removed can no longer be compared.
+      // A record that retention has removed cannot be compared.
       if (fingerprint && fingerprint.offset >= low) this.unverified.set(partition, fingerprint)
     }
     this.refuseShorter(claims, offsets)
   }
 
-  /** Where to begin reading, so that the records to be compared come first. */
-  beginnings(positions: Position[]): Position[] {
+  /** Where to start reading, so that the records to compare come first. */
+  startPositions(positions: Position[]): Position[] {
     return positions.map(({ partition, position }) => ({
       partition,
       position: this.unverified.get(partition)?.offset ?? position,
@@ -61,8 +59,8 @@ export class LogCheck {
   /**
    * Compares the fetch's record at the last offset that was read, if it has one.
    *
-   * @returns false where the fetch must not be counted yet
-   * @throws OtherLogError
+   * @returns false if the fetch must not be counted; it will be fetched again
+   * @throws OtherLogError if the record differs
    */
   admits(
     reader: Pick<PartitionReader, 'partition' | 'position' | 'fingerprint'> | undefined,
@@ -77,26 +75,25 @@ export class LogCheck {
       const found = record && fingerprintOf(record)
       if (found && !isSameRecord(found, expected))
         throw new OtherLogError(otherRecord({ topic: this.topic, ...reader }, expected, found))
-      // Where there is none, compaction has removed it.
+      // If the record is missing, compaction has removed it.
       this.unverified.delete(partition)
     }
-    // kafkajs does not say where it began to fetch what has transaction markers only. Nothing is counted of these.
+    // kafkajs does not say where a fetch of transaction markers started. It has no records to count anyway.
     if (fetch.length === 0 && expected.offset < fetch.fetchedFrom) this.unverified.delete(partition)
-    if (this.isOfNewLeader(partition, fetch, expected)) {
+    if (this.hasNewLeader(partition, fetch, expected)) {
       this.unverified.set(partition, expected)
       this.readFrom({ partition, position: expected.offset })
     }
-    // What may not be counted comes again: fetching begins at the record to be compared.
-    return !this.unverified.has(partition)
+    return this.isVerified(partition)
   }
 
-  /** Whether the records after the last one that was read are of another leader, for the first time. */
-  private isOfNewLeader(partition: number, fetch: Fetch, last: LogFingerprint): boolean {
+  /** Whether another leader appended the records after the last one that was read, and that was not checked yet. */
+  private hasNewLeader(partition: number, fetch: Fetch, last: LogFingerprint): boolean {
     if (fetch.fetchedFrom <= last.offset || fetch.length === 0 || !this.isVerified(partition)) return false
     const { leaderEpoch } = fetch.record(0)
     if (leaderEpoch === undefined || last.leaderEpoch === undefined) return false
-    if (leaderEpoch === last.leaderEpoch || leaderEpoch === this.checkedFor.get(partition)) return false
-    this.checkedFor.set(partition, leaderEpoch)
+    if (leaderEpoch === last.leaderEpoch || leaderEpoch === this.checkedEpochs.get(partition)) return false
+    this.checkedEpochs.set(partition, leaderEpoch)
     return true
   }
 
@@ -104,15 +101,14 @@ export class LogCheck {
     return !this.unverified.has(partition)
   }
 
-  /** Whether the partition has nothing to count until its log has grown to the position. */
+  /** Whether the log still has to grow to the position, so that there is nothing to count. */
   isGrowing(partition: number): boolean {
     return this.growing.has(partition)
   }
 
   /**
-   * @returns whether retention has removed a record that was to be compared, so that the partitions have to be claimed
-   *   again
-   * @throws OtherLogError where a log ends before what was read
+   * @returns whether the partitions have to be claimed again, because retention removed a record before it was compared
+   * @throws OtherLogError if a log ends before the position
    */
   lookedUp(positions: Position[], offsets: PartitionOffsets[]): boolean {
     for (const { partition, position } of positions)
@@ -121,7 +117,7 @@ export class LogCheck {
     return [...this.unverified].some(([partition, { offset }]) => offset < offsetsOf(partition, offsets).low)
   }
 
-  /** kafkajs would read a shorter log from its start, and the records below the position would be passed over. */
+  /** kafkajs would read a shorter log from its start, and the records below the position would be skipped. */
   private refuseShorter(positions: Position[], offsets: PartitionOffsets[]): void {
     for (const { partition, position } of positions) {
       const { high } = offsetsOf(partition, offsets)
@@ -135,7 +131,7 @@ function offsetsOf(partition: number, offsets: PartitionOffsets[]): Pick<Partiti
   return offsets[partition] ?? { low: 0, high: 0 }
 }
 
-/** The records of a fetch are in the order of their offsets, which may have gaps. */
+/** Binary search, because offsets are sorted and may have gaps. */
 function recordAt(offset: number, fetch: Fetch): LogRecord | undefined {
   let from = 0
   let to = fetch.length

@@ -1,8 +1,8 @@
 import type { PartitionOffsets } from '../kafka/client'
 import type { Fetch, Position } from '../kafka/group-reader'
 
-interface Heard {
-  /** Since when it may be called silent: its last record, its assignment, or the broker's return. */
+interface PartitionEnd {
+  /** The time of its last record, of its assignment, or of the broker's return. Epoch milliseconds. */
   quietSince: number
   /** The offset that the next record will get. */
   high: number
@@ -11,51 +11,49 @@ interface Heard {
 /** Fewer unread records than this are live traffic, not a backlog. */
 const CAUGHT_UP = 2_000
 
-/** What was last heard of the ends of the partitions that were claimed. Times are epoch milliseconds. */
+/** The last known ends of the claimed partitions. */
 export class PartitionLag {
-  private readonly heard = new Map<number, Heard>()
+  private readonly ends = new Map<number, PartitionEnd>()
 
   claimed(partition: number, high: number): void {
-    this.heard.set(partition, { quietSince: Date.now(), high })
+    this.ends.set(partition, { quietSince: Date.now(), high })
   }
 
   fetched({ partition, high, length }: Fetch): void {
-    const heard = this.heard.get(partition)
-    if (!heard) return
-    heard.high = Math.max(heard.high, high)
-    if (length > 0) heard.quietSince = Date.now()
+    const end = this.ends.get(partition)
+    if (!end) return
+    end.high = Math.max(end.high, high)
+    if (length > 0) end.quietSince = Date.now()
   }
 
   lookedUp(offsets: PartitionOffsets[]): void {
     for (const { partition, high } of offsets) {
-      const heard = this.heard.get(partition)
-      if (heard) heard.high = high
+      const end = this.ends.get(partition)
+      if (end) end.high = high
     }
   }
 
-  /** What was sent to a broker that was away arrives a while after it is back. */
+  /** Restarts the quiet times, because records that producers held back during the outage arrive only now. */
   brokerIsBack(): void {
-    for (const heard of this.heard.values()) heard.quietSince = Date.now()
+    for (const end of this.ends.values()) end.quietSince = Date.now()
   }
 
   end(partition: number): number | undefined {
-    return this.heard.get(partition)?.high
+    return this.ends.get(partition)?.high
   }
 
   quietSince(partition: number): number | undefined {
-    return this.heard.get(partition)?.quietSince
+    return this.ends.get(partition)?.quietSince
   }
 
-  /** Records that are unread. */
   lag({ partition, position }: Position): number {
     return Math.max(0, (this.end(partition) ?? position) - position)
   }
 
-  unread(positions: Position[]): number {
+  totalLag(positions: Position[]): number {
     return positions.reduce((sum, position) => sum + this.lag(position), 0)
   }
 
-  /** Whether everything that Kafka was heard to have is read, or nearly. */
   caughtUp(positions: Position[]): boolean {
     return positions.every(position => this.lag(position) < CAUGHT_UP)
   }

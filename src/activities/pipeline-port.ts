@@ -1,32 +1,32 @@
 import type { Client, WorkflowHandle } from '@temporalio/client'
-import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../core/window/protocol'
+import type { PollInput } from '../contract/activities'
 import { ingestId, windowId } from '../contract/ids'
-import type { Outgoing, SizedDelta } from '../core/window/poller-state'
-import { deltaBytes, exceptionBytes } from '../core/window/window-state'
-import { formatWindow } from '../core/window/tumbling-window'
 import * as messages from '../contract/messages'
 import { windowAttributes, windowMemo } from '../contract/search-attributes'
-import { untilAnswered, updateUntilAnswered, type PendingRetries } from '../temporal/retry'
-import type { Staging } from './staging'
-import type { PollInput } from '../contract/activities'
-import { WindowGate } from './window-gate'
 import type { WindowWorkflow } from '../contract/workflows'
+import type { Outgoing, SizedDelta } from '../core/window/poller-state'
+import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../core/window/protocol'
+import { formatWindow } from '../core/window/tumbling-window'
+import { deltaBytes, exceptionBytes } from '../core/window/window-state'
+import { untilAnswered, updateUntilAnswered, type PendingRetries, type RetryTarget } from '../temporal/retry'
+import type { Staging } from './staging'
+import { WindowGate } from './window-gate'
 
-/** How a poller reaches the ledger and the windows. Everything here is repeated until it is answered. */
+/** A poller's calls to the ledger and the windows. All are retried until they are answered. */
 export interface PipelinePort {
   claim(request: ClaimRequest): Promise<ClaimAnswer>
   flush(request: FlushRequest): Promise<FlushAnswer>
-  /** Which of the partitions should claim to be idle; a query, which leaves no history. */
+  /** Which of the partitions should claim to be idle. A query, which leaves no history. */
   awaited(partitions: number[], now: number): Promise<number[]>
   /** Resolves when every window has accepted its deltas. */
   send(outgoing: Outgoing): Promise<void>
 }
 
-/** Bytes, as JSON, of a signal to a window at most: deltas that fit go together. */
+/** Maximum size of a signal to a window, bytes as JSON. Small deltas share a signal. */
 const MAX_MESSAGE_BYTES = 128_000
-/** A delta that takes more goes to Postgres: its exceptions if they take so much of it, then its counts. Bytes as JSON. */
-const INLINE = { delta: 64_000, exceptions: 32_000 }
-const CALLS_AT_ONCE = 16
+/** Larger deltas, or their exceptions, go to Postgres. Bytes as JSON. */
+const MAX_INLINE_BYTES = { delta: 64_000, exceptions: 32_000 }
+const MAX_CONCURRENT_WINDOWS = 16
 
 export class TemporalPort implements PipelinePort {
   private readonly ingest: WorkflowHandle
@@ -37,58 +37,58 @@ export class TemporalPort implements PipelinePort {
     private readonly staging: Staging,
     private readonly input: PollInput,
     private readonly signal: AbortSignal,
-    private readonly waits?: PendingRetries,
+    private readonly retries?: PendingRetries,
   ) {
     this.ingest = client.workflow.getHandle(ingestId(input.settings.group))
     this.gate = new WindowGate(client)
   }
 
   claim(request: ClaimRequest): Promise<ClaimAnswer> {
-    return updateUntilAnswered(this.ingest, messages.claim, request, this.signal, this.waits)
+    return updateUntilAnswered(this.ingest, messages.claim, request, this.signal, this.retries)
   }
 
   async flush(request: FlushRequest): Promise<FlushAnswer> {
-    const answer = await updateUntilAnswered(this.ingest, messages.flush, request, this.signal, this.waits)
+    const answer = await updateUntilAnswered(this.ingest, messages.flush, request, this.signal, this.retries)
     this.gate.pollers = answer.pollers
     return answer
   }
 
   awaited(partitions: number[], now: number): Promise<number[]> {
-    return untilAnswered(() => this.ingest.query(messages.awaited, partitions, now), this.signal, this.waits)
+    return this.retried('Temporal', () => this.ingest.query(messages.awaited, partitions, now))
   }
 
   async send(outgoing: Outgoing): Promise<void> {
-    await eachAtMost(CALLS_AT_ONCE, [...outgoing], ([start, deltas]) => this.sendTo(start, deltas))
+    const windows = outgoing.entries()
+    const lane = async () => {
+      for (const [start, deltas] of windows) await this.sendTo(start, deltas)
+    }
+    await Promise.all(Array.from({ length: MAX_CONCURRENT_WINDOWS }, lane))
   }
 
   private async sendTo(start: number, sized: SizedDelta[]): Promise<void> {
-    const { signal, waits } = this
     const workflowId = windowId(this.input.settings.group, start)
     const fitting: Delta[] = []
     for (const { delta, bytes } of sized)
-      fitting.push(bytes <= INLINE.delta ? delta : await this.staged(start, delta))
-    for (const deltas of batches(fitting, deltaBytes)) {
-      const bytes = deltas.reduce((sum, delta) => sum + deltaBytes(delta), 0)
-      await untilAnswered(() => this.gate.pass(workflowId, bytes), signal, waits, 'a window')
-      await untilAnswered(() => this.signalWindow(start, deltas), signal, waits)
+      fitting.push(bytes <= MAX_INLINE_BYTES.delta ? delta : await this.shrink(start, delta))
+    for (const { deltas, bytes } of batches(fitting)) {
+      await this.retried('a window', () => this.gate.pass(workflowId, bytes))
+      await this.retried('Temporal', () => this.signalWindow(workflowId, start, deltas))
     }
   }
 
-  /** The delta as it fits a message. */
-  private async staged(start: number, delta: Delta): Promise<Delta> {
-    const { signal, waits, staging } = this
-    let fitting = delta
-    if (delta.exceptions && exceptionBytes(delta.exceptions) > INLINE.exceptions)
-      fitting = await untilAnswered(() => staging.record(start, delta), signal, waits, 'Postgres')
-    if (deltaBytes(fitting) <= INLINE.delta) return fitting
-    const large = fitting
-    return untilAnswered(() => staging.stage(start, large), signal, waits, 'Postgres')
+  /** Moves exceptions, then counts, to Postgres until the delta fits a message. */
+  private async shrink(start: number, delta: Delta): Promise<Delta> {
+    let shrunk = delta
+    if (delta.exceptions && exceptionBytes(delta.exceptions) > MAX_INLINE_BYTES.exceptions)
+      shrunk = await this.retried('Postgres', () => this.staging.record(start, delta))
+    const fits = deltaBytes(shrunk) <= MAX_INLINE_BYTES.delta
+    return fits ? shrunk : this.retried('Postgres', () => this.staging.stage(start, shrunk))
   }
 
-  private async signalWindow(start: number, deltas: Delta[]): Promise<void> {
+  private async signalWindow(workflowId: string, start: number, deltas: Delta[]): Promise<void> {
     const { settings, taskQueue } = this.input
     await this.client.workflow.signalWithStart<WindowWorkflow, [Delta[]]>('window', {
-      workflowId: windowId(settings.group, start),
+      workflowId,
       taskQueue,
       args: [{ settings, start }],
       signal: messages.addDeltas,
@@ -98,28 +98,22 @@ export class TemporalPort implements PipelinePort {
       memo: windowMemo(settings),
     })
   }
+
+  private retried<T>(target: RetryTarget, call: () => Promise<T>): Promise<T> {
+    return untilAnswered(call, this.signal, this.retries, target)
+  }
 }
 
-/** What fits one message goes together; nothing is split. */
-function batches<T>(items: T[], bytesOf: (item: T) => number): T[][] {
-  const result: T[][] = []
-  let room = 0
-  for (const item of items) {
-    const bytes = bytesOf(item)
-    if (bytes > room) {
-      result.push([])
-      room = MAX_MESSAGE_BYTES
-    }
-    result[result.length - 1]!.push(item)
-    room -= bytes
+/** Groups deltas into messages, in order and without splitting any. */
+function batches(deltas: Delta[]): { deltas: Delta[]; bytes: number }[] {
+  const result: { deltas: Delta[]; bytes: number }[] = []
+  for (const delta of deltas) {
+    const bytes = deltaBytes(delta)
+    const last = result.at(-1)
+    if (last && last.bytes + bytes <= MAX_MESSAGE_BYTES) {
+      last.deltas.push(delta)
+      last.bytes += bytes
+    } else result.push({ deltas: [delta], bytes })
   }
   return result
-}
-
-async function eachAtMost<T>(limit: number, items: T[], run: (item: T) => Promise<void>): Promise<void> {
-  const queue = items.values()
-  const worker = async () => {
-    for (const item of queue) await run(item)
-  }
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker))
 }

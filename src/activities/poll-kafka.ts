@@ -1,19 +1,19 @@
 import { Context } from '@temporalio/activity'
 import type { Config } from '../config'
+import type { PollInput, PollResult } from '../contract/activities'
+import { formatInstant } from '../core/window/tumbling-window'
+import { LookupError, type Lookup } from '../geo/lookup'
 import { kafkaClient } from '../kafka/client'
 import { GroupReader } from '../kafka/group-reader'
-import { LookupError, type Lookup } from '../geo/lookup'
 import { logger as root } from '../log'
-import type { PollerMetrics } from '../telemetry/poller-metrics'
-import { formatInstant } from '../core/window/tumbling-window'
 import type { Db } from '../postgres/database'
-import { hashKey } from './hash-key'
-import { toApplicationFailure, toReadFailure } from './to-application-failure'
+import type { PollerMetrics } from '../telemetry/poller-metrics'
 import { PendingRetries } from '../temporal/retry'
 import { TemporalPort } from './pipeline-port'
 import { Poller, type PollerProgress } from './poller'
+import { readerRules } from './reader-rules'
 import { PostgresStaging } from './staging'
-import type { PollInput, PollResult } from '../contract/activities'
+import { toApplicationFailure, toReadFailure } from './to-application-failure'
 
 export interface PollingConnections {
   config: Pick<Config, 'kafka' | 'postgres'>
@@ -24,24 +24,24 @@ export interface PollingConnections {
 }
 
 /**
- * Reads the topic as a member of the consumer group until it is cancelled, counting into windows. A cancellation
- * (a drain, or the worker's shutdown) lets it flush, commit and leave the group before it ends.
+ * Reads the topic as a member of the consumer group and counts into windows. A cancellation (a drain, or the worker's
+ * shutdown) makes it flush, commit and leave the group before it ends.
  */
 export async function pollKafka(
   input: PollInput,
-  { config, db, namespace, metrics, lookup: { locate, service } }: PollingConnections,
+  { config, db, namespace, metrics, lookup }: PollingConnections,
 ): Promise<PollResult> {
   const context = Context.current()
-  const { settings } = input
-  const logger = root.child({ poller: input.poller })
-  const given = new AbortController()
-  const waits = new PendingRetries(({ on, since, reason }) =>
-    logger.warn({ reason }, `A flush has waited for ${on} since ${formatInstant(since)}; it is tried again`),
+  const { settings, poller: number } = input
+  const { service } = lookup
+  const logger = root.child({ poller: number })
+  const ended = new AbortController()
+  const retries = new PendingRetries(({ on, since, reason }) =>
+    logger.warn({ reason }, `a flush has been waiting for ${on} since ${formatInstant(since)}; retrying`),
   )
   const staging = new PostgresStaging(db, settings, namespace, error => toApplicationFailure(error, config))
-  const pipeline = new TemporalPort(context.client, staging, input, given.signal, waits)
-  const rules = { ...settings, locate, hashKey }
-  const kafka = kafkaClient(config.kafka, `web-traffic-poller-${input.poller}`)
+  const pipeline = new TemporalPort(context.client, staging, input, ended.signal, retries)
+  const kafka = kafkaClient(config.kafka, `web-traffic-poller-${number}`)
   const reader: GroupReader = new GroupReader(kafka, settings.group, settings.topic, {
     onAssigned: partitions => poller.onAssigned(partitions),
     onRecords: (fetch, heartbeat) => poller.onRecords(fetch, heartbeat),
@@ -49,28 +49,29 @@ export async function pollKafka(
   })
   let progress: PollerProgress | undefined
   const beat = () => {
-    metrics.lookupFails(service?.trouble !== undefined)
-    const enrichment = service?.trouble
-    const temporal = waits.long
+    const { trouble: enrichment } = service ?? {}
+    const { overdue: temporal } = retries
+    metrics.lookupFails(enrichment !== undefined)
     context.heartbeat({ ...progress, ...(enrichment && { enrichment }), ...(temporal && { temporal }) })
   }
   const onProgress = (latest: PollerProgress) => {
     progress = latest
     beat()
   }
-  const poller: Poller = new Poller(
+  const rules = readerRules(settings, lookup)
+  const poller = new Poller({
     settings,
-    input.poller,
+    number,
     rules,
-    reader,
+    log: reader,
     pipeline,
     logger,
     onProgress,
     metrics,
     service,
-  )
-  // A flush that waits for Temporal must not look like a dead activity.
-  const alive = setInterval(beat, 1_000)
+  })
+  // Independent of progress: a flush that waits for Temporal must not look like a dead activity.
+  const timer = setInterval(beat, 1_000)
   const drain = () => poller.drain()
   context.cancellationSignal.addEventListener('abort', drain, { once: true })
   try {
@@ -84,11 +85,11 @@ export async function pollKafka(
     metrics.failed(error instanceof LookupError ? 'lookup' : 'other')
     throw await toReadFailure(error, config.kafka)
   } finally {
-    clearInterval(alive)
+    clearInterval(timer)
     metrics.ran(false)
     metrics.lookupFails(false)
     context.cancellationSignal.removeEventListener('abort', drain)
-    given.abort()
+    ended.abort()
     await reader.stop()
   }
 }

@@ -1,23 +1,24 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { FlushRequest } from '../core/window/protocol'
 import type { PipelineSettings } from '../core/settings'
-import { bytesOf, PollerState, type IdleClaim, type Outgoing } from '../core/window/poller-state'
 import type { OffsetRange, ReaderRules } from '../core/window/partition-reader'
+import { bytesOf, PollerState, type IdleClaim, type Outgoing } from '../core/window/poller-state'
+import type { FlushRequest } from '../core/window/protocol'
 import { sumOf } from '../core/window/totals'
 import { passesWindowEnd, watermark } from '../core/window/watermark'
-import type { Fetch, Position } from '../kafka/group-reader'
-import type { PartitionOffsets } from '../kafka/client'
 import type { BatchLookup } from '../geo/lookup'
+import type { PartitionOffsets } from '../kafka/client'
+import type { Fetch, Position } from '../kafka/group-reader'
 import type { Logger } from '../log'
 import type { PollerMetrics } from '../telemetry/poller-metrics'
 import { traced } from '../telemetry/tracing'
-import { Intake, type IntakeEvents } from './intake'
+import type { Attributes, Note } from '../telemetry/opentelemetry'
+import { idleClaims } from './idle-claims'
+import { Intake } from './intake'
 import { LogCheck } from './log-check'
 import { PartitionLag } from './partition-lag'
 import type { PipelinePort } from './pipeline-port'
-import type { Attributes, Note } from '../telemetry/tracing-port'
+import { PollerSchedule } from './poller-schedule'
 
-/** What the poller needs of Kafka; see {@link GroupReader}. */
+/** The part of {@link GroupReader} that a poller uses. */
 export interface LogPort {
   begin(positions: Position[]): void
   pause(partitions: number[]): void
@@ -31,164 +32,124 @@ export interface PollerProgress {
   perSecond: number
 }
 
-/** How long a partition is left alone that the ledger refused, or that was fetched with a gap, before it is claimed again. */
-const RECLAIM_AFTER = 5_000
+export interface PollerDependencies {
+  settings: PipelineSettings
+  number: number
+  rules: ReaderRules
+  log: LogPort
+  pipeline: PipelinePort
+  logger: Logger
+  onProgress: (progress: PollerProgress) => void
+  metrics: PollerMetrics
+  service?: BatchLookup | undefined
+}
 
 /**
- * A workflow takes about five signals a second for long. All pollers of a topic signal the same window, so that each of
- * them flushes no sooner than this many milliseconds for every poller there is.
- */
-const FLUSH_SPACING = 200
-
-/**
- * Drives one {@link PollerState}: feeds it from Kafka, and holds every conversation with the ledger, one after the
- * other, in a single loop. While a flush is under way the next range is being read.
+ * Drives one {@link PollerState}: Kafka pushes records into it through {@link onRecords}, and the loop in {@link run} makes
+ * all calls to the ledger and the windows, one at a time. While a flush is under way, the next range is being read.
  */
 export class Poller {
   private readonly state: PollerState
-  private readonly ends = new PartitionLag()
+  private readonly schedule: PollerSchedule
+  private readonly lag = new PartitionLag()
   private readonly intake: Intake
   private readonly check: LogCheck
   private assigned: number[] = []
   private assignments = 0
   private claimedAssignment = 0
   private partitionCount = 0
-  private brokerAway = false
-  private reclaimAt = Infinity
-  private lastFlush = 0
-  private flushInterval: number
-  private flushNow = false
-  private lastTick = 0
-  /** Records that had been taken at the last tick. */
+  private brokerDown = false
   private reported = 0
   private draining = false
   private failure: Error | undefined
-  private wake: () => void = () => undefined
 
-  constructor(
-    private readonly settings: PipelineSettings,
-    poller: number,
-    rules: ReaderRules,
-    private readonly log: LogPort,
-    private readonly pipeline: PipelinePort,
-    private readonly logger: Logger,
-    private readonly onProgress: (progress: PollerProgress) => void,
-    private readonly metrics: PollerMetrics,
-    service?: BatchLookup,
-  ) {
-    this.state = new PollerState(poller, rules)
-    this.flushInterval = settings.flushInterval
-    this.check = new LogCheck(settings.topic, position => this.log.begin([position]))
-    const events: IntakeEvents = {
-      flushSoon: () => this.flushSoon(),
-      leftGap: () => {
-        metrics.leftGap()
-        this.reclaimSoon()
+  constructor(private readonly dependencies: PollerDependencies) {
+    const { settings, number, rules, log, metrics, service } = dependencies
+    this.state = new PollerState(number, rules)
+    this.schedule = new PollerSchedule(settings)
+    this.check = new LogCheck(settings.topic, position => log.begin([position]))
+    this.intake = new Intake({
+      settings,
+      state: this.state,
+      lag: this.lag,
+      metrics,
+      service,
+      flushSoon: () => this.schedule.flushSoon(),
+      onGap: () => {
+        metrics.count('fetch_gaps')
+        this.schedule.reclaimSoon()
       },
-      failed: error => this.onError(error),
+      onError: error => this.onError(error),
+    })
+  }
+
+  /**
+   * Claims, flushes and ticks until it is drained. Returns the number of records that were read.
+   *
+   * @throws the first error that reading or a call could not recover from
+   */
+  async run(): Promise<number> {
+    while (!this.draining) {
+      if (this.failure) throw this.failure
+      if (this.assignments !== this.claimedAssignment || this.schedule.reclaimDue) await this.claim()
+      else if (this.schedule.tickDue) {
+        await this.tick()
+        // Slow ticks must not keep a flush from its turn, nor slow flushes a tick.
+        if (this.flushDue) await this.flush()
+      } else if (this.flushDue) await this.flush()
+      else await this.schedule.untilDue(this.state.pending)
     }
-    this.intake = new Intake(settings, this.state, this.ends, metrics, events, service)
+    await this.flushAll()
+    await this.commit(this.positions)
+    return this.intake.taken
+  }
+
+  private get flushDue(): boolean {
+    return this.state.pending && this.schedule.flushDue
   }
 
   onAssigned(partitions: number[]): void {
     this.assigned = partitions
     this.assignments++
-    this.logger.info({ partitions }, 'Kafka assigned partitions')
-    this.wake()
-  }
-
-  onError(error: Error): void {
-    this.failure ??= error
-    this.intake.end()
-    this.wake()
-  }
-
-  /** Flushes what is held and ends {@link run}. */
-  drain(): void {
-    this.draining = true
-    this.intake.end()
-    this.wake()
+    this.dependencies.logger.info({ partitions }, 'Kafka assigned partitions')
+    this.schedule.wake()
   }
 
   onRecords(fetch: Fetch, heartbeat: () => Promise<void>): Promise<void> {
     try {
       if (this.check.admits(this.state.reader(fetch.partition), fetch))
         return this.intake.consume(fetch, heartbeat)
-      this.metrics.passedOver(fetch.length, 'not_held')
+      this.dependencies.metrics.passedOver(fetch.length, 'not_held')
     } catch (error) {
       this.onError(error as Error)
     }
     return Promise.resolve()
   }
 
-  private reclaimSoon(): void {
-    this.reclaimAt = Math.min(this.reclaimAt, Date.now() + RECLAIM_AFTER)
+  onError(error: Error): void {
+    this.failure ??= error
+    this.intake.end()
+    this.schedule.wake()
   }
 
-  private flushSoon(): void {
-    this.flushNow = true
-    this.wake()
+  /** Makes {@link run} flush what is pending and end. */
+  drain(): void {
+    this.draining = true
+    this.intake.end()
+    this.schedule.wake()
   }
 
-  /** Runs until drained; rejects when the poller cannot go on. */
-  async run(): Promise<number> {
-    while (!this.draining) {
-      if (this.failure) throw this.failure
-      if (this.assignments !== this.claimedAssignment || Date.now() >= this.reclaimAt) await this.claim()
-      else if (this.tickDue) {
-        await this.tick()
-        // Neither keeps the other from its turn, however long it takes.
-        if (this.flushDue()) await this.flush()
-      } else if (this.flushDue()) await this.flush()
-      else await this.untilWoken()
-    }
-    this.log.pause(this.assigned)
-    while (this.state.pending) await this.flush()
-    await this.commit(this.positions)
-    return this.intake.taken
-  }
-
-  private get tickDue(): boolean {
-    return Date.now() - this.lastTick >= this.tickInterval
-  }
-
-  private get tickInterval(): number {
-    return Math.min(1_000, this.settings.idleTimeout / 4)
-  }
-
-  private flushDue(): boolean {
-    if (!this.state.pending) return false
-    return this.flushNow || Date.now() - this.lastFlush >= this.flushInterval
-  }
-
-  private async untilWoken(): Promise<void> {
-    const flushIn = this.state.pending ? this.lastFlush + this.flushInterval - Date.now() : Infinity
-    const tickIn = this.lastTick + this.tickInterval - Date.now()
-    const timer = new AbortController()
-    const woken = new Promise<void>(resolve => {
-      this.wake = resolve
-    })
-    await Promise.race([
-      woken,
-      sleep(Math.max(1, Math.min(flushIn, tickIn)), undefined, timer).catch(() => undefined),
-    ])
-    timer.abort()
-  }
-
-  /**
-   * Claims what Kafka assigned. What is held is flushed first: whoever has been given those partitions meanwhile
-   * has raised their epoch, so that this is refused; otherwise it need not be read again.
-   */
   private async claim(): Promise<void> {
-    // Else what goes on arriving would have to be flushed for ever.
-    this.log.pause(this.assigned)
-    while (this.state.pending) await this.flush()
+    const { log, pipeline, metrics, logger } = this.dependencies
+    // If another poller has claimed these partitions meanwhile, the ledger refuses the flush; otherwise the pending
+    // records need not be read again.
+    await this.flushAll()
     const assignment = this.assignments
     const partitions = this.assigned
-    const offsets = await this.log.offsets()
+    const offsets = await log.offsets()
     this.partitionCount = offsets.length
     const earliest = new Map(offsets.map(({ partition, low }) => [partition, low]))
-    const { partitions: claims } = await this.pipeline.claim({
+    const { partitions: claims } = await pipeline.claim({
       poller: this.state.poller,
       partitionCount: this.partitionCount,
       partitions: partitions.map(partition => ({ partition, earliest: earliest.get(partition) ?? 0 })),
@@ -197,62 +158,65 @@ export class Poller {
     for (const { partition, position } of claims) {
       const { low = 0, high = 0 } = offsets[partition] ?? {}
       if (position < low)
-        this.logger.warn(
-          { partition, from: position, to: low },
-          'retention removed records before they were read',
-        )
-      this.ends.claimed(partition, high)
+        logger.warn({ partition, from: position, to: low }, 'retention removed records before they were read')
+      this.lag.claimed(partition, high)
     }
     this.state.assign(claims, earliest)
     this.intake.onCut()
-    this.metrics.claimed(claims.length)
+    metrics.count('claimed_partitions', claims.length)
     this.claimedAssignment = assignment
-    this.reclaimAt = Infinity
-    this.lastFlush = Date.now()
+    this.schedule.claimed()
     if (assignment !== this.assignments) return
-    this.log.begin(this.check.beginnings(this.positions))
-    this.logger.info({ claims }, 'claimed partitions')
+    log.begin(this.check.startPositions(this.positions))
+    logger.info({ claims }, 'claimed partitions')
+  }
+
+  /** Paused, because records would keep arriving otherwise. */
+  private async flushAll(): Promise<void> {
+    this.dependencies.log.pause(this.assigned)
+    while (this.state.pending) await this.flush()
   }
 
   private async flush(idle: IdleClaim[] = []): Promise<void> {
-    this.flushNow = false
-    this.lastFlush = Date.now()
+    this.schedule.flushing()
     const request = this.state.plan(this.partitionCount, idle)
     this.intake.onCut()
     if (!request) return
-    for (const part of request.partitions) part.end = this.ends.end(part.partition)
-    await traced('flush', note => this.carryOut(request, note))
+    for (const part of request.partitions) part.end = this.lag.end(part.partition)
+    await traced('flush', note => this.sendFlush(request, note))
   }
 
-  private async carryOut(request: FlushRequest, note: Note | undefined): Promise<void> {
-    note?.({ 'web_traffic.pipeline': this.settings.group, 'web_traffic.poller': this.state.poller })
-    // 1. Announced: from here on the ledger knows the ranges and their windows, and none of them can close.
-    const answer = await this.pipeline.flush(request)
+  private async sendFlush(request: FlushRequest, note: Note | undefined): Promise<void> {
+    const { settings, pipeline, metrics, logger } = this.dependencies
+    const started = Date.now()
+    note?.({ 'web_traffic.pipeline': settings.group, 'web_traffic.poller': this.state.poller })
+    // 1. Announced: from here on the ledger knows the ranges and their windows, and none of these can close.
+    const answer = await pipeline.flush(request)
     const announced = Date.now()
-    this.flushInterval = Math.max(this.settings.flushInterval, answer.pollers * FLUSH_SPACING)
+    this.schedule.flushed(answer.pollers)
     const outgoing = this.state.accepted(answer)
     this.dropRefused(answer.refused)
-    // 2. Sent: only ranges that were accepted, so that whoever reads them again cuts them exactly alike.
-    await this.pipeline.send(outgoing)
-    // 3. Done, said with the next flush: only now, since the ledger closes windows on that word.
+    // 2. Sent: only accepted ranges, so that another poller that reads them again cuts them in the same way.
+    await pipeline.send(outgoing)
+    // 3. Done: the next flush reports it, because the ledger closes windows on that report.
     this.state.signalled()
-    const took = { announce: announced - this.lastFlush, send: Date.now() - announced }
-    const { announce: announcing, send: sending } = took
-    this.logger.debug({ announcing, sending, windows: outgoing.size }, 'flushed')
+    const took = { announce: announced - started, send: Date.now() - announced }
     const done = this.state.doneRanges
-    this.metrics.flushed(outgoing, done, took)
-    note?.(figuresOf(outgoing, done))
-    const letsClose = done.some(range => passesWindowEnd(range.fromBasis, range.toBasis, this.settings))
-    if (letsClose && this.ends.caughtUp(this.state.partitions)) this.flushNow = true
+    logger.debug({ took, windows: outgoing.size }, 'flushed')
+    metrics.flushed(outgoing, done, took)
+    note?.(flushAttributes(outgoing, done))
+    const letsClose = done.some(range => passesWindowEnd(range.fromBasis, range.toBasis, settings))
+    if (letsClose && this.lag.caughtUp(this.state.partitions)) this.schedule.flushSoon()
     void this.commit(done.map(({ partition, to }) => ({ partition, position: to })))
   }
 
   private dropRefused(refused: number[]): void {
+    const { log, metrics, logger } = this.dependencies
     if (refused.length === 0) return
-    this.metrics.refused(refused.length)
-    this.logger.warn({ refused }, 'the ledger refused partitions that were claimed elsewhere')
-    this.log.pause(refused)
-    this.reclaimSoon()
+    metrics.count('refused_partitions', refused.length)
+    logger.warn({ refused }, 'the ledger refused partitions that another poller has claimed')
+    log.pause(refused)
+    this.schedule.reclaimSoon()
   }
 
   private get positions(): Position[] {
@@ -260,76 +224,63 @@ export class Poller {
   }
 
   private async commit(positions: Position[]): Promise<void> {
+    const { log, metrics, logger } = this.dependencies
     if (positions.length === 0) return
-    await this.log.commit(positions).catch((error: unknown) => {
-      this.metrics.commitFailed()
-      this.logger.debug({ error }, 'offsets not committed')
+    await log.commit(positions).catch((error: unknown) => {
+      metrics.count('offset_commit_failures')
+      logger.debug({ error }, 'committing offsets failed')
     })
   }
 
-  /** Every second or so: looks up the end of the log, reports progress, and claims idle partitions that are awaited. */
+  /** Reports progress, looks up the ends of the log, and claims partitions idle that windows wait for. */
   private async tick(): Promise<void> {
     const now = Date.now()
-    const seconds = (now - this.lastTick) / 1_000
-    this.lastTick = now
-    this.reportProgress(seconds)
+    this.reportProgress(this.schedule.tick(now))
     const { positions } = this
-    let offsets: PartitionOffsets[]
-    try {
-      offsets = await this.log.offsets()
-    } catch (error) {
-      this.metrics.kafkaGaveNoAnswer()
-      if (!this.brokerAway) this.logger.warn({ error }, 'Kafka does not answer')
-      this.brokerAway = true
-      return
-    }
-    if (this.brokerAway) this.ends.brokerIsBack()
-    this.brokerAway = false
+    const offsets = await this.lookUpEnds()
+    if (!offsets) return
     this.partitionCount = offsets.length
-    this.ends.lookedUp(offsets)
-    if (this.check.lookedUp(positions, offsets)) this.reclaimSoon()
-    const idle = offsets.filter(({ partition, high }) => this.isIdle(partition, high, now))
-    if (idle.length === 0) return
-    // The time at which the ends were asked for, not that of reporting: a record may have come since.
-    const awaited = await this.pipeline.awaited(
-      idle.map(({ partition }) => partition),
-      now,
-    )
-    const claims = awaited.map(partition => ({
-      partition,
-      position: this.state.reader(partition)?.position ?? -1,
-      at: now,
-    }))
-    if (claims.length > 0) await this.flush(claims)
+    this.lag.lookedUp(offsets)
+    if (this.check.lookedUp(positions, offsets)) this.schedule.reclaimSoon()
+    const { state, check, lag } = this
+    const { pipeline, settings } = this.dependencies
+    const { idleTimeout } = settings
+    const idle = await idleClaims({ state, check, lag, pipeline, idleTimeout }, offsets, now)
+    if (idle.length > 0) await this.flush(idle)
   }
 
-  private isIdle(partition: number, high: number, now: number): boolean {
-    const reader = this.state.reader(partition)
-    const quietSince = this.ends.quietSince(partition) ?? now
-    if (!this.state.isSettled(partition) || !this.check.isVerified(partition)) return false
-    if (this.check.isGrowing(partition)) return true
-    return reader?.position === high && now - quietSince >= this.settings.idleTimeout
+  private async lookUpEnds(): Promise<PartitionOffsets[] | undefined> {
+    const { log, metrics, logger } = this.dependencies
+    try {
+      const offsets = await log.offsets()
+      if (this.brokerDown) this.lag.brokerIsBack()
+      this.brokerDown = false
+      return offsets
+    } catch (error) {
+      metrics.count('kafka_unanswered')
+      if (!this.brokerDown) logger.warn({ error }, 'Kafka does not answer')
+      this.brokerDown = true
+      return undefined
+    }
   }
 
   private reportProgress(seconds: number): void {
+    const { settings, onProgress } = this.dependencies
     const partitions = this.state.partitions.map(({ partition, position, basis }) => ({
       partition,
       position,
-      lag: this.ends.lag({ partition, position }),
-      watermark:
-        basis === null ? null : new Date(watermark(basis, this.settings.watermarkDelay)).toISOString(),
+      lag: this.lag.lag({ partition, position }),
+      watermark: basis === null ? null : new Date(watermark(basis, settings.watermarkDelay)).toISOString(),
     }))
     const { taken: records } = this.intake
     const perSecond = Math.round((records - this.reported) / seconds)
     this.reported = records
-    this.onProgress({ partitions, records, perSecond })
+    onProgress({ partitions, records, perSecond })
   }
 }
 
-/** What a flush's span says of the ranges that it sent. */
-function figuresOf(outgoing: Outgoing, ranges: OffsetRange[]): Attributes {
+function flushAttributes(outgoing: Outgoing, ranges: OffsetRange[]): Attributes {
   const partitions = ranges.map(({ partition }) => partition)
-  const windows = outgoing.size
-  const figures = { partitions, windows, ...sumOf(ranges), bytes: bytesOf(outgoing) }
-  return Object.fromEntries(Object.entries(figures).map(([name, figure]) => [`web_traffic.${name}`, figure]))
+  const counts = { partitions, windows: outgoing.size, ...sumOf(ranges), bytes: bytesOf(outgoing) }
+  return Object.fromEntries(Object.entries(counts).map(([name, value]) => [`web_traffic.${name}`, value]))
 }

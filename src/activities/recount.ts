@@ -1,71 +1,90 @@
+import type { Client } from '@temporalio/client'
+import type { Config } from '../config'
 import { EventReader } from '../core/event/event-reader'
-import { Recount, segmentsOf, type CountedWindow } from '../core/window/recount'
-import type { PipelineSettings } from '../core/settings'
 import type { LogRecord } from '../core/event/log-record'
-import type { BatchLookup, Lookup } from '../geo/lookup'
-import type { KafkaConnection } from '../kafka/connection'
-import { rangesThatAreGone, readRanges } from '../kafka/range-reader'
-import { hashKey } from './hash-key'
+import type { PipelineSettings } from '../core/settings'
+import { Recount, segmentsOf, type CountedWindow } from '../core/window/recount'
+import type { Lookup } from '../geo/lookup'
+import { rangesThatAreGone, readRanges, type LogRange } from '../kafka/range-reader'
+import type { Db } from '../postgres/database'
+import { readerRules } from './reader-rules'
 
-export interface RecountOptions {
-  settings: PipelineSettings
-  kafka: KafkaConnection
+/** What the activities that count windows again need. */
+export interface RecountDependencies {
+  config: Pick<Config, 'kafka'>
+  db: Db
+  client: Client
   lookup: Lookup
   signal: AbortSignal
-  /** Records that have been read, and how many there are to read. */
-  onProgress: (read: number, all: number) => void
+  report: (progress: object) => void
 }
 
 export interface Recounted {
   recount: Recount
   /** Windows of which Kafka no longer has all records. */
   gone: CountedWindow[]
-  /** The others. */
   counted: CountedWindow[]
 }
 
-/** Counts closed windows anew from the log, by the rules of the first time and with the look-up of today. */
+/** Counts closed windows again from the log, by the same rules as the first time. */
 export async function recountWindows(
   windows: CountedWindow[],
-  { settings, kafka, lookup, signal, onProgress }: RecountOptions,
+  settings: PipelineSettings,
+  dependencies: RecountDependencies,
+  onProgress: Progress,
 ): Promise<Recounted> {
-  const { topic } = settings
-  const stretches = new Map(windows.map(window => [window, segmentsOf([window])]))
-  const lost = await rangesThatAreGone([...stretches.values()].flat(), { kafka, topic })
-  const isGone = (window: CountedWindow) => stretches.get(window)!.some(segment => lost.has(segment))
-  const gone = windows.filter(isGone)
+  const { config, lookup } = dependencies
+  const segmentsByWindow = new Map(windows.map(window => [window, segmentsOf([window])]))
+  const lost = await rangesThatAreGone([...segmentsByWindow.values()].flat(), {
+    kafka: config.kafka,
+    topic: settings.topic,
+  })
+  const isGone = (window: CountedWindow) => segmentsByWindow.get(window)!.some(segment => lost.has(segment))
   const counted = windows.filter(window => !isGone(window))
 
-  const { locate, service } = lookup
-  const rules = { ...settings, locate, hashKey }
+  const rules = readerRules(settings, lookup)
   const recount = new Recount(counted, rules, new EventReader(rules))
-  const segments = segmentsOf(counted)
-  const all = segments.reduce((sum, { from, to }) => sum + to - from, 0)
-  const readers = new Map(segments.map(segment => [segment, recount.segment(segment)]))
-  let read = 0
-  await readRanges(segments, {
-    kafka,
-    topic,
-    group: `${settings.group}-replay`,
-    signal,
-    ...(service && { prepare: records => resolveAddresses(service, records, signal) }),
-    onRecords: (range, records, next) => {
-      const reader = readers.get(range)!
-      const before = reader.position
-      reader.read(records, next)
-      read += reader.position - before
-      onProgress(read, all)
-    },
-  })
-  return { recount, gone, counted }
+  const ranges = segmentsOf(counted).map(segment => ({ ...segment, reader: recount.segment(segment) }))
+  await countRanges('replay', ranges, settings, dependencies, onProgress)
+  return { recount, gone: windows.filter(isGone), counted }
 }
 
-/** Looks up the addresses of records that the service has not been asked for yet. */
-export async function resolveAddresses(
-  service: BatchLookup,
-  records: LogRecord[],
-  signal: AbortSignal,
+type Progress = (read: number, total: number) => void
+
+interface CountingRange extends LogRange {
+  reader: {
+    readonly position: number
+    read(records: readonly LogRecord[], next: number): boolean | void
+  }
+}
+
+/** Reads each range of the log into its reader, after looking up its addresses. */
+export async function countRanges(
+  purpose: 'replay' | 'repair',
+  ranges: CountingRange[],
+  { topic, group }: PipelineSettings,
+  { config, lookup: { service }, signal }: RecountDependencies,
+  onProgress: Progress,
 ): Promise<void> {
-  const unknown = service.unknownOf(records)
-  if (unknown.length > 0) await service.resolve(unknown, signal)
+  const total = ranges.reduce((sum, { from, to }) => sum + to - from, 0)
+  let read = 0
+  await readRanges(ranges, {
+    kafka: config.kafka,
+    topic,
+    group: `${group}-${purpose}`,
+    signal,
+    ...(service && {
+      async prepare(records: LogRecord[]) {
+        const unknown = service.unknownOf(records)
+        if (unknown.length > 0) await service.resolve(unknown, signal)
+      },
+    }),
+    onRecords({ reader }, records, next) {
+      const before = reader.position
+      const isEnough = reader.read(records, next)
+      read += reader.position - before
+      onProgress(read, total)
+      return isEnough
+    },
+  })
 }

@@ -1,65 +1,51 @@
 import type { Client } from '@temporalio/client'
 import { WorkflowNotFoundError } from '@temporalio/common'
-import type { Config } from '../config'
+import type { GoneOffsets, Repaired, RepairInput, RepairOutcome } from '../contract/activities'
+import { ingestId, windowId } from '../contract/ids'
+import { retry, settled, windowSource } from '../contract/messages'
 import { EventReader } from '../core/event/event-reader'
 import type { WindowSource } from '../core/window/ledger'
 import type { AppliedPartition, ToldBook } from '../core/window/protocol'
-import { ingestId, windowId } from '../contract/ids'
 import { lastCounted } from '../core/window/recount'
-import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/window/tumbling-window'
 import { WindowRecount, type LogStretch, type StretchRecount } from '../core/window/window-recount'
-import type { Lookup } from '../geo/lookup'
 import { topicOffsets, withAdmin } from '../kafka/client'
-import { readRanges, type LogRange } from '../kafka/range-reader'
 import { balanceOf } from '../postgres/books'
-import type { Db } from '../postgres/database'
 import { isPastRetention, windowResult } from '../postgres/closed-windows'
+import type { Db } from '../postgres/database'
 import { repairWindow as publish } from '../postgres/repair-window'
-import { retry, settled, windowSource } from '../contract/messages'
-import { hashKey } from './hash-key'
-import { resolveAddresses } from './recount'
-import type { GoneOffsets, Repaired, RepairInput, RepairOutcome } from '../contract/activities'
+import { readerRules } from './reader-rules'
+import { countRanges, type RecountDependencies } from './recount'
 
-export interface RepairDependencies {
-  config: Pick<Config, 'kafka'>
-  db: Db
-  client: Client
-  lookup: Lookup
-  signal: AbortSignal
-  /** Of the heartbeat. */
-  report: (progress: object) => void
-}
-
-/** Where the log has a window's records, and what the window was told. */
+/** Where the log has a window's records, and what was announced for the window. */
 export interface RepairSource {
   stretches: LogStretch[]
   books: ToldBook[]
 }
 
-/**
- * Counts a window again from the log and publishes it, whether or not a run of it is left; then tells its run, if one
- * waits for that, and the ledger. A repeat changes nothing.
- */
-export async function repairWindow(input: RepairInput, outside: RepairDependencies): Promise<RepairOutcome> {
-  const source = await sourceOf(input, outside)
+/** Counts a window again from the log, publishes it, and informs its run and the ledger. Idempotent. */
+export async function repairWindow(
+  input: RepairInput,
+  dependencies: RecountDependencies,
+): Promise<RepairOutcome> {
+  const source = await findSource(input, dependencies)
   if (typeof source === 'string') return { outcome: 'refused', reason: source }
-  const repaired = await repairFrom(source, input, outside)
+  const repaired = await repairFrom(source, input, dependencies)
   if (repaired.outcome === 'repaired' || repaired.outcome === 'unchanged')
-    await tell(input, source.books, repaired, outside.client)
+    await informWorkflows(input, source.books, repaired, dependencies.client)
   return repaired
 }
 
-/** Counts the stretches of a window and publishes the result. */
 export async function repairFrom(
   { stretches, books }: RepairSource,
-  { settings, start, acceptLoss }: RepairInput,
-  outside: RepairDependencies,
+  input: RepairInput,
+  dependencies: RecountDependencies,
 ): Promise<RepairOutcome> {
-  const { recount, readers, gone } = await countAgain(stretches, { settings, start }, outside)
-  if (gone.length > 0 && !acceptLoss && (await hasNoBooks(outside.db, start, books)))
+  const { settings, start, acceptLoss } = input
+  const { recount, readers, gone } = await countAgain(stretches, input, dependencies)
+  if (gone.length > 0 && !acceptLoss && (await hasNoBooks(dependencies.db, start, books)))
     return { outcome: 'refused', reason: GONE }
-  const published = await publish(outside.db, {
+  const published = await publish(dependencies.db, {
     start,
     end: start + settings.windowSize,
     topic: settings.topic,
@@ -72,8 +58,8 @@ export async function repairFrom(
 }
 
 const GONE =
-  'Kafka no longer has all of its records, and since it was opened under a release without books nobody knows how many ' +
-  'they were. With --accept-loss what is left is published.'
+  'Kafka no longer has all of its records, and because it was opened under a release without books, their number is ' +
+  'unknown. Use --accept-loss to publish what is left.'
 
 async function hasNoBooks(db: Db, start: number, books: ToldBook[]): Promise<boolean> {
   return books.every(book => !('hits' in book)) && (await balanceOf(db, start)) === undefined
@@ -81,71 +67,53 @@ async function hasNoBooks(db: Db, start: number, books: ToldBook[]): Promise<boo
 
 async function countAgain(
   stretches: LogStretch[],
-  { settings, start }: { settings: PipelineSettings; start: number },
-  { config: { kafka }, lookup, signal, report }: RepairDependencies,
+  { settings, start }: RepairInput,
+  dependencies: RecountDependencies,
 ): Promise<{ recount: WindowRecount; readers: StretchRecount[]; gone: GoneOffsets[] }> {
-  const { topic, group } = settings
-  const offsets = await withAdmin(kafka, admin => topicOffsets(admin, topic))
-  const { locate, service } = lookup
-  const rules = { ...settings, locate, hashKey }
+  const { config, lookup, report } = dependencies
+  const offsets = await withAdmin(config.kafka, admin => topicOffsets(admin, settings.topic))
+  const rules = readerRules(settings, lookup)
   const recount = new WindowRecount(start, rules, new EventReader(rules))
-  const readers: StretchRecount[] = []
-  const ranges: (LogRange & { reader: StretchRecount })[] = []
   const gone: GoneOffsets[] = []
-  for (const stretch of stretches) {
+  const ranges = stretches.map(stretch => {
     const { partition, from, to } = stretch
     const { low, high } = offsets[partition] ?? { low: 0, high: 0 }
     const reader = recount.stretch(stretch, low)
-    readers.push(reader)
     if (low > from) gone.push({ partition, from, to: Math.min(low, to) })
-    if (reader.done) continue
-    if (high < to) gone.push({ partition, from: Math.max(high, from), to })
-    const range = { partition, from: Math.max(from, low), to: Math.min(to, high), reader }
-    if (range.from < range.to) ranges.push(range)
-  }
-  const all = ranges.reduce((sum, { from, to }) => sum + to - from, 0)
-  let read = 0
-  await readRanges(ranges, {
-    kafka,
-    topic,
-    group: `${group}-repair`,
-    signal,
-    ...(service && { prepare: records => resolveAddresses(service, records, signal) }),
-    onRecords: ({ reader }, records, next) => {
-      const before = reader.position
-      const isEnough = reader.read(records, next)
-      read += reader.position - before
-      report({ window: formatInstant(start), records: `${read} of at most ${all}` })
-      return isEnough
-    },
+    if (high < to && !reader.done) gone.push({ partition, from: Math.max(high, from), to })
+    return { partition, from: Math.max(from, low), to: Math.min(to, high), reader }
   })
-  return { recount, readers, gone }
+  const toRead = ranges.filter(({ reader, from, to }) => !reader.done && from < to)
+  await countRanges('repair', toRead, settings, dependencies, (read, total) =>
+    report({ window: formatInstant(start), records: `${read} of at most ${total}` }),
+  )
+  return { recount, readers: ranges.map(({ reader }) => reader), gone }
 }
 
-/** What the ledger and Postgres know of where the window's records are; a sentence where that does not suffice. */
-async function sourceOf(
+/** What the ledger and Postgres know about the window's records, or a sentence why it cannot be repaired. */
+async function findSource(
   { settings, start }: RepairInput,
-  { db, client }: RepairDependencies,
+  { db, client }: RecountDependencies,
 ): Promise<RepairSource | string> {
   if (await isPastRetention(db, start)) return 'Its counts are past RETENTION and were dropped.'
-  const known = await windowResult(db, start)
+  const result = await windowResult(db, start)
   const source = await askLedger(client, settings.group, start)
   if (source?.open)
     return (
-      'It is still open: more may be announced for it. Run this again once it should have closed ' +
-      '("web-traffic status" says which windows are open).'
+      'It is still open, and more records may be announced for it. Run this again once it should have closed ' +
+      '("web-traffic status" lists the open windows).'
     )
-  const closed = known?.status === 'closed' ? known.partitions : []
-  if (source) return fromLedger(source, known?.partitions ?? [])
-  if (closed.length > 0) return { stretches: stretchesOf(closed), books: [] }
-  if (known?.status === 'published') return 'Its workflow still takes corrections, and closes it by itself.'
+  if (source) return fromLedger(source, result?.partitions ?? [])
+  if (result?.status === 'closed' && result.partitions.length > 0)
+    return { stretches: stretchesOf(result.partitions), books: [] }
+  if (result?.status === 'published') return 'Its workflow is still correcting it, and will close it.'
   return (
-    'Neither the ledger nor Postgres knows where its records are: nothing was counted for it, or Postgres has lost its ' +
-    'row since ("web-traffic recover" brings that back).'
+    'Neither the ledger nor Postgres knows where its records are. Either nothing was counted for it, or Postgres has ' +
+    'lost its row ("web-traffic recover" restores it).'
   )
 }
 
-/** What the ledger knows goes further, and what an earlier run has applied may begin sooner. */
+/** The ledger may know a later end of a stretch, and what an earlier run has applied an earlier start. */
 function fromLedger({ partitions, books }: WindowSource, known: AppliedPartition[]): RepairSource {
   const applied = new Map(known.map(partition => [partition.partition, partition]))
   const stretches = partitions.map(({ partition, from, basis, to }): LogStretch => {
@@ -157,7 +125,7 @@ function fromLedger({ partitions, books }: WindowSource, known: AppliedPartition
   return { stretches: stretches.filter(({ from, to }) => from < to), books }
 }
 
-/** As `replay` reads them, and on to the last exception. */
+/** The stretches that `replay` reads, extended to the last exception. */
 export function stretchesOf(partitions: AppliedPartition[]): LogStretch[] {
   return partitions
     .map(applied => {
@@ -167,7 +135,7 @@ export function stretchesOf(partitions: AppliedPartition[]): LogStretch[] {
     .filter(({ from, to }) => from < to)
 }
 
-/** Null where the ledger does not know the window. */
+/** Null if the ledger is gone or does not know the window. */
 export async function askLedger(client: Client, group: string, start: number): Promise<WindowSource | null> {
   try {
     return await client.workflow.getHandle(ingestId(group)).query(windowSource, start)
@@ -177,22 +145,18 @@ export async function askLedger(client: Client, group: string, start: number): P
   }
 }
 
-async function tell(
+async function informWorkflows(
   { settings: { group }, start }: RepairInput,
   books: ToldBook[],
   { balance }: Repaired,
   client: Client,
 ): Promise<void> {
   const settlement = { start, books: books.map(({ book }) => book), ...(balance && { balance }) }
-  if (books.length > 0)
-    await unlessGone(() => client.workflow.getHandle(ingestId(group)).signal(settled, settlement))
-  await unlessGone(() => client.workflow.getHandle(windowId(group, start)).signal(retry))
+  const ledger = client.workflow.getHandle(ingestId(group))
+  if (books.length > 0) await ledger.signal(settled, settlement).catch(ignoreNotFound)
+  await client.workflow.getHandle(windowId(group, start)).signal(retry).catch(ignoreNotFound)
 }
 
-async function unlessGone(signal: () => Promise<void>): Promise<void> {
-  try {
-    await signal()
-  } catch (error) {
-    if (!(error instanceof WorkflowNotFoundError)) throw error
-  }
+function ignoreNotFound(error: unknown): void {
+  if (!(error instanceof WorkflowNotFoundError)) throw error
 }

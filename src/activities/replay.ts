@@ -1,106 +1,90 @@
-import { Context } from '@temporalio/activity'
-import type { Client } from '@temporalio/client'
 import { WorkflowNotFoundError } from '@temporalio/common'
-import type { Config } from '../config'
-import { isBalanced, type Balance } from '../core/window/protocol'
+import type { BatchInput, ReplayedBatch, SelectionInput, VerifiedBatch } from '../contract/activities'
 import { ingestId } from '../contract/ids'
+import { ingestStatus } from '../contract/messages'
+import { unsettledWindows, type UnsettledWindow } from '../contract/unsettled'
+import { isBalanced, type Balance } from '../core/window/protocol'
 import type { WindowSelection } from '../core/window/recount'
 import { formatInstant } from '../core/window/tumbling-window'
-import { unsettledWindows, type UnsettledWindow } from '../contract/unsettled'
-import type { Lookup } from '../geo/lookup'
-import { closedWindows, selectClosedWindows } from '../postgres/closed-windows'
 import { toldBesides } from '../postgres/books'
+import { closedWindows, selectClosedWindows } from '../postgres/closed-windows'
 import type { Db } from '../postgres/database'
 import { replayWindow, verifyWindow } from '../postgres/replay-window'
-import { ingestStatus, type IngestStatus } from '../contract/messages'
-import { recountWindows, type RecountOptions } from './recount'
+import { recountWindows, type RecountDependencies } from './recount'
 import { askLedger } from './repair'
-import type { BatchInput, ReplayedBatch, SelectionInput, VerifiedBatch } from '../contract/activities'
 
-interface Dependencies {
-  config: Pick<Config, 'kafka'>
-  db: Db
-  lookup: Lookup
-  /** Of the heartbeat. */
-  report: (progress: object) => void
-}
+const MAX_LISTED_DIFFERENCES = 20
+/** Counted in one pass. */
+const MAX_BATCH = { groups: 250_000, windows: 288 }
 
-/** Differences of a window that are named one by one. */
-const NAMED_DIFFERENCES = 20
-
-/** Groups, and windows, that are counted anew in one pass. */
-const BATCH = { groups: 250_000, windows: 288 }
-
-/** The first windows of a selection, oldest first. */
 export async function nextBatch(db: Db, selection: WindowSelection): Promise<number[]> {
-  const windows = await selectClosedWindows(db, selection, BATCH.windows)
+  const windows = await selectClosedWindows(db, selection, MAX_BATCH.windows)
   let groups = 0
-  const fitting = windows.filter((window, i) => (groups += window.groups) <= BATCH.groups || i === 0)
-  return fitting.map(({ start }) => start)
+  const batch = windows.filter((window, i) => (groups += window.groups) <= MAX_BATCH.groups || i === 0)
+  return batch.map(({ start }) => start)
 }
 
-/** Counts the closed windows of a batch anew, and publishes those that differ. */
+/** Counts the closed windows of a batch again, and publishes those that differ. */
 export async function replayWindows(
   { includeLate = false, acceptLoss = false, ...input }: BatchInput,
-  outside: Dependencies,
+  dependencies: RecountDependencies,
 ): Promise<ReplayedBatch> {
-  const { recount, gone, counted } = await recountBatch(input, outside)
+  const { recount, gone, counted } = await recountBatch(input, dependencies)
   const lost: NonNullable<ReplayedBatch['lost']> = []
   const batch: ReplayedBatch = { unchanged: 0, replayed: [], gone: gone.map(({ start }) => start), lost }
   for (const { start } of counted) {
-    const replayed = await replayWindow(outside.db, {
-      ...{ start, includeLate, acceptLoss },
-      counter: recount.counterOf(start),
-    })
-    if (replayed.outcome === 'unchanged') batch.unchanged++
-    if (replayed.outcome === 'lost')
-      lost.push({ start, expected: replayed.expected, counted: replayed.counted })
-    if (replayed.outcome !== 'replayed') continue
-    const { revision, hits, hitsBefore, broughtIn } = replayed
+    const counter = recount.counterOf(start)
+    const result = await replayWindow(dependencies.db, { start, includeLate, acceptLoss, counter })
+    if (result.outcome === 'unchanged') batch.unchanged++
+    if (result.outcome === 'lost') lost.push({ start, expected: result.expected, counted: result.counted })
+    if (result.outcome !== 'replayed') continue
+    const { revision, hits, hitsBefore, broughtIn } = result
     batch.replayed.push({ start, revision, hits, hitsBefore, broughtIn })
   }
   return batch
 }
 
-/** Counts the closed windows of a batch anew, and says where Postgres has something else. */
-export async function verifyWindows(input: BatchInput, outside: Dependencies): Promise<VerifiedBatch> {
-  const { recount, gone, counted } = await recountBatch(input, outside)
-  const { client } = Context.current()
-  const none = { lost: [], withoutBooks: 0, accepted: { hits: 0, exceptions: 0 } }
-  const batch = {
+/** Counts the closed windows of a batch again, and lists where Postgres differs. */
+export async function verifyWindows(
+  input: BatchInput,
+  dependencies: RecountDependencies,
+): Promise<VerifiedBatch> {
+  const { recount, gone, counted: windows } = await recountBatch(input, dependencies)
+  const batch: Required<VerifiedBatch> = {
     right: 0,
     wrong: [],
     gone: gone.map(({ start }) => start),
-    ...none,
-  } as Required<VerifiedBatch>
-  for (const { start } of counted) {
-    const found = await verifyWindow(outside.db, start, recount.counterOf(start))
+    lost: [],
+    withoutBooks: 0,
+    accepted: { hits: 0, exceptions: 0 },
+  }
+  for (const { start } of windows) {
+    const found = await verifyWindow(dependencies.db, start, recount.counterOf(start))
     if (!found) continue
     const { differences, stored, counted, missing, balance, accepted } = found
     batch.accepted.hits += accepted.hits
     batch.accepted.exceptions += accepted.exceptions
     if (!balance) batch.withoutBooks++
-    const wrongBooks =
-      balance && !isBalanced(balance) && !(await isUnderWay(outside.db, client, input, start, balance))
+    const isUnbalanced =
+      balance && !isBalanced(balance) && !(await isSettling(dependencies, input, start, balance))
     if (missing > 0) batch.lost.push({ start, expected: counted + missing, counted })
-    else if (differences.length === 0 && stored === counted && !wrongBooks) batch.right++
+    else if (differences.length === 0 && stored === counted && !isUnbalanced) batch.right++
     else
       batch.wrong.push({
         start,
         stored,
         counted,
-        differences: differences.slice(0, NAMED_DIFFERENCES),
-        more: Math.max(0, differences.length - NAMED_DIFFERENCES),
-        ...(wrongBooks && { balance }),
+        differences: differences.slice(0, MAX_LISTED_DIFFERENCES),
+        more: Math.max(0, differences.length - MAX_LISTED_DIFFERENCES),
+        ...(isUnbalanced && { balance }),
       })
   }
   return batch
 }
 
 /** Whether a window's books differ only by what was announced for it and is not settled yet. */
-async function isUnderWay(
-  db: Db,
-  client: Client,
+async function isSettling(
+  { db, client }: RecountDependencies,
   { settings: { group } }: BatchInput,
   start: number,
   { accounted }: Balance,
@@ -108,40 +92,33 @@ async function isUnderWay(
   const source = await askLedger(client, group, start)
   if (!source) return false
   if (source.open) return true
-  const besides = await toldBesides(
-    db,
-    start,
-    source.books.map(({ book }) => book),
-  )
+  const ledgerBooks = source.books.map(({ book }) => book)
+  const others = await toldBesides(db, start, ledgerBooks)
   const { hits, exceptions } = source.told ?? { hits: 0, exceptions: 0 }
-  const told = { hits: besides.hits + hits, exceptions: besides.exceptions + exceptions }
+  const told = { hits: others.hits + hits, exceptions: others.exceptions + exceptions }
   return isBalanced({ told, accounted })
 }
 
-/** What verifies the windows says that the ledger is gone, where it is. */
-function unlessForgotten(error: unknown): { ledger: Partial<IngestStatus['ledger']> } {
-  if (error instanceof WorkflowNotFoundError) return { ledger: {} }
-  throw error
-}
-
-/** What the ledger says of windows in a selection that it told to close. */
+/** The selected windows that received the close signal and have not settled; none if the ledger is gone. */
 export async function findUnsettled(
   { settings: { group, windowSize }, from = -Infinity, to = Infinity }: SelectionInput,
-  client: Client,
+  { client }: Pick<RecountDependencies, 'client'>,
 ): Promise<UnsettledWindow[]> {
-  const { ledger } = await client.workflow
+  const status = await client.workflow
     .getHandle(ingestId(group))
     .query(ingestStatus)
-    .catch(unlessForgotten)
-  return unsettledWindows(ledger.books?.closing ?? [], Date.now()).filter(
+    .catch((error: unknown) => {
+      if (error instanceof WorkflowNotFoundError) return undefined
+      throw error
+    })
+  return unsettledWindows(status?.ledger.books?.closing ?? [], Date.now()).filter(
     ({ start }) => start >= from && start + windowSize <= to,
   )
 }
 
-async function recountBatch({ settings, starts }: BatchInput, { config, db, lookup, report }: Dependencies) {
-  const windows = await closedWindows(db, starts)
-  const onProgress: RecountOptions['onProgress'] = (read, all) =>
-    report({ windows: starts.map(formatInstant), records: `${read} of ${all}` })
-  const { cancellationSignal: signal } = Context.current()
-  return recountWindows(windows, { settings, kafka: config.kafka, lookup, signal, onProgress })
+async function recountBatch({ settings, starts }: BatchInput, dependencies: RecountDependencies) {
+  const windows = await closedWindows(dependencies.db, starts)
+  return recountWindows(windows, settings, dependencies, (read, total) =>
+    dependencies.report({ windows: starts.map(formatInstant), records: `${read} of ${total}` }),
+  )
 }

@@ -1,23 +1,23 @@
 import { ApplicationFailure } from '@temporalio/common'
-import type { Delta } from '../core/window/protocol'
 import type { PipelineSettings } from '../core/settings'
+import type { Delta } from '../core/window/protocol'
 import type { Db } from '../postgres/database'
 import { checkOwner } from '../postgres/owner'
 import { recordExceptions } from '../postgres/record-exceptions'
 import { stageDelta } from '../postgres/staged-deltas'
 
-/** What a poller puts into Postgres itself, because it is too large for a message. Every call may be repeated. */
+/** Writes to Postgres what is too large for a message. Idempotent. */
 export interface Staging {
-  /** The delta without its counts, which are in Postgres now. */
+  /** Returns the delta without its counts, which are staged. */
   stage(start: number, delta: Delta): Promise<Delta>
-  /** The delta without its exceptions, which are recorded now. */
+  /** Returns the delta without its exceptions, which are recorded. */
   record(start: number, delta: Delta): Promise<Delta>
 }
 
 export class PostgresStaging implements Staging {
   /**
-   * @param explain what a person is told of a failure
-   * @throws ApplicationFailure where Postgres refuses permanently; any other error is transient
+   * @param explain turns a failure into one for a person
+   * @throws ApplicationFailure if Postgres refuses permanently; every other error is transient
    */
   constructor(
     private readonly db: Db,

@@ -1,37 +1,35 @@
-import type { LogRecord } from '../core/event/log-record'
 import { UNKNOWN_COUNTRY, UNLOCATED } from '../core/counts/unknown-country'
+import type { LogRecord } from '../core/event/log-record'
 import type { Logger } from '../log'
 import { publicAddress, type LocateCountry } from './country'
 import { LookupError, type BatchLookup, type LookupTrouble } from './lookup'
 import { waitAfter, type RemoteLookup } from './remote-lookup'
 
-interface Bounds {
-  /** How long events wait for a service that begins to fail, ms. */
-  maxWait: number
-  /** Addresses that are let pass at most before they are asked for anew. */
-  passed: number
+const BOUNDS = {
+  /** How long events wait when the service starts to fail, ms. */
+  maxWait: 2_000,
+  /** Maximum skipped addresses; beyond it they are looked up again. */
+  skipped: 200_000,
   /** ms */
-  firstWait: number
+  firstWait: 500,
 }
-
-const BOUNDS: Bounds = { maxWait: 2_000, passed: 200_000, firstWait: 500 }
 
 const never = new AbortController().signal
 
 /**
- * Lets events pass as {@link UNLOCATED} while the service fails. It is then asked for one address now and again, with
- * nobody waiting for it; once it answers, what was let pass is asked for anew.
+ * Counts events as {@link UNLOCATED} while the service is down. Meanwhile it probes the service with one address at a
+ * time, in the background; after the first answer it looks up addresses again.
  */
 export class FallbackLookup implements BatchLookup {
-  private readonly bounds: Bounds
-  private readonly passed = new Set<string>()
+  private readonly bounds: typeof BOUNDS
+  private readonly skipped = new Set<string>()
   private turn: Promise<void> = Promise.resolve()
-  private failing: { failure: LookupError; attempt: number; nextTry: number; probing: boolean } | undefined
+  private outage: { failure: LookupError; attempt: number; nextTry: number; probing: boolean } | undefined
 
   constructor(
     private readonly remote: RemoteLookup,
     private readonly logger: Pick<Logger, 'warn' | 'info'>,
-    bounds: Partial<Bounds> = {},
+    bounds: Partial<typeof BOUNDS> = {},
   ) {
     this.bounds = { ...BOUNDS, ...bounds }
   }
@@ -39,17 +37,17 @@ export class FallbackLookup implements BatchLookup {
   readonly locate: LocateCountry = ip => {
     const address = publicAddress(ip)
     if (address === undefined) return UNKNOWN_COUNTRY
-    if (this.passed.has(address)) return this.remote.find(address) ?? UNLOCATED
+    if (this.skipped.has(address)) return this.remote.find(address) ?? UNLOCATED
     return this.remote.locate(ip)
   }
 
   unknownOf(records: readonly LogRecord[]): string[] {
-    return this.remote.unknownOf(records).filter(address => !this.passed.has(address))
+    return this.remote.unknownOf(records).filter(address => !this.skipped.has(address))
   }
 
   get trouble(): LookupTrouble | undefined {
-    if (!this.failing) return this.remote.trouble
-    const { failure, attempt, nextTry } = this.failing
+    if (!this.outage) return this.remote.trouble
+    const { failure, attempt, nextTry } = this.outage
     return {
       state: 'counting as unknown',
       reason: failure.message,
@@ -58,16 +56,16 @@ export class FallbackLookup implements BatchLookup {
     }
   }
 
-  /** Rejects only where it is called off. */
+  /** Rejects only if `signal` aborts. */
   resolve(addresses: string[], signal: AbortSignal): Promise<void> {
-    // One after the other: those that come while the service is found to fail need not wait as long again.
-    const resolved = this.turn.then(() => this.resolveOrPass(addresses, signal))
+    // One call at a time, so that only the first one waits for the service to fail.
+    const resolved = this.turn.then(() => this.resolveOrFallBack(addresses, signal))
     this.turn = resolved.catch(() => undefined)
     return resolved
   }
 
-  private async resolveOrPass(addresses: string[], signal: AbortSignal): Promise<void> {
-    if (!this.failing) {
+  private async resolveOrFallBack(addresses: string[], signal: AbortSignal): Promise<void> {
+    if (!this.outage) {
       try {
         return await this.remote.resolve(addresses, signal, this.bounds.maxWait)
       } catch (error) {
@@ -75,28 +73,28 @@ export class FallbackLookup implements BatchLookup {
         this.fail(error, 1)
       }
     }
-    if (this.passed.size + addresses.length > this.bounds.passed) this.passed.clear()
-    for (const address of addresses) this.passed.add(address)
+    if (this.skipped.size + addresses.length > this.bounds.skipped) this.skipped.clear()
+    for (const address of addresses) this.skipped.add(address)
     this.probe(addresses[0]!)
   }
 
   private fail(failure: LookupError, attempt: number): void {
     const nextTry = Date.now() + waitAfter(failure, attempt, this.bounds.firstWait)
-    this.failing = { failure, attempt, nextTry, probing: false }
-    this.logger.warn(this.trouble, 'countries cannot be looked up, and events are counted without')
+    this.outage = { failure, attempt, nextTry, probing: false }
+    this.logger.warn(this.trouble, 'the country lookup failed; events are counted without their country')
   }
 
   private probe(address: string): void {
-    const { failing } = this
-    if (!failing || failing.probing || Date.now() < failing.nextTry) return
-    failing.probing = true
+    const { outage } = this
+    if (!outage || outage.probing || Date.now() < outage.nextTry) return
+    outage.probing = true
     this.remote.resolve([address], never, 0).then(
       () => {
-        this.failing = undefined
-        this.passed.clear()
-        this.logger.info({}, 'countries are looked up again')
+        this.outage = undefined
+        this.skipped.clear()
+        this.logger.info({}, 'the country lookup works again')
       },
-      (error: unknown) => this.fail(error as LookupError, failing.attempt + 1),
+      (error: unknown) => this.fail(error as LookupError, outage.attempt + 1),
     )
   }
 }

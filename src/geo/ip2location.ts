@@ -1,13 +1,27 @@
+import { z } from 'zod'
 import { UNKNOWN_COUNTRY } from '../core/counts/unknown-country'
 import { LookupError } from './lookup'
 
 const TIMEOUT = 5_000
-/** However long a service asks to be left alone, a mend is noticed within this time. */
-const LONGEST_RETRY_AFTER = 600_000
-/** Between attempts while only a person can mend it. */
-const LASTING_RETRY = 30_000
+/** Even if the service asks for a longer wait, its recovery is noticed within this time. */
+const MAX_RETRY_AFTER = 600_000
+const PERMANENT_RETRY_AFTER = 30_000
 
-/** The API of IP2Location.io: one address a request, `GET <url>?key=…&ip=…&format=json`. */
+export interface GeoServiceConfig {
+  url: string
+  /** Secret; undefined if none is set. */
+  key?: string
+  /** Maximum lookups per second and worker process. */
+  rate: number
+  /** Whether events wait while the service is down, or count as `??` until a replay looks them up again. */
+  onError: 'wait' | 'unknown'
+}
+
+const foundAnswer = z.object({ country_code: z.string().regex(/^[A-Z]{2}$/) })
+const unknownAnswer = z.object({ country_code: z.literal([null, '', '-']) })
+const addressError = z.object({ error: z.object({ error_message: z.string().regex(/\bIP address\b/i) }) })
+
+/** A client for the API of IP2Location.io: one address per request, `GET <url>?key=…&ip=…&format=json`. */
 export class Ip2Location {
   constructor(
     private readonly url: string,
@@ -16,9 +30,9 @@ export class Ip2Location {
   ) {}
 
   /**
-   * @param address a public one
-   * @returns ISO 3166-1 alpha-2, `??` where the service knows none
-   * @throws LookupError, which holds neither address nor key, and nothing of what the service wrote
+   * @param address a public address
+   * @returns its ISO 3166-1 alpha-2 code, or `??` if the service does not know it
+   * @throws LookupError, which contains neither the address nor the key nor any text of the service
    */
   async country(address: string): Promise<string> {
     const url = new URL(this.url)
@@ -26,20 +40,23 @@ export class Ip2Location {
     url.searchParams.set('ip', address)
     url.searchParams.set('format', 'json')
     let response: Response
-    let text: string
+    let body: unknown
     try {
       response = await fetch(url, { signal: AbortSignal.timeout(this.timeout), redirect: 'manual' })
-      text = await response.text()
+      body = parseJson(await response.text())
     } catch (error) {
-      throw new LookupError(`The look-up service ${this.silence(error)}.`, 'transient')
+      throw new LookupError(`The lookup service ${this.describeSilence(error)}.`, 'transient')
     }
-    if (response.status === 200) return countryOf(text)
-    if (response.status === 400 && isAboutTheAddress(text)) return UNKNOWN_COUNTRY
-    throw refusal(response)
+    if (response.status === 400 && addressError.safeParse(body).success) return UNKNOWN_COUNTRY
+    if (response.status !== 200) throw refusal(response)
+    if (unknownAnswer.safeParse(body).success) return UNKNOWN_COUNTRY
+    const found = foundAnswer.safeParse(body)
+    if (found.success) return found.data.country_code
+    throw new LookupError('The lookup service sends an invalid answer (200).', 'transient')
   }
 
-  /** `fetch` puts what was asked into some of its messages, so only its error codes are passed on. */
-  private silence(error: unknown): string {
+  /** Uses only error codes, because the messages of `fetch` can contain the URL. */
+  private describeSilence(error: unknown): string {
     const { name, cause } = error as Error
     if (name === 'TimeoutError') return `does not answer within ${this.timeout} ms`
     const { code } = (cause ?? {}) as { code?: unknown }
@@ -47,22 +64,9 @@ export class Ip2Location {
   }
 }
 
-function countryOf(text: string): string {
-  const code = parse(text)?.country_code
-  if (typeof code === 'string' && /^[A-Z]{2}$/.test(code)) return code
-  if (code === null || code === '-' || code === '') return UNKNOWN_COUNTRY
-  throw new LookupError('The look-up service answers something that is no answer (200).', 'transient')
-}
-
-function isAboutTheAddress(text: string): boolean {
-  const error = parse(text)?.error as { error_message?: unknown } | null | undefined
-  return typeof error?.error_message === 'string' && /\bIP address\b/i.test(error.error_message)
-}
-
-function parse(text: string): Record<string, unknown> | undefined {
+function parseJson(text: string): unknown {
   try {
-    const parsed: unknown = JSON.parse(text)
-    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : undefined
+    return JSON.parse(text)
   } catch {
     return undefined
   }
@@ -71,29 +75,19 @@ function parse(text: string): Record<string, unknown> | undefined {
 function refusal({ status, headers }: Response): LookupError {
   if (status === 401 || status === 403)
     return new LookupError(
-      `The look-up service refuses the key (${status}): set IP_CODING_KEY to a valid one and restart the workers, or ` +
-        'have this one renewed. Until then nothing is read, and nothing is lost.',
+      `The lookup service rejects the key (${status}): set IP_CODING_KEY to a valid key and restart the workers, or ` +
+        'renew this one with the provider. Until then nothing is read and nothing is lost.',
       'permanent',
-      LASTING_RETRY,
+      PERMANENT_RETRY_AFTER,
     )
-  const what = status === 429 ? 'has been asked too often' : 'fails'
-  return new LookupError(`The look-up service ${what} (${status}).`, 'transient', retryAfter(headers))
+  const what = status === 429 ? 'received too many requests' : 'fails'
+  return new LookupError(`The lookup service ${what} (${status}).`, 'transient', retryAfter(headers))
 }
 
-/** Seconds, or an HTTP date (RFC 9110, 10.2.3); in milliseconds. */
+/** The header's wait in milliseconds; it is in seconds or an HTTP date (RFC 9110, 10.2.3). */
 function retryAfter(headers: Headers): number | undefined {
   const value = headers.get('retry-after')
   if (value === null) return undefined
   const wait = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now()
-  return Number.isNaN(wait) ? undefined : Math.min(Math.max(wait, 0), LONGEST_RETRY_AFTER)
-}
-
-export interface GeoServiceConfig {
-  url: string
-  /** Secret; undefined where none is set. */
-  key?: string
-  /** Look-ups a second at most, of one worker process. */
-  rate: number
-  /** What becomes of events while it fails: they wait, or are counted under `??`, to be looked up again by a replay. */
-  onError: 'wait' | 'unknown'
+  return Number.isNaN(wait) ? undefined : Math.min(Math.max(wait, 0), MAX_RETRY_AFTER)
 }

@@ -1,29 +1,28 @@
 import type { LogRecord } from '../core/event/log-record'
 import type { LocateCountry } from './country'
 
-/** Where countries come from. */
 export interface Lookup {
   locate: LocateCountry
-  /** Only where it is a service: it has to be asked for addresses before `locate` is. */
+  /** Set if countries come from a service, which must resolve addresses before `locate` is called. */
   service?: BatchLookup
 }
 
-/** Reading does not wait within an event: the addresses of what is to be read are asked for first. */
+/** Looks up the addresses of records before they are counted, because counting is synchronous. */
 export interface BatchLookup {
-  /** The addresses of events that have to be resolved before the records are read. */
+  /** The addresses that must be resolved before these records are counted. */
   unknownOf(records: readonly LogRecord[]): string[]
   /**
    * Afterwards `locate` knows the addresses.
    *
-   * @throws LookupError where that is not to be had
+   * @throws LookupError if the service does not answer
    */
   resolve(addresses: string[], signal: AbortSignal): Promise<void>
   readonly trouble: LookupTrouble | undefined
 }
 
-/** What the heartbeat of a poller shows of a service that fails. */
+/** A failing service, as a poller's heartbeat shows it. */
 export interface LookupTrouble {
-  /** Whether its events wait for the service, or are counted without their country. */
+  /** Whether events wait for the service, or count without their country. */
   state: 'retrying' | 'counting as unknown'
   reason: string
   attempt: number
@@ -31,13 +30,13 @@ export interface LookupTrouble {
   nextTry: string
 }
 
-/** A look-up that did not succeed. Its message is for a person, and holds neither address nor key. */
+/** A failed lookup. The message is for a person, and contains neither the address nor the key. */
 export class LookupError extends Error {
   override name = 'LookupError'
 
   /**
-   * @param kind `passing` where waiting can help, `lasting` where only a person can
-   * @param retryAfter not to be tried again sooner, ms
+   * @param kind `permanent` if only a person can fix it
+   * @param retryAfter minimum wait before a retry, ms
    */
   constructor(
     message: string,

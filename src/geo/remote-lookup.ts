@@ -1,86 +1,76 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
 import { decodeText } from '../core/counts/byte-cache'
+import { UNKNOWN_COUNTRY } from '../core/counts/unknown-country'
 import { readEvent } from '../core/event/event'
 import type { LogRecord } from '../core/event/log-record'
-import { UNKNOWN_COUNTRY } from '../core/counts/unknown-country'
 import type { Logger } from '../log'
 import { publicAddress, type LocateCountry } from './country'
 import { LookupError, type BatchLookup, type LookupTrouble } from './lookup'
 
-interface Bounds {
-  /** Look-ups a second at most. */
-  rate: number
-  /** Look-ups under way at most. */
-  concurrency: number
-  /** Addresses remembered at most; more than all partitions of a poller are read in one go with. */
-  remembered: number
-  /** How long a poller waits with its partitions, before its attempt fails with the reason, ms. */
-  maxWait: number
-  /** ms */
-  firstWait: number
-}
-
-const BOUNDS: Bounds = {
+const BOUNDS = {
   rate: 50,
   concurrency: 8,
-  remembered: 200_000,
+  /** Maximum cached addresses; more than the records that a poller counts at once can have. */
+  cached: 200_000,
+  /** How long events wait for the service before the poller's attempt fails, ms. */
   maxWait: 20_000,
+  /** ms */
   firstWait: 500,
 }
-const LONGEST_WAIT = 8_000
+const MAX_WAIT = 8_000
+/** Rules that reject no event whose address is needed. */
+const ANY_EVENT = { maxFuture: Infinity, referrer: 'full' } as const
 
-/**
- * Countries of a service. Reading does not wait within an event: what is to be read is looked at first for addresses
- * that are {@link unknownOf unknown}, they are {@link resolve resolved}, and {@link locate} answers from memory.
- */
+/** Countries from a service. {@link locate} answers from a cache that {@link resolve} fills. */
 export class RemoteLookup implements BatchLookup {
   trouble: LookupTrouble | undefined
-  private readonly bounds: Bounds
-  /** The least recently used first. */
-  private readonly countries = new Map<string, string>()
+  private readonly bounds: typeof BOUNDS
+  private readonly countries: LRUCache<string, string>
   private turn: Promise<void> = Promise.resolve()
   private nextStart = 0
 
   constructor(
     private readonly ask: (address: string) => Promise<string>,
-    bounds: Partial<Bounds>,
+    bounds: Partial<typeof BOUNDS>,
     private readonly logger: Pick<Logger, 'warn' | 'info'>,
   ) {
     this.bounds = { ...BOUNDS, ...bounds }
+    this.countries = new LRUCache({ max: this.bounds.cached })
   }
 
   readonly locate: LocateCountry = ip => {
     const address = publicAddress(ip)
     if (address === undefined) return UNKNOWN_COUNTRY
     const country = this.find(address)
-    // Never a guess: a count under the wrong country could not be told from a right one.
-    if (country === undefined) throw new Error('An address was to be counted before it was looked up.')
+    // Never a guess: a count under the wrong country cannot be told from a correct one.
+    if (country === undefined) throw new Error('An address must be looked up before it is counted.')
     return country
   }
 
-  /** The country of a public address, where it is remembered. */
   find(address: string): string | undefined {
-    return this.countries.get(address)
+    return this.countries.peek(address)
   }
 
+  /** Marks the cached addresses as recently used, so that they stay cached until the records are counted. */
   unknownOf(records: readonly LogRecord[]): string[] {
     const unknown = new Set<string>()
     for (const { value, timestamp } of records) {
       const event = readEvent(value && decodeText(value), timestamp, ANY_EVENT)
       const address = typeof event === 'string' ? undefined : publicAddress(event.ip)
-      if (address !== undefined && !this.remembers(address)) unknown.add(address)
+      if (address !== undefined && this.countries.get(address) === undefined) unknown.add(address)
     }
     return [...unknown]
   }
 
   /**
-   * Looks addresses up, and tries again what fails in passing.
+   * Looks addresses up, and retries transient failures.
    *
-   * @param maxWait how long, ms
-   * @throws LookupError where it is permanent, or has been failing for longer
+   * @param maxWait how long to retry, ms
+   * @throws LookupError if a failure is permanent or has lasted for `maxWait`
    */
   resolve(addresses: string[], signal: AbortSignal, maxWait = this.bounds.maxWait): Promise<void> {
-    // One after the other: the bounds are those of the service, not of a partition.
+    // One call at a time, because the bounds are for all partitions together.
     const resolved = this.turn.then(() => this.untilResolved(addresses, signal, maxWait))
     this.turn = resolved.catch(() => undefined)
     return resolved
@@ -94,8 +84,15 @@ export class RemoteLookup implements BatchLookup {
         const failure = await this.askAll(addresses, signal)
         if (!failure) return
         const wait = waitAfter(failure, attempt, this.bounds.firstWait)
-        if (failure.kind === 'permanent' || Date.now() + wait > giveUpAt) throw failure
-        this.report(failure, attempt, wait)
+        const nextTry = Date.now() + wait
+        if (failure.kind === 'permanent' || nextTry > giveUpAt) throw failure
+        this.trouble = {
+          state: 'retrying',
+          reason: failure.message,
+          attempt,
+          nextTry: new Date(nextTry).toISOString(),
+        }
+        this.logger.warn(this.trouble, 'the country lookup failed and is retried')
         await sleep(wait, undefined, { signal })
       }
     } finally {
@@ -103,21 +100,15 @@ export class RemoteLookup implements BatchLookup {
     }
   }
 
-  private report({ message: reason }: LookupError, attempt: number, wait: number): void {
-    const nextTry = new Date(Date.now() + wait).toISOString()
-    this.trouble = { state: 'retrying', reason, attempt, nextTry }
-    this.logger.warn(this.trouble, 'countries cannot be looked up')
-  }
-
-  /** Asks for what is not known yet; after the first failure no more look-ups are begun, and it is returned. */
+  /** Looks up what is not cached. Starts no more lookups after the first failure, and returns it. */
   private async askAll(addresses: string[], signal: AbortSignal): Promise<LookupError | undefined> {
-    const left = addresses.filter(address => !this.remembers(address))
+    const left = addresses.filter(address => this.countries.get(address) === undefined)
     const failures: LookupError[] = []
     const lane = async () => {
       for (let address; failures.length === 0 && (address = left.pop()) !== undefined;) {
         await this.untilAllowed(signal)
         try {
-          this.remember(address, await this.ask(address))
+          this.countries.set(address, await this.ask(address))
         } catch (error) {
           if (!(error instanceof LookupError)) throw error
           failures.push(error)
@@ -133,30 +124,9 @@ export class RemoteLookup implements BatchLookup {
     this.nextStart = start + 1_000 / this.bounds.rate
     if (start > Date.now()) await sleep(start - Date.now(), undefined, { signal })
   }
-
-  private remembers(address: string): boolean {
-    const country = this.countries.get(address)
-    if (country === undefined) return false
-    this.countries.delete(address)
-    this.countries.set(address, country)
-    return true
-  }
-
-  private remember(address: string, country: string): void {
-    this.countries.set(address, country)
-    const [oldest] = this.countries.keys()
-    if (this.countries.size > this.bounds.remembered) this.countries.delete(oldest!)
-  }
 }
 
-/** Until a failed look-up is tried again, ms: ever longer, and no sooner than the service wants. */
-export function waitAfter(
-  { retryAfter = 0 }: LookupError,
-  attempt: number,
-  firstWait = BOUNDS.firstWait,
-): number {
-  return Math.max(retryAfter, Math.min(firstWait * 2 ** (attempt - 1), LONGEST_WAIT))
+/** The wait before a retry, ms: doubles with each attempt, and is at least what the service asked for. */
+export function waitAfter({ retryAfter = 0 }: LookupError, attempt: number, firstWait: number): number {
+  return Math.max(retryAfter, Math.min(firstWait * 2 ** (attempt - 1), MAX_WAIT))
 }
-
-/** The rules that reject no event for what its address does not depend on. */
-const ANY_EVENT = { maxFuture: Infinity, referrer: 'full' } as const

@@ -13,35 +13,31 @@ import { logger } from '../log'
 import { kafkajsConnection, type KafkaConnection } from './connection'
 import { kafkaFailure, noBroker } from './failures'
 
-const LEVELS = {
-  [logLevel.NOTHING]: 'trace',
-  [logLevel.ERROR]: 'debug',
-  [logLevel.WARN]: 'debug',
-  [logLevel.INFO]: 'debug',
-  [logLevel.DEBUG]: 'trace',
-} as const
-
-/** kafkajs repeats what it recovers from as errors, so it is heard only at the level debug: what it does not recover from ends the activity, in sight. */
 const logCreator =
   () =>
-  ({ namespace, level, log }: LogEntry) =>
-    logger[LEVELS[level]]({ kafka: namespace, error: log.error as string | undefined }, log.message)
+  ({ namespace, level, log }: LogEntry) => {
+    const entry = { kafka: namespace, error: log.error as string | undefined }
+    // kafkajs logs failures that it recovers from as errors. Those that it does not recover from fail the caller.
+    const isNoise = level === logLevel.DEBUG || level === logLevel.NOTHING
+    logger[isNoise ? 'trace' : 'debug'](entry, log.message)
+  }
 
-export function kafkaClient(connection: KafkaConnection, clientId: string): Kafka {
+export function kafkaClient(
+  connection: KafkaConnection,
+  clientId: string,
+  retry = { initialRetryTime: 200, maxRetryTime: 2_000, retries: 5 },
+): Kafka {
   return new Kafka({
     clientId,
     ...kafkajsConnection(connection),
     connectionTimeout: 3_000,
     requestTimeout: 15_000,
-    retry: { initialRetryTime: 200, maxRetryTime: 2_000, retries: 5 },
+    retry,
     logCreator,
   })
 }
 
-/**
- * A connected producer. Where one partition of a request is refused kafkajs repeats the request whole, so that the broker
- * has to know repeats.
- */
+/** Connects an idempotent producer, because kafkajs repeats a whole request if the broker refuses one partition of it. */
 export async function connectProducer(kafka: Kafka): Promise<Producer> {
   const producer = kafka.producer({
     createPartitioner: Partitioners.DefaultPartitioner,
@@ -53,27 +49,26 @@ export async function connectProducer(kafka: Kafka): Promise<Producer> {
   return producer
 }
 
-/** Runs `use` with a connected admin client; why no broker lets it in is said in one line. */
+/**
+ * Runs `use` with a connected admin client.
+ *
+ * @throws UserError that says why no broker accepts the connection
+ */
 export async function withAdmin<T>(
   connection: KafkaConnection,
   use: (admin: Admin) => Promise<T>,
 ): Promise<T> {
-  const admin = new Kafka({
-    clientId: 'web-traffic',
-    ...kafkajsConnection(connection),
-    connectionTimeout: 3_000,
-    retry: { retries: 2, initialRetryTime: 200 },
-    logCreator,
-  }).admin()
+  const retry = { initialRetryTime: 200, maxRetryTime: 2_000, retries: 2 }
+  const admin = kafkaClient(connection, 'web-traffic', retry).admin()
   try {
     await admin.connect()
   } catch (error) {
-    throw new UserError((await kafkaFailure(error, connection)) ?? noBroker(connection))
+    throw new UserError((await kafkaFailure(error, connection)) ?? noBroker(connection.brokers.join(',')))
   }
   try {
     return await use(admin)
   } catch (error) {
-    // A broker that wants a login answers the first question all the same, and hangs up at the next.
+    // A broker that requires a login answers the first request and hangs up on the second.
     const message = await kafkaFailure(error, connection)
     throw message === undefined ? error : new UserError(message)
   } finally {
@@ -81,13 +76,17 @@ export async function withAdmin<T>(
   }
 }
 
-/** A topic that was just created has no leaders yet, which kafkajs reports as retriable and does not retry. */
-async function onceLed<T>(ask: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries++) {
+/** Rejects with the last error after `attempts` failures, or at once if an error is not retryable. */
+export async function retryEvery100ms<T>(
+  attempts: number,
+  call: () => Promise<T>,
+  isRetryable: (error: unknown) => boolean = () => true,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
     try {
-      return await ask()
+      return await call()
     } catch (error) {
-      if (!(error instanceof KafkaJSProtocolError && error.retriable) || tries === 50) throw error
+      if (attempt === attempts || !isRetryable(error)) throw error
       await sleep(100)
     }
   }
@@ -101,7 +100,11 @@ export interface PartitionOffsets {
   high: number
 }
 
-/** The topic's partitions with their offsets, in order; a topic that does not exist is named in one line. */
+/**
+ * The offsets of the topic's partitions, in order.
+ *
+ * @throws UserError if the topic does not exist
+ */
 export async function topicOffsets(admin: Admin, topic: string): Promise<PartitionOffsets[]> {
   const existing = await admin.listTopics()
   if (!existing.includes(topic)) {
@@ -110,7 +113,12 @@ export async function topicOffsets(admin: Admin, topic: string): Promise<Partiti
         'or set KAFKA_TOPIC.',
     )
   }
-  const offsets = await onceLed(() => admin.fetchTopicOffsets(topic))
+  // The partitions of a new topic have no leaders yet. kafkajs marks that error retriable, but does not retry it.
+  const offsets = await retryEvery100ms(
+    50,
+    () => admin.fetchTopicOffsets(topic),
+    error => error instanceof KafkaJSProtocolError && error.retriable,
+  )
   return offsets
     .map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }))
     .sort((a, b) => a.partition - b.partition)

@@ -2,11 +2,9 @@ import type { KafkaConfig, SASLOptions } from 'kafkajs'
 import { UserError } from '../errors'
 import { readTlsFiles, type TlsFiles } from '../tls/files'
 
-/** How Kafka is reached: whatever opens a connection to it is given this. */
 export interface KafkaConnection {
-  /** HOST:PORT of each. */
   brokers: string[]
-  /** Undefined where the connection is not encrypted. */
+  /** Undefined for a connection without TLS. */
   tls?: TlsFiles
   sasl?: KafkaLogin
 }
@@ -20,7 +18,6 @@ export interface KafkaLogin {
   password: string
 }
 
-/** The variables that say how Kafka is reached. */
 export interface KafkaVariables {
   KAFKA_URL: string
   KAFKA_TLS: boolean
@@ -32,31 +29,31 @@ export interface KafkaVariables {
   KAFKA_SASL_PASSWORD?: string | undefined
 }
 
-/** @throws UserError where one of the variables lacks another, or names a file that is of no use */
+/** @throws UserError if a variable needs another one, or names an unusable file */
 export function kafkaConnection(variables: KafkaVariables): KafkaConnection {
-  const brokers = parseBrokers(variables.KAFKA_URL)
-  const sasl = login(variables)
-  if (variables.KAFKA_TLS) return { brokers, tls: tlsFiles(variables), ...sasl }
-  for (const name of ['KAFKA_TLS_CA', 'KAFKA_TLS_CERT', 'KAFKA_TLS_KEY'] as const)
-    if (variables[name] !== undefined) throw new UserError(`${name} is for KAFKA_TLS=true, which is not set.`)
-  return { brokers, ...sasl }
+  const setting = (name: 'KAFKA_TLS_CA' | 'KAFKA_TLS_CERT' | 'KAFKA_TLS_KEY') => ({
+    setting: name,
+    file: variables[name],
+  })
+  const files = {
+    ca: setting('KAFKA_TLS_CA'),
+    cert: setting('KAFKA_TLS_CERT'),
+    key: setting('KAFKA_TLS_KEY'),
+  }
+  const unused = Object.values(files).find(({ file }) => file !== undefined)
+  if (unused && !variables.KAFKA_TLS) throw new UserError(`${unused.setting} requires KAFKA_TLS=true.`)
+  return {
+    brokers: parseBrokers(variables.KAFKA_URL),
+    ...(variables.KAFKA_TLS && { tls: readTlsFiles(files) }),
+    ...login(variables),
+  }
 }
 
-function tlsFiles(variables: KafkaVariables): TlsFiles {
-  const named = (setting: keyof KafkaVariables & `KAFKA_TLS_${string}`) => ({
-    setting,
-    file: variables[setting],
-  })
-  return readTlsFiles({
-    ca: named('KAFKA_TLS_CA'),
-    cert: named('KAFKA_TLS_CERT'),
-    key: named('KAFKA_TLS_KEY'),
-  })
-}
-
-function login(variables: KafkaVariables): { sasl?: KafkaLogin } {
-  const { KAFKA_SASL_MECHANISM: mechanism } = variables
-  const { KAFKA_SASL_USERNAME: username, KAFKA_SASL_PASSWORD: password } = variables
+function login({
+  KAFKA_SASL_MECHANISM: mechanism,
+  KAFKA_SASL_USERNAME: username,
+  KAFKA_SASL_PASSWORD: password,
+}: KafkaVariables): { sasl?: KafkaLogin } {
   if (mechanism === undefined && username === undefined && password === undefined) return {}
   if (mechanism !== undefined && username !== undefined && password !== undefined)
     return { sasl: { mechanism, username, password } }
@@ -65,12 +62,12 @@ function login(variables: KafkaVariables): { sasl?: KafkaLogin } {
   )
 }
 
-/** `HOST:PORT,HOST:PORT`, with or without a scheme before each. */
+/** Parses `HOST:PORT,HOST:PORT`; each may have a scheme. */
 export function parseBrokers(text: string): string[] {
   return text.split(',').map(broker => broker.trim().replace(/^\w+:\/\//, ''))
 }
 
-/** The same, as kafkajs wants it; new each time, since kafkajs keeps things of its own in it. */
+/** The connection options of kafkajs; a new object each time, because kafkajs modifies it. */
 export function kafkajsConnection({
   brokers,
   tls,

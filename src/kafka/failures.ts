@@ -1,87 +1,103 @@
-import { KafkaJSConnectionError, KafkaJSProtocolError, KafkaJSSASLAuthenticationError } from 'kafkajs'
-import { causes } from '../errors'
+import {
+  KafkaJSConnectionError,
+  KafkaJSError,
+  KafkaJSProtocolError,
+  KafkaJSSASLAuthenticationError,
+} from 'kafkajs'
+import { causes, UserError } from '../errors'
+import { explainTlsFailure, type TlsRemedies } from '../tls/failures'
 import { speaksTls } from '../tls/probe'
-import { tlsTrouble } from '../tls/trouble'
 import type { KafkaConnection } from './connection'
 
+const TLS_REMEDIES: TlsRemedies = {
+  untrusted: 'set KAFKA_TLS_CA to the file of the authority that signed it',
+  otherName: 'use the name it is for, both in KAFKA_URL and in advertised.listeners',
+  clientCertificate: 'set KAFKA_TLS_CERT and KAFKA_TLS_KEY',
+  noTls: 'unset KAFKA_TLS, or set KAFKA_URL to its TLS port',
+}
+
 /**
- * Why Kafka cannot be reached, or does not let this client in: one line that names the setting to mend. A broker that
- * hangs up does not say why, so that one is asked whether it speaks TLS.
+ * Why Kafka is unreachable or refuses this client, as one line that names the setting to change. A broker that hangs up
+ * gives no reason, so this may open a connection to find out whether it uses TLS.
  *
- * @returns undefined where the failure is another one
+ * @returns undefined if the error has another cause
  */
 export async function kafkaFailure(error: unknown, connection: KafkaConnection): Promise<string | undefined> {
   const chain = causes(error)
-  const refusal = chain.map(cause => refused(cause, connection)).find(reason => reason !== undefined)
+  const refusal = chain.map(cause => explainRefusal(cause, connection)).find(reason => reason !== undefined)
   if (refusal !== undefined) return refusal
-  const failure = chain.find(
-    (cause): cause is KafkaJSConnectionError => cause instanceof KafkaJSConnectionError,
-  )
+  const failure = connectionError(chain)
   if (!failure) return undefined
   const broker = failure.broker ?? connection.brokers.join(',')
   return (
-    unencrypted(failure.message, broker) ??
-    (await hungUp(failure.message, broker, connection)) ??
-    noBroker(connection)
+    explainTlsFailure(`Kafka at ${broker}`, failure.message, TLS_REMEDIES) ??
+    (await explainHangUp(failure.message, broker, connection)) ??
+    noBroker(connection.brokers.join(','))
   )
 }
 
-export function noBroker({ brokers }: KafkaConnection): string {
-  return `No Kafka broker answers at ${brokers.join(',')}: start one with "web-traffic cluster up", or set KAFKA_URL.`
+export function noBroker(address: string): string {
+  return `No Kafka broker answers at ${address}: start one with "web-traffic cluster up", or set KAFKA_URL.`
 }
 
-/** The broker has answered, and refuses. */
-function refused(cause: Error, { brokers, sasl }: KafkaConnection): string | undefined {
-  const where = `Kafka at ${brokers.join(',')}`
-  // kafkajs says the same of a broker that was gone in the middle of it.
+/**
+ * The {@link UserError} for a failed send; errors that are not from Kafka are returned as they are.
+ *
+ * @param sent how many records were acknowledged before
+ */
+export function explainSendFailure(error: unknown, sent = 0): unknown {
+  const chain = causes(error)
+  if (chain.some(cause => cause instanceof UserError)) return error
+  const connection = connectionError(chain)
+  if (connection) {
+    const broker = connection.broker ?? 'the given address'
+    if (sent === 0) return new UserError(noBroker(broker))
+    return new UserError(
+      `Kafka at ${broker} stopped answering after ${sent} records were acknowledged. The topic may contain up to one ` +
+        'more batch per partition.',
+    )
+  }
+  const failure = chain.findLast(cause => cause instanceof KafkaJSError)
+  if (!failure) return error
+  return new UserError(`Kafka failed after ${sent} records were acknowledged: ${failure.message}`)
+}
+
+function connectionError(chain: Error[]): KafkaJSConnectionError | undefined {
+  return chain.find(cause => cause instanceof KafkaJSConnectionError)
+}
+
+function explainRefusal(cause: Error, { brokers, sasl }: KafkaConnection): string | undefined {
+  const server = `Kafka at ${brokers.join(',')}`
+  const wrongLogin = `${server} rejects user "${sasl?.username}": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD.`
+  // kafkajs throws the same class if the broker disconnects during the login.
   if (cause instanceof KafkaJSSASLAuthenticationError && !/connection|timed? ?out/i.test(cause.message))
-    return refusedUser()
+    return wrongLogin
   if (!(cause instanceof KafkaJSProtocolError)) return undefined
   switch (cause.type) {
     case 'SASL_AUTHENTICATION_FAILED':
-      return refusedUser()
+      return wrongLogin
     case 'UNSUPPORTED_SASL_MECHANISM':
-      return `${where} takes no login by ${sasl?.mechanism}: set another KAFKA_SASL_MECHANISM.`
+      return `${server} does not support ${sasl?.mechanism}: set another KAFKA_SASL_MECHANISM.`
     case 'ILLEGAL_SASL_STATE':
-      return `${where} takes no login there: unset KAFKA_SASL_MECHANISM, or name its SASL port in KAFKA_URL.`
+      return `${server} does not accept logins on this port: unset KAFKA_SASL_MECHANISM, or set KAFKA_URL to its SASL port.`
     case 'TOPIC_AUTHORIZATION_FAILED':
     case 'GROUP_AUTHORIZATION_FAILED':
     case 'CLUSTER_AUTHORIZATION_FAILED':
-      return `${where} does not let ${sasl ? `user "${sasl.username}"` : 'this client'} do this (${cause.message}): grant it.`
+      return `${server} does not allow this for ${sasl ? `user "${sasl.username}"` : 'this client'} (${cause.message}): grant the permission.`
     default:
       return undefined
   }
-
-  function refusedUser(): string {
-    return `${where} refuses user "${sasl?.username}": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD.`
-  }
 }
 
-function unencrypted(message: string, broker: string): string | undefined {
-  const trouble = tlsTrouble(message)
-  switch (trouble?.kind) {
-    case 'untrusted':
-      return `Kafka at ${broker} shows a certificate that nobody vouches for (${trouble.reason}): set KAFKA_TLS_CA to the file of who signed it.`
-    case 'other name':
-      return `Kafka at ${broker} shows a certificate for another name (${trouble.reason}): use the name it is for, in KAFKA_URL and as the broker advertises itself.`
-    case 'client certificate':
-      return `Kafka at ${broker} refuses this client's certificate (${trouble.reason}): set KAFKA_TLS_CERT and KAFKA_TLS_KEY.`
-    case 'no TLS':
-      return `Kafka at ${broker} speaks no TLS there: unset KAFKA_TLS, or name its TLS port in KAFKA_URL.`
-    case undefined:
-      return undefined
-  }
-}
-
-async function hungUp(
+async function explainHangUp(
   message: string,
   broker: string,
   { tls, sasl }: KafkaConnection,
 ): Promise<string | undefined> {
   if (!/^Closed connection|ECONNRESET|timeout/.test(message)) return undefined
   if (!tls && (await speaksTls(broker)))
-    return `Kafka at ${broker} speaks TLS only: set KAFKA_TLS=true, or name another port in KAFKA_URL.`
+    return `Kafka at ${broker} requires TLS: set KAFKA_TLS=true, or set KAFKA_URL to another port.`
   if (!sasl && message.startsWith('Closed connection'))
-    return `Kafka at ${broker} hangs up, as one does that wants a login: set KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD.`
+    return `Kafka at ${broker} hangs up and probably requires a login: set KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD.`
   return undefined
 }

@@ -1,50 +1,46 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { LogRecord } from '../core/event/log-record'
-import { kafkaClient, topicOffsets, withAdmin } from './client'
+import { kafkaClient, retryEvery100ms, topicOffsets, withAdmin } from './client'
 import type { KafkaConnection } from './connection'
-import { GroupReader, type Fetch } from './group-reader'
-import { keepingSession } from './session'
-import { inSteps, Turn } from './turn'
+import { GroupReader, type Fetch, type Position } from './group-reader'
+import { inSteps, keepingSession, Turn } from './turn'
 
-/** A stretch `[from, to)` of a partition's offsets. */
+/** The offsets `[from, to)` of a partition. */
 export interface LogRange {
   partition: number
   from: number
   to: number
 }
 
-/** Records that Kafka no longer has. */
+/** Kafka no longer has some of the records. */
 export class RangeGoneError extends Error {
   override name = 'RangeGoneError'
 }
 
-/** Records handed over at once, between which others, such as heartbeats, have their turn. */
+/** Records prepared together. */
 const SLICE = 2_000
-/** A group is deleted once the broker has noticed that its last member left. */
-const DELETE_TRIES = 20
 
 export interface RangeReading<R extends LogRange = LogRange> {
   kafka: KafkaConnection
   topic: string
-  /** Begins the name of the group that reads, and is gone afterwards. */
+  /** Prefix of the temporary consumer group's name. */
   group: string
   signal: AbortSignal
-  /** Called before records are handed over, and waited for. */
+  /** Awaited before records are passed to `onRecords`. */
   prepare?: (records: LogRecord[]) => Promise<void>
-  /** Records of a range in their order; everything before `next` is covered. True where the rest is not needed. */
+  /** Receives a range's records in order; they cover every offset before `next`. Returns true to skip the rest. */
   onRecords: (range: R, records: LogRecord[], next: number) => boolean | void
 }
 
 /**
- * Reads ranges of a topic once, those of a partition one after another. The ranges must be there: see
- * {@link rangesThatAreGone}.
+ * Reads ranges of a topic once, the ranges of one partition in order. Check with {@link rangesThatAreGone} first: offsets
+ * beyond the end of the log are waited for.
  *
- * @throws RangeGoneError where records vanish meanwhile
+ * @throws RangeGoneError if Kafka removes records of a range before they are read
  */
 export async function readRanges<R extends LogRange>(ranges: R[], reading: RangeReading<R>): Promise<void> {
   if (ranges.length === 0) return
-  const { kafka, topic } = reading
+  const { kafka, topic, signal } = reading
   const group = `${reading.group}-${randomUUID()}`
   const queue = new RangeQueue(ranges, reading)
   const reader: GroupReader = new GroupReader(kafkaClient(kafka, 'web-traffic-replay'), group, topic, {
@@ -53,20 +49,20 @@ export async function readRanges<R extends LogRange>(ranges: R[], reading: Range
     onRecords: (fetch, heartbeat) => queue.consume(fetch, heartbeat, reader),
     onError: error => queue.fail(error),
   })
-  const abort = () => queue.fail(reading.signal.reason as Error)
-  reading.signal.addEventListener('abort', abort, { once: true })
+  const abort = () => queue.fail(signal.reason as Error)
+  signal.addEventListener('abort', abort, { once: true })
   try {
-    reading.signal.throwIfAborted()
+    signal.throwIfAborted()
     await reader.start()
     await queue.finished
   } finally {
-    reading.signal.removeEventListener('abort', abort)
+    signal.removeEventListener('abort', abort)
     await reader.stop()
     await deleteGroup(kafka, group)
   }
 }
 
-/** The ranges of which the topic has lost records, or never had them. */
+/** The ranges that lie partly before the earliest offset or beyond the end of the log. */
 export async function rangesThatAreGone<R extends LogRange>(
   ranges: R[],
   { kafka, topic }: Pick<RangeReading, 'kafka' | 'topic'>,
@@ -81,6 +77,7 @@ export async function rangesThatAreGone<R extends LogRange>(
 
 class RangeQueue<R extends LogRange> {
   readonly finished: Promise<void>
+  /** Unfinished ranges by partition, the current one first. */
   private readonly waiting = new Map<number, R[]>()
   private readonly at = new Map<number, number>()
   private failed = false
@@ -103,12 +100,11 @@ class RangeQueue<R extends LogRange> {
         reject(error)
       }
     })
-    // It may fail before anybody waits.
+    // The queue may fail before `finished` is awaited.
     this.finished.catch(() => undefined)
   }
 
-  /** Of the partitions that are not read to the end of their last range. */
-  get positions(): { partition: number; position: number }[] {
+  get positions(): Position[] {
     return [...this.waiting.keys()].map(partition => ({ partition, position: this.at.get(partition)! }))
   }
 
@@ -118,59 +114,54 @@ class RangeQueue<R extends LogRange> {
     const position = this.at.get(partition)!
     if (!range || next <= position) return
     if (fetchedFrom > position)
-      return this.fail(new RangeGoneError(`Offsets from ${position} on of partition ${partition} are gone.`))
+      return this.fail(
+        new RangeGoneError(`Kafka no longer has partition ${partition} from offset ${position} on.`),
+      )
+    const isDone = () => this.at.get(partition)! >= range.to
     const turn = new Turn()
-    for (let index = 0; index < fetch.length && this.at.get(partition)! < range.to; index += SLICE) {
+    for (let index = 0; !isDone() && (index === 0 || index < fetch.length); index += SLICE) {
       const end = Math.min(index + SLICE, fetch.length)
       const records = Array.from({ length: end - index }, (_, i) => fetch.record(index + i))
-      if (this.reading.prepare) {
-        const prepared = this.reading.prepare(records).catch((error: unknown) => this.fail(error as Error))
-        await keepingSession(prepared, heartbeat, () => this.failed)
-        if (this.failed) return
-      }
-      const covered = end === fetch.length ? next : records.at(-1)!.offset + 1
-      const last = records.at(-1)
+      if (!(await this.prepare(records, heartbeat))) return
       for (const step of inSteps(records)) {
-        const isLast = step.at(-1) === last
-        this.hand(range, step, isLast ? covered : step.at(-1)!.offset + 1)
-        if (this.at.get(partition)! >= range.to) break
+        const last = step.at(-1)
+        const endsFetch = end === fetch.length && last === records.at(-1)
+        const covered = last && !endsFetch ? last.offset + 1 : next
+        const isEnough = this.reading.onRecords(range, step, covered)
+        this.at.set(partition, isEnough ? Math.max(covered, range.to) : covered)
+        if (isDone()) break
         if (turn.over) await turn.pass(heartbeat)
       }
       await turn.pass(heartbeat)
     }
-    if (fetch.length === 0) this.hand(range, [], next)
-    if (this.at.get(partition)! >= range.to) this.nextRange(range, reader)
+    if (isDone()) this.startNextRange(partition, reader)
   }
 
-  private hand(range: R, records: LogRecord[], next: number): void {
-    const isEnough = this.reading.onRecords(range, records, next)
-    this.at.set(range.partition, isEnough ? Math.max(next, range.to) : next)
+  /** Whether the records can be read now; false if the queue has failed. */
+  private async prepare(records: LogRecord[], heartbeat: () => Promise<void>): Promise<boolean> {
+    if (!this.reading.prepare) return true
+    const prepared = this.reading.prepare(records).catch((error: unknown) => this.fail(error as Error))
+    await keepingSession(prepared, heartbeat, () => this.failed)
+    return !this.failed
   }
 
-  private nextRange({ partition }: R, reader: GroupReader): void {
-    const [, ...rest] = this.waiting.get(partition)!
-    if (rest.length === 0) {
+  private startNextRange(partition: number, reader: GroupReader): void {
+    const [next, ...rest] = this.waiting.get(partition)!.slice(1)
+    if (next) {
+      this.waiting.set(partition, [next, ...rest])
+      this.at.set(partition, next.from)
+      reader.begin([{ partition, position: next.from }])
+    } else {
       this.waiting.delete(partition)
       reader.pause([partition])
-    } else {
-      this.waiting.set(partition, rest)
-      this.at.set(partition, rest[0]!.from)
-      reader.begin([{ partition, position: rest[0]!.from }])
     }
     if (this.waiting.size === 0) this.finish()
   }
 }
 
-/** A group that nobody needs any more; the broker would keep it for a week. */
+/** The broker would keep the group for a week, and deletes it only once it has noticed that the last member left. */
 async function deleteGroup(kafka: KafkaConnection, group: string): Promise<void> {
-  await withAdmin(kafka, async admin => {
-    for (let tries = 1; tries <= DELETE_TRIES; tries++) {
-      const deleted = await admin.deleteGroups([group]).then(
-        () => true,
-        () => false,
-      )
-      if (deleted) return
-      await sleep(100)
-    }
-  }).catch(() => undefined)
+  await withAdmin(kafka, admin => retryEvery100ms(20, () => admin.deleteGroups([group]))).catch(
+    () => undefined,
+  )
 }

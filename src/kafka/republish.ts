@@ -1,10 +1,10 @@
 import { connectProducer, kafkaClient } from './client'
 import type { KafkaConnection } from './connection'
-import { explainSendFailure } from './send-failure'
+import { explainSendFailure } from './failures'
 
 export interface Republishable {
   partition: number
-  /** Of the record that it repeats. */
+  /** Of the original record. */
   offset: number
   payload: string
 }
@@ -12,11 +12,11 @@ export interface Republishable {
 const BATCH = 500
 
 /**
- * Sends records to their partitions as new ones, each with the header `republished-from`: partition and offset of the
- * one that it repeats.
+ * Sends records to their partitions again, each with the header `republished-from`: partition and offset of the
+ * original.
  *
- * @param onSent called with those that were acknowledged, before more are sent
- * @throws UserError where Kafka does not take one, with how many it took before
+ * @param onSent called with each acknowledged batch before the next one is sent
+ * @throws UserError if Kafka refuses a batch; it says how many records were acknowledged before
  */
 export async function republishRecords(
   kafka: KafkaConnection,
@@ -24,13 +24,12 @@ export async function republishRecords(
   records: Republishable[],
   onSent: (sent: Republishable[]) => Promise<void>,
 ): Promise<void> {
-  const client = kafkaClient(kafka, 'web-traffic-republish')
   let sent = 0
-  const sending = async <T>(step: Promise<T>) =>
+  const sending = <T>(step: Promise<T>) =>
     step.catch((error: unknown) => {
       throw explainSendFailure(error, sent)
     })
-  const producer = await sending(connectProducer(client))
+  const producer = await sending(connectProducer(kafkaClient(kafka, 'web-traffic-republish')))
   try {
     for (let i = 0; i < records.length; i += BATCH) {
       const batch = records.slice(i, i + BATCH)

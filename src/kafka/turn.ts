@@ -1,11 +1,10 @@
-import { setImmediate as yieldToOthers } from 'node:timers/promises'
+import { setImmediate as yieldToOthers, setTimeout as sleep } from 'node:timers/promises'
 
-/** Work goes on for so long, ms, before others, such as heartbeats, have their turn, however slow the records are. */
+/** How long work may block the event loop, ms. */
 const TURN = 20
-/** Records worked on between two looks at the clock. */
-export const STEP = 32
+const STEP = 32
 
-/** Bounds by time how long records are worked on in one go. */
+/** Bounds how long records are processed before heartbeats and other work get a turn. */
 export class Turn {
   private end = performance.now() + TURN
 
@@ -13,14 +12,31 @@ export class Turn {
     return performance.now() >= this.end
   }
 
-  /** Lets others have theirs, and begins again. */
   async pass(heartbeat: () => Promise<void>): Promise<void> {
     await Promise.all([yieldToOthers(), heartbeat()])
     this.end = performance.now() + TURN
   }
 }
 
-/** The records in steps. */
+/** Splits the records into steps; no records are one empty step. */
 export function* inSteps<T>(records: readonly T[]): Generator<T[]> {
-  for (let at = 0; at < records.length; at += STEP) yield records.slice(at, at + STEP)
+  let at = 0
+  do yield records.slice(at, (at += STEP))
+  while (at < records.length)
+}
+
+/** Waits for `awaited`, or until `over` returns true, while keeping the consumer's session alive. */
+export async function keepingSession(
+  awaited: Promise<void>,
+  heartbeat: () => Promise<void>,
+  over: () => boolean,
+): Promise<void> {
+  let waiting = true
+  const done = awaited.then(() => {
+    waiting = false
+  })
+  while (waiting && !over()) {
+    await Promise.race([done, sleep(1_000)])
+    await heartbeat()
+  }
 }

@@ -1,3 +1,4 @@
+import { status } from '@grpc/grpc-js'
 import { isGrpcServiceError, type Client, type WorkflowHandle } from '@temporalio/client'
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/common'
 import type { Config } from '../config'
@@ -225,7 +226,7 @@ export function stateOf({
 /** Whether a query failed because nobody runs the workflow: no worker polls, or none answers in time. */
 function isUnanswered(error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined
-  return isGrpcServiceError(cause) && UNANSWERED.has(cause.code)
+  return isGrpcServiceError(cause) && UNANSWERED.includes(cause.code)
 }
 
 /** A flush's late and rejected records, or a piece of a window, are in Postgres within seconds. */
@@ -234,8 +235,7 @@ const RECORDED_WITHIN = 60_000
 /** A worker that is alive answers a query in milliseconds, and one that is busy in a second or two. */
 const ANSWER_WITHIN = 6_000
 
-/** gRPC status codes (grpc.io, "Status codes"). */
-const UNANSWERED = new Set([1 /* CANCELLED */, 4 /* DEADLINE_EXCEEDED */, 9 /* FAILED_PRECONDITION */])
+const UNANSWERED: number[] = [status.CANCELLED, status.DEADLINE_EXCEEDED, status.FAILED_PRECONDITION]
 
 function noWorker(taskQueue: string): string {
   return `No worker answers on the task queue "${taskQueue}": start one with "web-traffic worker", of role windows or all.`

@@ -1,5 +1,6 @@
 import { isNativeError } from 'node:util/types'
-import { tlsTrouble } from '../tls/trouble'
+import { messageOf } from '../errors'
+import { explainTlsFailure, type TlsRemedies } from '../tls/failures'
 import { isUnreachable, type PostgresConfig } from './database'
 import { WrongOwnerError } from './owner'
 import { StagedDeltasMissingError } from './staged-deltas'
@@ -27,7 +28,7 @@ export function postgresFailure(
   if (error instanceof WrongOwnerError || error instanceof StagedDeltasMissingError)
     return { message: error.message, permanent: true }
   const state = sqlState(error)
-  if (state === undefined) return unencrypted(error, where)
+  if (state === undefined) return tlsFailure(error, where)
   const reason = (error as Error).message
   return { message: explain(), permanent: PERMANENT_CLASSES.has(state.slice(0, 2)) }
 
@@ -69,24 +70,17 @@ export function postgresFailure(
   }
 }
 
-/** A certificate may be put right at the server, so that trying again is not in vain. */
-function unencrypted(error: unknown, where: string): PostgresFailure | undefined {
-  const trouble = isNativeError(error) ? tlsTrouble(error.message) : undefined
-  if (!trouble) return undefined
-  return { message: explain(), permanent: false }
+const TLS_REMEDIES: TlsRemedies = {
+  untrusted: 'set sslrootcert in POSTGRES_URL to the file of the authority that signed it',
+  otherName: 'use the name it is for in POSTGRES_URL, or sslmode=verify-ca',
+  clientCertificate: 'name another one with sslcert and sslkey in POSTGRES_URL',
+  noTls: 'turn it on there (ssl = on), or use sslmode=disable in POSTGRES_URL',
+}
 
-  function explain(): string {
-    switch (trouble!.kind) {
-      case 'untrusted':
-        return `Postgres at ${where} shows a certificate that nobody vouches for (${trouble!.reason}): name the file of who signed it by sslrootcert in POSTGRES_URL.`
-      case 'other name':
-        return `Postgres at ${where} shows a certificate for another name (${trouble!.reason}): use the name it is for in POSTGRES_URL, or sslmode=verify-ca.`
-      case 'client certificate':
-        return `Postgres at ${where} refuses this client's certificate (${trouble!.reason}): name another by sslcert and sslkey in POSTGRES_URL.`
-      case 'no TLS':
-        return `Postgres at ${where} speaks no TLS: turn it on there (ssl = on), or use sslmode=disable in POSTGRES_URL.`
-    }
-  }
+/** Transient, because a certificate can be replaced on the server. */
+function tlsFailure(error: unknown, where: string): PostgresFailure | undefined {
+  const message = explainTlsFailure(`Postgres at ${where}`, messageOf(error), TLS_REMEDIES)
+  return message === undefined ? undefined : { message, permanent: false }
 }
 
 function sqlState(error: unknown): string | undefined {

@@ -1,7 +1,7 @@
 import { Kafka, logLevel, type Producer } from 'kafkajs'
 import { connectProducer, withAdmin } from '../kafka/client'
 import { kafkajsConnection, type KafkaConnection } from '../kafka/connection'
-import { explainSendFailure } from '../kafka/send-failure'
+import { explainSendFailure } from '../kafka/failures'
 import { PartitionLane } from './partition-lane'
 import type { Records, TrafficRecord } from './record'
 import { ensureTopic, type TopicState } from './topic'

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import { isIPv6 } from 'node:net'
 import type { TelemetryOptions } from '@temporalio/worker'
-import { UserError } from '../errors'
+import { messageOf, UserError } from '../errors'
 
 export interface ListenAddress {
   host: string
@@ -11,7 +11,6 @@ export interface ListenAddress {
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 const COUNTS = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000]
 
-/** Upper bounds of the buckets, by what the pipeline's histograms are called in {@link MetricMeter}. */
 const BUCKETS: Record<string, number[]> = {
   web_traffic_flush_duration: SECONDS,
   web_traffic_flush_size: [1_000, 10_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000],
@@ -24,10 +23,9 @@ const BUCKETS: Record<string, number[]> = {
 }
 
 /**
- * The SDK's own server for Prometheus (`GET /metrics`), for its metrics and the pipeline's. It adds the suffixes that
- * Prometheus's naming asks for: `_total` to a counter, the unit to a histogram, and none to a gauge.
+ * Options for the SDK's Prometheus server (`GET /metrics`). It appends `_total` to counters and the unit to histograms.
  *
- * @throws UserError where the host has no address
+ * @throws UserError if the host cannot be resolved
  */
 export async function metricsExporter(
   address: ListenAddress | undefined,
@@ -44,25 +42,25 @@ export async function metricsExporter(
         histogramBucketOverrides: BUCKETS,
       },
       globalTags: { pipeline },
-      // The same text on every sample of one process.
+      // It would be the same on every sample of a process.
       attachServiceName: false,
     },
   }
 }
 
-/** The SDK takes no names. */
+/** The SDK accepts no host names. */
 async function socketAddress({ host, port }: ListenAddress): Promise<string> {
   const { address } = await lookup(host).catch((error: unknown) => {
     const { code } = error as NodeJS.ErrnoException
-    throw new UserError(`METRICS_ADDRESS: ${host} has no address (${code}): set another.`)
+    throw new UserError(`METRICS_ADDRESS: ${host} cannot be resolved (${code}): set another address.`)
   })
   return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`
 }
 
-/** What keeps the SDK from serving, in one line. */
-export function notServed({ host, port }: ListenAddress, error: unknown): unknown {
-  const reason = error instanceof Error ? error.message : String(error)
+/** The UserError if the SDK could not start its Prometheus server; otherwise the error itself. */
+export function explainExporterFailure({ host, port }: ListenAddress, error: unknown): unknown {
+  const reason = messageOf(error)
   if (!/prometheus/i.test(reason)) return error
   const cause = reason.replace(/^Failed to start prometheus metrics exporter: /, '')
-  return new UserError(`METRICS_ADDRESS: ${host}:${port} cannot be listened on (${cause}): set another.`)
+  return new UserError(`METRICS_ADDRESS: cannot listen on ${host}:${port} (${cause}): set another address.`)
 }

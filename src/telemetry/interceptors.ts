@@ -10,50 +10,49 @@ import {
 import type { WorkflowClientInterceptor } from '@temporalio/client'
 import { defaultPayloadConverter, type Headers } from '@temporalio/common'
 import type { ActivityInterceptorsFactory, InjectedSinks } from '@temporalio/worker'
-import type { SpanIds } from './span-ids'
-import { tracer, within } from './spans'
+import { LRUCache } from 'lru-cache'
 import { TRACE_HEADER, type TracingSinks } from '../contract/tracing'
+import { tracer, withSpan, type SpanIds } from './spans'
 
-/*
- * Names and attributes are those of Temporal's own interceptors for OpenTelemetry, so that what knows those knows these.
- * Queries have no spans: they are asked every second, and change nothing.
- */
+// Names and attributes are those of Temporal's own OpenTelemetry interceptors. Queries have no spans: they run every
+// second and change nothing.
 const WORKFLOW_ID = 'temporalWorkflowId'
 const RUN_ID = 'run_id'
-/** Runs whose end is known to have been told. */
-const REMEMBERED = 1_000
 
-/** Calls by which something starts, or is told something. */
 export const clientInterceptor: WorkflowClientInterceptor = {
   startWithDetails: (input, next) =>
-    calling(`StartWorkflow:${input.workflowType}`, input.options.workflowId, async span => {
-      const started = await next({ ...input, headers: withContext(input.headers) })
+    withCallSpan(`StartWorkflow:${input.workflowType}`, input.options.workflowId, async span => {
+      const started = await next(withContext(input))
       span.setAttribute(RUN_ID, started.runId)
       return started
     }),
   signalWithStart: (input, next) =>
-    calling(`SignalWithStartWorkflow:${input.workflowType}`, input.options.workflowId, async span => {
-      const runId = await next({ ...input, headers: withContext(input.headers) })
+    withCallSpan(`SignalWithStartWorkflow:${input.workflowType}`, input.options.workflowId, async span => {
+      const runId = await next(withContext(input))
       span.setAttribute(RUN_ID, runId)
       return runId
     }),
   signal: (input, next) =>
-    calling(`SignalWorkflow:${input.signalName}`, input.workflowExecution.workflowId, () =>
-      next({ ...input, headers: withContext(input.headers) }),
+    withCallSpan(`SignalWorkflow:${input.signalName}`, input.workflowExecution.workflowId, () =>
+      next(withContext(input)),
     ),
   startUpdate: (input, next) =>
-    calling(`StartWorkflowUpdate:${input.updateName}`, input.workflowExecution.workflowId, async span => {
-      const update = await next({ ...input, headers: withContext(input.headers) })
-      span.setAttribute(RUN_ID, update.workflowRunId)
-      return update
-    }),
+    withCallSpan(
+      `StartWorkflowUpdate:${input.updateName}`,
+      input.workflowExecution.workflowId,
+      async span => {
+        const update = await next(withContext(input))
+        span.setAttribute(RUN_ID, update.workflowRunId)
+        return update
+      },
+    ),
 }
 
-function calling<T>(name: string, workflowId: string, run: (span: Span) => Promise<T>): Promise<T> {
-  return within(name, { attributes: { [WORKFLOW_ID]: workflowId } }, context.active(), run)
+function withCallSpan<T>(name: string, workflowId: string, run: (span: Span) => Promise<T>): Promise<T> {
+  return withSpan(name, { attributes: { [WORKFLOW_ID]: workflowId } }, context.active(), run)
 }
 
-/** An attempt of an activity; but not reading Kafka, which goes on for months: each of its flushes is a trace. */
+/** A span per attempt of an activity, except for pollKafka: it runs for months, and each of its flushes is a trace. */
 export const activityInterceptor: ActivityInterceptorsFactory = ({ info }) => ({
   inbound: {
     execute(input, next) {
@@ -67,28 +66,23 @@ export const activityInterceptor: ActivityInterceptorsFactory = ({ info }) => ({
           [RUN_ID]: workflowExecution.runId,
         }),
       }
-      return within(`RunActivity:${activityType}`, { attributes }, contextOf(input.headers), () =>
+      return withSpan(`RunActivity:${activityType}`, { attributes }, contextOf(input.headers), () =>
         next(input),
       )
     },
   },
 })
 
-/** Spans of what happened in workflows, where nothing of OpenTelemetry is. */
+/** Creates the spans that workflows report, because OpenTelemetry does not run in the workflow sandbox. */
 export function workflowSpans(ids: SpanIds): InjectedSinks<TracingSinks> {
-  const ended = new Set<string>()
-  /** A run's end is told again where the server did not take it, because one more signal had come. */
-  const isRepeat = (id: string | undefined) => {
-    if (id === undefined || ended.has(id)) return id !== undefined
-    ended.add(id)
-    for (const oldest of ended) if (ended.size > REMEMBERED) ended.delete(oldest)
-    return false
-  }
+  // A run reports its end again if the server refused the completion because of a new signal.
+  const ended = new LRUCache<string, true>({ max: 1_000 })
   return {
     tracing: {
       ended: {
         fn({ workflowId, runId }, { name, id, parent, links = [], start, end, failed }) {
-          if (isRepeat(id)) return
+          if (id !== undefined && ended.has(id)) return
+          if (id !== undefined) ended.set(id, true)
           const options = {
             attributes: { [WORKFLOW_ID]: workflowId, [RUN_ID]: runId },
             links: links.flatMap(({ signal, traceparent }) => {
@@ -97,7 +91,7 @@ export function workflowSpans(ids: SpanIds): InjectedSinks<TracingSinks> {
             }),
             startTime: start,
           }
-          const span = ids.next(id, () => tracer.startSpan(name, options, contextFrom(parent)))
+          const span = ids.use(id, () => tracer.startSpan(name, options, contextFrom(parent)))
           if (failed) span.setStatus({ code: SpanStatusCode.ERROR })
           span.end(end)
         },
@@ -106,10 +100,13 @@ export function workflowSpans(ids: SpanIds): InjectedSinks<TracingSinks> {
   }
 }
 
-function withContext(headers: Headers): Headers {
+function withContext<Input extends { headers: Headers }>(input: Input): Input {
   const carrier = {}
   propagation.inject(context.active(), carrier)
-  return { ...headers, [TRACE_HEADER]: defaultPayloadConverter.toPayload(carrier) }
+  return {
+    ...input,
+    headers: { ...input.headers, [TRACE_HEADER]: defaultPayloadConverter.toPayload(carrier) },
+  }
 }
 
 function contextOf({ [TRACE_HEADER]: header }: Headers): Context {

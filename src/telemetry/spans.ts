@@ -1,11 +1,10 @@
 import { SpanStatusCode, trace, type Context, type Span, type SpanOptions } from '@opentelemetry/api'
+import { RandomIdGenerator, type IdGenerator } from '@opentelemetry/sdk-trace-node'
 import { ApplicationFailure } from '@temporalio/common'
 
-/** Every span of the pipeline is made by it. */
 export const tracer = trace.getTracer('web-traffic')
 
-/** Runs `run` within a span, which ends with it. */
-export function within<T>(
+export function withSpan<T>(
   name: string,
   options: SpanOptions,
   parent: Context,
@@ -15,7 +14,10 @@ export function within<T>(
     try {
       return await run(span)
     } catch (error) {
-      fail(span, error)
+      // Never the message, which may contain anything.
+      const type = error instanceof ApplicationFailure ? error.type : undefined
+      span.setAttribute('error.type', type || (error instanceof Error ? error.name : 'Error'))
+      span.setStatus({ code: SpanStatusCode.ERROR })
       throw error
     } finally {
       span.end()
@@ -23,9 +25,26 @@ export function within<T>(
   })
 }
 
-/** Of an error only its kind is said: its message may be anything. */
-function fail(span: Span, error: unknown): void {
-  const type = error instanceof ApplicationFailure ? error.type : undefined
-  span.setAttribute('error.type', type || (error instanceof Error ? error.name : 'Error'))
-  span.setStatus({ code: SpanStatusCode.ERROR })
+/** Random ids, except for the spans of workflow runs, whose id other spans use before the span itself exists. */
+export class SpanIds implements IdGenerator {
+  private readonly random = new RandomIdGenerator()
+  private nextId: string | undefined
+
+  generateTraceId(): string {
+    return this.random.generateTraceId()
+  }
+
+  generateSpanId(): string {
+    return this.nextId ?? this.random.generateSpanId()
+  }
+
+  /** @param id 16 hexadecimal digits for the span that `start` starts; undefined for a random one */
+  use<T>(id: string | undefined, start: () => T): T {
+    this.nextId = id
+    try {
+      return start()
+    } finally {
+      this.nextId = undefined
+    }
+  }
 }

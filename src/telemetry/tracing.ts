@@ -1,23 +1,18 @@
 import type { WorkflowClientInterceptor } from '@temporalio/client'
 import { logger } from '../log'
-import type { Endpoint, Note, TracedWorker, Tracing } from './tracing-port'
-
-/*
- * Where nobody asked for traces, nothing of OpenTelemetry is loaded, and this is all that there is: whatever imports it
- * is in opentelemetry.ts, which is loaded by need.
- */
+import type { Endpoint, Note, TracedWorker, Tracing } from './opentelemetry'
 
 let tracing: Tracing | undefined
 
-/** Begins to trace where the environment asks for it, by OpenTelemetry's own variables. */
+/** Starts tracing if OpenTelemetry's variables name an endpoint. Otherwise OpenTelemetry is never loaded. */
 export async function beginTracing(): Promise<void> {
-  const endpoint = askedFor(process.env)
+  const endpoint = endpointOf(process.env)
   if (!endpoint) return
   const { openTelemetry } = await import('./opentelemetry.js')
   tracing = openTelemetry(endpoint)
 }
 
-/** False where spans were left behind, on which nobody waits any longer. */
+/** False if spans could not be delivered in time. */
 export async function endTracing(): Promise<boolean> {
   return (await tracing?.end()) ?? true
 }
@@ -25,7 +20,7 @@ export async function endTracing(): Promise<boolean> {
 /**
  * Runs `run` as the root of a trace.
  *
- * @param run is given what adds to its span, or nothing where nobody traces
+ * @param run receives a function that adds attributes to its span, or nothing if tracing is off
  */
 export function traced<T>(name: string, run: (note?: Note) => Promise<T>): Promise<T> {
   return tracing ? tracing.root(name, run) : run()
@@ -35,13 +30,13 @@ export function clientTracing(): WorkflowClientInterceptor[] {
   return tracing?.client ?? []
 }
 
-/** Of a worker; one that does not trace takes no notice of what workflows say of theirs. */
+/** Without tracing the sink ignores the spans of workflows. */
 export function workerTracing(): TracedWorker {
   return tracing?.worker ?? { interceptors: {}, sinks: { tracing: { ended: { fn: () => undefined } } } }
 }
 
-/** Undefined where it is not, or cannot be, in which case a line says why: no trace is worth a pipeline. */
-function askedFor(environment: NodeJS.ProcessEnv): Endpoint | undefined {
+/** Undefined if tracing is off. An unusable setting turns it off with a warning. */
+function endpointOf(environment: NodeJS.ProcessEnv): Endpoint | undefined {
   const either = (name: string) =>
     environment[`OTEL_EXPORTER_OTLP_TRACES_${name}`] || environment[`OTEL_EXPORTER_OTLP_${name}`]
   const address = either('ENDPOINT')
@@ -50,7 +45,7 @@ function askedFor(environment: NodeJS.ProcessEnv): Endpoint | undefined {
   const protocol = either('PROTOCOL') || 'http/protobuf'
   if (protocol !== 'http/protobuf' && protocol !== 'http/json') {
     logger.warn(
-      `No traces: OTEL_EXPORTER_OTLP_PROTOCOL is "${protocol}"; set http/protobuf or http/json, and the endpoint for it.`,
+      `No traces: OTEL_EXPORTER_OTLP_PROTOCOL is "${protocol}". Set it to http/protobuf or http/json, with a matching endpoint.`,
     )
     return undefined
   }

@@ -1,152 +1,147 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { status } from '@grpc/grpc-js'
 import { ApplicationFailure, WorkflowNotFoundError, type UpdateDefinition } from '@temporalio/common'
 import { WorkflowUpdateFailedError, isGrpcServiceError, type WorkflowHandle } from '@temporalio/client'
-import { MessageTooLargeError } from './message-bounds'
 import { wake } from '../contract/messages'
+import { messageOf } from '../errors'
+import { MessageTooLargeError } from './message-bounds'
 
-/** gRPC status codes after which the same call cannot succeed (grpc.io, "Status codes"). */
-const NON_RETRYABLE_CODES = new Set([
-  3 /* INVALID_ARGUMENT */, 5 /* NOT_FOUND */, 7 /* PERMISSION_DENIED */, 16 /* UNAUTHENTICATED */,
-])
-
+const PERMANENT_CODES: number[] = [
+  status.INVALID_ARGUMENT,
+  status.NOT_FOUND,
+  status.PERMISSION_DENIED,
+  status.UNAUTHENTICATED,
+]
+const PERMANENT_ERRORS = [
+  WorkflowUpdateFailedError,
+  WorkflowNotFoundError,
+  ApplicationFailure,
+  MessageTooLargeError,
+  TypeError,
+]
 const FIRST_WAIT = 50
-const LONGEST_WAIT = 3_000
-/** Until then a server that restarts is back. */
-const NOTICED_AFTER = 10_000
-const SAID_EVERY = 60_000
-/** Far longer than an update takes, where all is well. */
+const MAX_WAIT = 3_000
+/** Longer than a restart of the server takes, ms. */
+const OVERDUE_AFTER = 10_000
+const WARN_EVERY = 60_000
+/** Far longer than an update takes while everything is healthy, ms. */
 const FIRST_WAKE = 2_000
 
-/** A call that is repeated. */
 export interface PendingRetry {
-  /** Who does not do what it is asked; absent in what an older release says. */
+  /** What the call waits for; older releases do not set it. */
   on?: RetryTarget
-  /** Epoch ms. */
+  /** Epoch milliseconds. */
   since: number
-  /** What the last try failed with. */
   reason: string
 }
 
 export type RetryTarget = 'Temporal' | 'Postgres' | 'a window'
 
-/** The calls that are being repeated, and a line about those that are for long. */
+/** The calls that are being retried. Warns at most once a minute about one that is overdue. */
 export class PendingRetries {
-  private readonly all = new Set<PendingRetry>()
-  private said = 0
+  private readonly pending = new Set<PendingRetry>()
+  private lastWarning = 0
 
   constructor(
-    private readonly warn: (wait: PendingRetry) => void,
-    private readonly noticedAfter = NOTICED_AFTER,
+    private readonly warn: (retry: PendingRetry) => void,
+    private readonly overdueAfter = OVERDUE_AFTER,
   ) {}
 
-  failed(wait: PendingRetry): void {
-    this.all.add(wait)
-    if (!this.isLong(wait) || Date.now() - this.said < SAID_EVERY) return
-    this.said = Date.now()
-    this.warn(wait)
+  failed(retry: PendingRetry): void {
+    this.pending.add(retry)
+    if (!this.isOverdue(retry) || Date.now() - this.lastWarning < WARN_EVERY) return
+    this.lastWarning = Date.now()
+    this.warn(retry)
   }
 
-  ended(wait: PendingRetry): void {
-    this.all.delete(wait)
+  ended(retry: PendingRetry): void {
+    this.pending.delete(retry)
   }
 
-  /** One that has not been answered for long. */
-  get long(): PendingRetry | undefined {
-    return [...this.all].find(wait => this.isLong(wait))
+  /** A call that has been retried for ten seconds or more. */
+  get overdue(): PendingRetry | undefined {
+    return [...this.pending].find(retry => this.isOverdue(retry))
   }
 
-  private isLong({ since }: PendingRetry): boolean {
-    return Date.now() - since >= this.noticedAfter
+  private isOverdue({ since }: PendingRetry): boolean {
+    return Date.now() - since >= this.overdueAfter
   }
 }
 
 /**
- * Repeats a call to Temporal until it succeeds, however long Temporal is away; what it is called with must be
- * safe to repeat. Ends early only when it cannot succeed, or when `signal` aborts.
+ * Retries an idempotent call until it succeeds, however long Temporal is down.
+ *
+ * @throws the call's error if it is permanent, or the reason of `signal`
  */
 export async function untilAnswered<T>(
   call: () => Promise<T>,
   signal: AbortSignal,
-  waits?: PendingRetries,
+  retries?: PendingRetries,
   on: RetryTarget = 'Temporal',
 ): Promise<T> {
-  const repeated: PendingRetry = { on, since: Date.now(), reason: '' }
+  const retry: PendingRetry = { on, since: Date.now(), reason: '' }
   try {
-    for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
+    for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, MAX_WAIT)) {
       signal.throwIfAborted()
       try {
         return await call()
       } catch (error) {
-        if (isNonRetryable(error)) throw error
-        repeated.reason = reasonOf(error)
-        waits?.failed(repeated)
+        if (isPermanent(error)) throw error
+        const cause = grpcErrorOf(error)
+        // The client's own message does not contain the server's details.
+        retry.reason = cause?.details || messageOf(cause ?? error)
+        retries?.failed(retry)
         await sleep(wait, undefined, { signal })
       }
     }
   } finally {
-    waits?.ended(repeated)
+    retries?.ended(retry)
   }
 }
 
-/** What the server says, which the client's own message does not. */
-function reasonOf(error: unknown): string {
-  const cause = causeOf(error)
-  if (isGrpcServiceError(cause)) return cause.details || cause.message
-  return cause instanceof Error ? cause.message : String(cause)
+/** The client wraps most errors of gRPC. */
+function grpcErrorOf(error: unknown) {
+  return [error, error instanceof Error && error.cause].find(isGrpcServiceError)
 }
 
-function causeOf(error: unknown): unknown {
-  return error instanceof Error && isGrpcServiceError(error.cause) ? error.cause : error
-}
-
-function isNonRetryable(error: unknown): boolean {
-  if (error instanceof WorkflowUpdateFailedError || error instanceof WorkflowNotFoundError) return true
-  if (
-    error instanceof ApplicationFailure ||
-    error instanceof TypeError ||
-    error instanceof MessageTooLargeError
-  )
-    return true
-  const cause = causeOf(error)
-  return isGrpcServiceError(cause) && (NON_RETRYABLE_CODES.has(cause.code) || isTooLarge(cause.details))
-}
-
-/** It is as large the next time: grpc-go's and the server's own words (RESOURCE_EXHAUSTED is no permanent code). */
-function isTooLarge(details: string): boolean {
-  return /larger than max|exceeds limit|too large/i.test(details)
+function isPermanent(error: unknown): boolean {
+  if (PERMANENT_ERRORS.some(type => error instanceof type)) return true
+  const { code, details } = grpcErrorOf(error) ?? {}
+  // For messages that are too large, grpc-go and the server use RESOURCE_EXHAUSTED, which is transient otherwise.
+  return PERMANENT_CODES.includes(code!) || /larger than max|exceeds limit|too large/i.test(details ?? '')
 }
 
 /**
- * Sends an update until it is answered, always under one id, so that the run that took it in answers it once.
+ * Repeats an update under one id until it is answered, so that a run that received it handles it once.
  *
- * The task by which an update alone wakes its workflow exists in the server's memory only. Each answer to such a task
- * that has been given up meanwhile makes the server forget the present one too, with the updates in it (Server 1.32:
- * "workflow update was aborted"); with many slow workers that went on without end. A signal wakes the workflow with a
- * task that is stored, and the updates go with it: one is sent where an answer takes long.
+ * An update alone wakes its workflow with a task that the server keeps in memory only, and can lose with the updates in
+ * it: Server 1.32 drops the current task when a worker answers an earlier one that had timed out ("workflow update was
+ * aborted"). The task of a signal is stored, and carries the updates too, so slow updates send signals.
  */
 export async function updateUntilAnswered<Ret, Arg>(
   handle: WorkflowHandle,
   update: UpdateDefinition<Ret, [Arg]>,
   arg: Arg,
   signal: AbortSignal,
-  waits?: PendingRetries,
+  retries?: PendingRetries,
+  firstWake = FIRST_WAKE,
 ): Promise<Ret> {
   const updateId = randomUUID()
   const answered = new AbortController()
-  void keepWaking(handle, answered.signal)
+  void keepWaking(handle, answered.signal, firstWake)
   try {
-    return await untilAnswered(() => handle.executeUpdate(update, { args: [arg], updateId }), signal, waits)
+    return await untilAnswered(() => handle.executeUpdate(update, { args: [arg], updateId }), signal, retries)
   } finally {
     answered.abort()
   }
 }
 
-/** Ever more rarely, because a run bears 10,000 signals and there may be no worker for hours. */
-async function keepWaking(handle: WorkflowHandle, signal: AbortSignal): Promise<void> {
-  for (let wait = FIRST_WAKE; !signal.aborted; wait *= 2) {
+/** Doubles the wait each time, because a run accepts only 10,000 signals and may have no worker for hours. */
+async function keepWaking(handle: WorkflowHandle, signal: AbortSignal, firstWait: number): Promise<void> {
+  for (let wait = firstWait; !signal.aborted; wait *= 2) {
     await sleep(wait, undefined, { signal }).catch(() => undefined)
-    // What keeps a signal from arriving is what the update itself waits for.
+    // The update itself reports why the workflow cannot be reached.
     if (!signal.aborted) await handle.signal(wake).catch(() => undefined)
   }
 }

@@ -5,51 +5,49 @@ import { searchAttributes } from '../contract/search-attributes'
 
 type Attribute = (typeof searchAttributes)[number]
 
-/** As the Temporal CLI writes a type: `Datetime`. */
+/** The type as the Temporal CLI writes it, such as `Datetime`. */
 export const typeName = ({ type }: Attribute) => type[0]! + type.slice(1).toLowerCase()
 
 /**
- * Those that a namespace does not have.
+ * The attributes that the client's namespace lacks.
  *
- * @throws UserError where it has one of them with another type, which no command can mend
+ * @throws UserError if it has one with another type, which cannot be changed
  */
 export async function missingSearchAttributes(client: Client): Promise<Attribute[]> {
   const { namespace } = client.options
   const { customAttributes = {} } = await client.connection.operatorService.listSearchAttributes({
     namespace,
   })
-  for (const attribute of searchAttributes) {
-    const registered = customAttributes[attribute.name]
-    if (registered === undefined || registered === encodeSearchAttributeIndexedValueType(attribute.type))
-      continue
+  const other = searchAttributes.find(({ name, type }) => {
+    const registered = customAttributes[name]
+    return registered !== undefined && registered !== encodeSearchAttributeIndexedValueType(type)
+  })
+  if (other)
     throw new UserError(
-      `The namespace "${namespace}" has a search attribute ${attribute.name} of another type than ` +
-        `${typeName(attribute)}: use a namespace of its own, by TEMPORAL_NAMESPACE.`,
+      `In the namespace "${namespace}" the search attribute ${other.name} has another type than ${typeName(other)}: use ` +
+        'another namespace (TEMPORAL_NAMESPACE).',
     )
-  }
   return searchAttributes.filter(({ name }) => customAttributes[name] === undefined)
 }
 
-/** Registers what is missing; what it registered. Safe to repeat. */
+/** Registers the missing attributes and returns them. Idempotent. */
 export async function registerSearchAttributes(client: Client): Promise<Attribute[]> {
-  const { namespace } = client.options
   const missing = await missingSearchAttributes(client)
   if (missing.length === 0) return []
   try {
     await addSearchAttributes(client, missing)
   } catch (error) {
-    // Another command was at it at the same moment.
+    // Another command may have registered them at the same time.
     if ((await missingSearchAttributes(client)).length === 0) return []
     if (!isGrpcServiceError(error)) throw error
     throw new UserError(
-      `Search attributes cannot be registered in the namespace "${namespace}" (${error.details}): ` +
-        `have them added to it: ${described(missing)}.`,
+      `Search attributes cannot be registered in the namespace "${client.options.namespace}" (${error.details}): ask its ` +
+        `administrator to add ${describe(missing)}.`,
     )
   }
   return missing
 }
 
-/** Registers attributes that the namespace does not have. */
 export async function addSearchAttributes(client: Client, attributes: Attribute[]): Promise<void> {
   const types = attributes.map(({ name, type }) => [name, encodeSearchAttributeIndexedValueType(type)!])
   await client.connection.operatorService.addSearchAttributes({
@@ -58,16 +56,16 @@ export async function addSearchAttributes(client: Client, attributes: Attribute[
   })
 }
 
-/** @throws UserError where a namespace lacks some: workflows that bear them could not be started. */
+/** @throws UserError if the namespace lacks attributes, without which no workflow can start */
 export async function requireSearchAttributes(client: Client): Promise<void> {
-  const { namespace } = client.options
   const missing = await missingSearchAttributes(client)
   if (missing.length > 0)
     throw new UserError(
-      `The Temporal namespace "${namespace}" lacks search attributes (${described(missing)}): run "web-traffic migrate".`,
+      `The Temporal namespace "${client.options.namespace}" lacks search attributes (${describe(missing)}): run ` +
+        '"web-traffic migrate".',
     )
 }
 
-function described(attributes: Attribute[]): string {
+function describe(attributes: Attribute[]): string {
   return attributes.map(attribute => `${attribute.name} ${typeName(attribute)}`).join(', ')
 }

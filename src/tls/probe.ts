@@ -1,49 +1,39 @@
 import { connect, type ConnectionOptions } from 'node:tls'
 
-const PATIENCE = 2_000
+const TIMEOUT = 2_000
+/** `explainTlsFailure` recognises both texts. */
 const CLOSED_BEFORE = 'closed before secure TLS connection was established'
-/** So do servers that do not say what they think of the client's certificate. */
 const CLOSED_AFTER = 'closed right after the handshake'
 
 /**
- * Shakes hands by TLS and waits for the server's first word, for up to two seconds, since it may refuse a client's
+ * Performs a TLS handshake, then waits up to two seconds for the first data, because a server may reject a client
  * certificate only after the handshake.
  *
- * @returns what went wrong; undefined where nothing did
+ * @param address HOST:PORT
+ * @returns why the connection failed; undefined if it works
  */
-export function tlsFailure(address: string, options: ConnectionOptions): Promise<Error | undefined> {
-  const { host, port } = parseAddress(address)
-  return new Promise(resolve => {
-    const socket = connect({ host, port, ...options })
-    let secure = false
-    const end = (failure?: Error) => {
-      clearTimeout(timer)
-      socket.destroy()
-      resolve(failure)
-    }
-    const timer = setTimeout(() => end(secure ? undefined : new Error('no answer')), PATIENCE)
+export function tlsFailure(address: string, options: ConnectionOptions): Promise<string | undefined> {
+  const socket = connect({ ...parseAddress(address), ...options })
+  let secure = false
+  return new Promise<string | undefined>(resolve => {
+    setTimeout(() => resolve(secure ? undefined : 'no answer'), TIMEOUT).unref()
     socket.once('secureConnect', () => (secure = true))
-    socket.once('data', () => end())
-    socket.once('end', () => end(new Error(secure ? CLOSED_AFTER : CLOSED_BEFORE)))
-    socket.once('error', (error: Error) =>
-      end(secure && error.message.includes('ECONNRESET') ? new Error(CLOSED_AFTER) : error),
+    socket.once('data', () => resolve(undefined))
+    socket.once('end', () => resolve(secure ? CLOSED_AFTER : CLOSED_BEFORE))
+    socket.once('error', ({ message }: Error) =>
+      resolve(secure && message.includes('ECONNRESET') ? CLOSED_AFTER : message),
     )
-  })
+  }).finally(() => socket.destroy())
 }
 
-/** Whether a server speaks TLS, whoever it is. Nothing is told to it. */
+/** Whether a server at HOST:PORT completes a TLS handshake, with any certificate. Sends no credentials. */
 export function speaksTls(address: string): Promise<boolean> {
-  const { host, port } = parseAddress(address)
-  return new Promise(resolve => {
-    const socket = connect({ host, port, rejectUnauthorized: false, timeout: PATIENCE })
-    const end = (speaks: boolean) => {
-      socket.destroy()
-      resolve(speaks)
-    }
-    socket.once('secureConnect', () => end(true))
-    socket.once('timeout', () => end(false))
-    socket.once('error', () => end(false))
-  })
+  const socket = connect({ ...parseAddress(address), rejectUnauthorized: false, timeout: TIMEOUT })
+  return new Promise<boolean>(resolve => {
+    socket.once('secureConnect', () => resolve(true))
+    socket.once('timeout', () => resolve(false))
+    socket.once('error', () => resolve(false))
+  }).finally(() => socket.destroy())
 }
 
 function parseAddress(address: string): { host: string; port: number } {

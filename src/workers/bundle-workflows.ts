@@ -2,10 +2,9 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bundleWorkflowCode } from '@temporalio/worker'
 
-/** Where the build leaves the workflows' bundle, so that a worker starts without bundling them itself. */
+/** The bundle that the build writes, so that workers start without bundling. */
 export const bundlePath = join(__dirname, 'workflow-bundle.js')
 
-/** What a bundle is made of, whoever makes it: the workflows, what answers the Web UI for them, and what hands traces on. */
 export const workflowSources = {
   workflowsPath: require.resolve('../workflows'),
   workflowInterceptorModules: [
@@ -15,10 +14,10 @@ export const workflowSources = {
 }
 
 async function bundle(): Promise<void> {
-  const quiet = { ...console, trace: () => undefined, log: () => undefined }
+  const quiet = () => undefined
   const { code } = await bundleWorkflowCode({
     ...workflowSources,
-    logger: { ...quiet, debug: () => undefined, info: () => undefined },
+    logger: { ...console, trace: quiet, log: quiet, debug: quiet, info: quiet },
   })
   writeFileSync(bundlePath, code)
 }

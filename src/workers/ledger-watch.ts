@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
-import { countWaiting, Pipeline } from '../pipeline/pipeline'
 import type { Config } from '../config'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { logger } from '../log'
+import { countWaiting, Pipeline } from '../pipeline/pipeline'
 import type { LedgerMetrics } from '../telemetry/ledger-metrics'
 
-/** Prometheus scrapes every 15 s unless it is told otherwise. ms */
-const ASK_EVERY = 10_000
+/** Below Prometheus's default scrape interval of 15 s, ms. */
+const INTERVAL = 10_000
 
-/** Asks the ledger, Kafka and the list of workflows for what {@link LedgerMetrics} say, until `signal` aborts. */
+/** Updates the {@link LedgerMetrics} until `signal` aborts. */
 export async function watchLedger(
   client: Client,
   config: Config,
@@ -19,22 +19,21 @@ export async function watchLedger(
   const pipeline = new Pipeline(client, config)
   const { group, topic } = config.settings
   while (!signal.aborted) {
-    // None of them waits for another, and each may be away by itself.
     const [status, ends, waiting] = await Promise.all([
       orUndefined('the ledger', () => pipeline.status()),
       orUndefined('Kafka', () => withAdmin(config.kafka, admin => topicOffsets(admin, topic))),
       orUndefined('the list of workflows', () => countWaiting(client, group)),
     ])
-    metrics.tell(status, ends ?? [], waiting)
-    await sleep(ASK_EVERY, undefined, { signal }).catch(() => undefined)
+    metrics.report(status, ends ?? [], waiting)
+    await sleep(INTERVAL, undefined, { signal }).catch(() => undefined)
   }
 }
 
-async function orUndefined<T>(whom: string, ask: () => Promise<T>): Promise<T | undefined> {
+async function orUndefined<T>(source: string, ask: () => Promise<T>): Promise<T | undefined> {
   try {
     return await ask()
   } catch (error) {
-    logger.debug({ err: error }, `${whom} gave the metrics no answer`)
+    logger.debug({ err: error }, `no metrics from ${source}`)
     return undefined
   }
 }

@@ -4,11 +4,11 @@ import { UserError } from '../errors'
 import type { ListenAddress } from '../telemetry/exporter'
 
 /**
- * Answers what an orchestrator asks of a process: `/livez` says 200 as long as its event loop turns, and `/readyz` while
- * nothing is in the way of its work, or else 503; the text of the answer is the reason.
+ * Serves the probes of an orchestrator: `/livez` answers 200 while the event loop runs; `/readyz` answers 200, or 503 with
+ * the reason as text.
  *
- * @param whyNotReady undefined where it is ready
- * @throws UserError where the address cannot be listened on
+ * @param whyNotReady returns undefined if the process is ready
+ * @throws UserError if the address is unavailable
  */
 export async function serveProbes(
   { host, port }: ListenAddress,
@@ -20,17 +20,16 @@ export async function serveProbes(
     if (request.url === '/livez') answer(200, 'alive')
     else if (request.url === '/readyz')
       void whyNotReady().then(reason => answer(reason === undefined ? 200 : 503, reason ?? 'ready'))
-    else answer(404, 'There are /livez and /readyz.')
+    else answer(404, 'Use /livez or /readyz.')
   })
   server.listen(port, host)
   await once(server, 'listening').catch((error: unknown) => {
     const { code } = error as NodeJS.ErrnoException
-    throw new UserError(`HEALTH_ADDRESS: ${host}:${port} cannot be listened on (${code}): set another.`)
+    throw new UserError(`HEALTH_ADDRESS: cannot listen on ${host}:${port} (${code}): set another address.`)
   })
   return server
 }
 
-/** Whoever still waits for an answer is let go. */
 export async function closeProbes(server: Server): Promise<void> {
   server.close()
   server.closeAllConnections()

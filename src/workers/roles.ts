@@ -1,9 +1,6 @@
-/**
- * What a worker process runs: `pollers` read Kafka, one in each process; `windows` run every workflow and what writes to
- * Postgres; `all` is both.
- */
+/** `pollers` read Kafka, one per process. `windows` run every workflow and write to Postgres. `all` does both. */
 export const ROLES = ['all', 'pollers', 'windows'] as const
 export type Role = (typeof ROLES)[number]
 
-/** After so long what a role still does at its end is given up; both, one after the other, in a process that runs all. */
+/** How long each role may take to shut down. A process with both shuts them down one after the other. */
 export const ENDS_WITHIN = '30s'

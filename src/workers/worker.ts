@@ -13,37 +13,33 @@ import type { Config } from '../config'
 import { pollerTaskQueue } from '../contract/ids'
 import { openLookups } from '../geo/open-lookup'
 import { logger } from '../log'
-import { dataConverter } from '../temporal/message-bounds'
-import { metricsExporter, notServed } from '../telemetry/exporter'
+import { openDatabase } from '../postgres/database'
+import { explainExporterFailure, metricsExporter } from '../telemetry/exporter'
 import { LedgerMetrics } from '../telemetry/ledger-metrics'
-import { watchLedger } from './ledger-watch'
 import { PollerMetrics } from '../telemetry/poller-metrics'
 import { StepMetrics } from '../telemetry/step-metrics'
-import { openDatabase } from '../postgres/database'
-import { temporalConfig, unreachable, withTemporal } from '../temporal/connection'
 import { workerTracing } from '../telemetry/tracing'
+import { temporalConfig, unreachable, withTemporal } from '../temporal/connection'
+import { dataConverter } from '../temporal/message-bounds'
 import { bundlePath, workflowSources } from './bundle-workflows'
+import { watchLedger } from './ledger-watch'
 import { closeProbes, serveProbes } from './probes'
 import { ENDS_WITHIN, type Role } from './roles'
 
-/** Pollers of one process: each keeps a core busy on a backlog, and Node has one. */
+/** A poller on a backlog needs a core, and Node has one. */
 const POLLERS_PER_PROCESS = 1
 const CACHED_WORKFLOWS = 150
-/**
- * How long a workflow's task waits for the process that has it in memory, before any other replays it: of a process
- * that was killed it is waited for in vain. Temporal's default is 10 s.
- */
+/** How long a workflow task waits for the process that has the workflow in memory, and may be dead. Default: 10 s. */
 const STICKY_TIMEOUT = '2s'
-/** A probe is not kept waiting for Temporal for longer. ms */
-const ANSWERS_WITHIN = 2_000
-/** Below the bound of a message (see message-bounds.ts). Bytes. */
+const PROBE_TIMEOUT = 2_000
+/** Below the bound in message-bounds.ts. Bytes. */
 const PAYLOAD_WARNING = 1_500_000
 
 /**
- * Runs the workflows and activities of a role until `signal` aborts. Then pollers drain first, while the ledger that they
- * talk to still runs, here or in a process of its own, and everything else ends after them.
+ * Runs the workflows and activities of a role until `signal` aborts. Pollers drain first, because they need the ledger's
+ * workflow to run, in this process or another one.
  *
- * @param onReady called when the process is polling its task queues
+ * @param onReady called once the process polls its task queues
  */
 export async function runWorker(
   config: Config,
@@ -52,20 +48,11 @@ export async function runWorker(
   onReady: () => void,
 ): Promise<void> {
   const { metricMeter } = await installRuntime(config)
-  const temporal = temporalConfig()
-  const { connectionOptions, namespace } = temporal
-  // Says in one line what the worker itself would not: no server, or no such namespace.
+  // The errors of this are for a person, unlike those of NativeConnection.
   await withTemporal(() => Promise.resolve())
   const lookups = await openLookups(config)
-  const payloadLimits = { payloadsWarnSize: PAYLOAD_WARNING }
-  const connection = await NativeConnection.connect({
-    ...connectionOptions,
-    payloadLimits,
-    // By itself the SDK asks for gzip, on which the server spent half of its time, and this process a part of its own.
-    grpcCompression: { codec: 'none' },
-  }).catch(async (error: unknown) => {
-    throw await unreachable(error, temporal)
-  })
+  const { namespace } = temporalConfig()
+  const connection = await connect()
   const db = openDatabase(config.postgres)
   const ended = new AbortController()
   try {
@@ -73,48 +60,53 @@ export async function runWorker(
     const activities = new StepMetrics(metricMeter).measured(
       createActivities({ config, db, lookups, namespace, metrics }),
     )
-    const shared = {
+    const shared: Shared = {
       connection,
       namespace,
       activities,
       dataConverter,
       maxHeartbeatThrottleInterval: '1s',
       ...workerTracing(),
-    } as const
+    }
     const workers: Worker[] = []
-    if (role !== 'windows') workers.push(await createPollers(config, shared))
-    if (role !== 'pollers') workers.push(await createMain(config, shared))
+    if (role !== 'windows') workers.push(await createPollerWorker(config, shared))
+    if (role !== 'pollers') workers.push(await createMainWorker(config, shared))
     if (config.metrics) {
       const client = new Client({ connection, namespace })
       void watchLedger(client, config, new LedgerMetrics(metricMeter), ended.signal)
     }
-    const health = config.health && (await serveProbes(config.health, () => whyNotReady(workers, connection)))
+    const probes = config.health && (await serveProbes(config.health, () => whyNotReady(workers, connection)))
     try {
       await runInOrder(workers, signal, onReady)
     } finally {
-      if (health) await closeProbes(health)
+      if (probes) await closeProbes(probes)
     }
   } finally {
     ended.abort()
     await db.destroy()
-    // Workers that never ran hold it still; what kept them from it is what matters.
+    // Fails if a worker was created and never ran; the error that prevented it matters more.
     await connection.close().catch((error: unknown) => logger.debug({ error }, 'the connection stays open'))
   }
 }
 
-type Shared = Pick<
-  WorkerOptions,
-  | 'connection'
-  | 'namespace'
-  | 'activities'
-  | 'dataConverter'
-  | 'maxHeartbeatThrottleInterval'
-  | 'interceptors'
-  | 'sinks'
->
+async function connect(): Promise<NativeConnection> {
+  const temporal = temporalConfig()
+  try {
+    return await NativeConnection.connect({
+      ...temporal.connectionOptions,
+      payloadLimits: { payloadsWarnSize: PAYLOAD_WARNING },
+      // The default, gzip, takes half of the server's CPU time.
+      grpcCompression: { codec: 'none' },
+    })
+  } catch (error) {
+    throw await unreachable(error, temporal)
+  }
+}
 
-/** Of the workflows, and of every activity but reading Kafka. */
-function createMain(config: Config, shared: Shared): Promise<Worker> {
+type Shared = Pick<WorkerOptions, 'namespace' | 'activities' | 'interceptors' | 'sinks'> &
+  Pick<WorkerOptions, 'connection' | 'dataConverter' | 'maxHeartbeatThrottleInterval'>
+
+function createMainWorker(config: Config, shared: Shared): Promise<Worker> {
   return Worker.create({
     ...shared,
     ...workflows(shared.interceptors),
@@ -127,32 +119,32 @@ function createMain(config: Config, shared: Shared): Promise<Worker> {
   })
 }
 
-function createPollers(config: Config, shared: Shared): Promise<Worker> {
+/** Its activities are cancelled at once on shutdown, so that they drain. */
+function createPollerWorker(config: Config, shared: Shared): Promise<Worker> {
   return Worker.create({
     ...shared,
     taskQueue: pollerTaskQueue(config.taskQueue),
     maxConcurrentActivityTaskExecutions: POLLERS_PER_PROCESS,
-    // Cancelled at once, so that they drain; this is how long they may take.
     shutdownForceTime: ENDS_WITHIN,
   })
 }
 
-/** @throws UserError where the metrics' address cannot be listened on */
+/** @throws UserError if the metrics' address is unavailable */
 async function installRuntime(config: Config): Promise<Runtime> {
   const exporter = await metricsExporter(config.metrics, config.settings.group)
   try {
     return Runtime.install({
       logger: new DefaultLogger('INFO', forward),
       telemetryOptions: { logging: { forward: {} }, ...exporter },
-      // By itself the SDK would stop both workers at once, and pollers would drain into a ledger that nobody runs.
+      // The SDK would stop both workers at the same time, and the pollers could not drain.
       shutdownSignals: [],
     })
   } catch (error) {
-    throw config.metrics ? notServed(config.metrics, error) : error
+    throw config.metrics ? explainExporterFailure(config.metrics, error) : error
   }
 }
 
-/** Prefers the bundle of the build; under test the sources are bundled on the fly. */
+/** Tests run without the build's bundle; the SDK then bundles the sources. */
 function workflows(
   interceptors: WorkerOptions['interceptors'],
 ): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath' | 'interceptors'> {
@@ -161,7 +153,7 @@ function workflows(
   return { workflowsPath, interceptors: { ...interceptors, workflowModules } }
 }
 
-/** The deployment bears the group's name; which of its builds is current is said with Temporal's own CLI. */
+/** The deployment's name is the group's. Temporal's CLI sets the current build. */
 export function versioning({
   settings: { group: deploymentName },
   buildId,
@@ -176,10 +168,10 @@ export function versioning({
   }
 }
 
-/** Runs all of them at once, and ends each only after those before it. */
+/** Runs all workers, and shuts each one down after the one before it has ended. */
 async function runInOrder(workers: Worker[], signal: AbortSignal, onReady: () => void): Promise<void> {
   const runs = workers.map((worker, i) => worker.run().finally(() => shutDown(workers[i + 1])))
-  // One that fails takes the others with it, so that the process ends and is started anew.
+  // If one fails, all end, so that the process is restarted.
   for (const run of runs) run.catch(() => workers.forEach(shutDown))
   const stop = () => shutDown(workers[0])
   if (signal.aborted) stop()
@@ -196,11 +188,11 @@ function shutDown(worker: Worker | undefined): void {
 
 /** Undefined while every worker polls its task queue and Temporal answers. */
 async function whyNotReady(workers: Worker[], connection: NativeConnection): Promise<string | undefined> {
-  const idle = workers.find(worker => worker.getState() !== 'RUNNING')
-  if (idle) return `The task queue "${idle.options.taskQueue}" is not polled: ${idle.getState()}.`
+  const stopped = workers.find(worker => worker.getState() !== 'RUNNING')
+  if (stopped) return `The task queue "${stopped.options.taskQueue}" is not polled: ${stopped.getState()}.`
   const { namespace } = workers[0]!.options
   try {
-    const deadline = Date.now() + ANSWERS_WITHIN
+    const deadline = Date.now() + PROBE_TIMEOUT
     await connection.withDeadline(deadline, () => connection.workflowService.describeNamespace({ namespace }))
     return undefined
   } catch (error) {
@@ -211,7 +203,7 @@ async function whyNotReady(workers: Worker[], connection: NativeConnection): Pro
 const LEVELS = { TRACE: 'trace', DEBUG: 'debug', INFO: 'debug', WARN: 'warn', ERROR: 'error' } as const
 
 function forward({ level, message, meta }: LogEntry): void {
-  // As it should be for the pollers' worker.
-  const expected = message.startsWith('No workflows registered')
-  logger[expected ? 'debug' : LEVELS[level]]({ ...meta }, message)
+  // The pollers' worker has no workflows by design.
+  const isExpected = message.startsWith('No workflows registered')
+  logger[isExpected ? 'debug' : LEVELS[level]]({ ...meta }, message)
 }

@@ -8,7 +8,7 @@ import { PollerMetrics } from '../../src/telemetry/poller-metrics'
 import { record, rules, T0 } from '../core/support'
 import { MemoryMeter } from '../telemetry/memory-meter'
 
-/** Each record has an address of its own. */
+/** Each record has its own address. */
 const records = Array.from({ length: 1_000 }, (_, i) => record(i, { at: T0, ip: `DE${i}` }))
 
 function busyFor(milliseconds: number): void {
@@ -16,25 +16,22 @@ function busyFor(milliseconds: number): void {
   while (performance.now() < end);
 }
 
-/** Takes the records in one fetch; says what had been taken, and asked for, at each heartbeat. */
+/** Consumes the records as one fetch. Returns how many had been read at each heartbeat. */
 async function take(locate: (ip: string) => string, service?: BatchLookup) {
   const state = new PollerState(1, { ...rules, locate })
   state.assign([{ partition: 0, epoch: 1, position: 0, basis: null, announcedTo: null }], new Map())
-  const events = {
+  const intake = new Intake({
+    settings: rules,
+    state,
+    lag: new PartitionLag(),
+    metrics: new PollerMetrics(new MemoryMeter()),
+    service,
     flushSoon: () => undefined,
-    leftGap: () => expect(true).toBe(false),
-    failed: (error: Error) => {
+    onGap: () => expect(true).toBe(false),
+    onError: (error: Error) => {
       throw error
     },
-  }
-  const intake = new Intake(
-    rules,
-    state,
-    new PartitionLag(),
-    new PollerMetrics(new MemoryMeter()),
-    events,
-    service,
-  )
+  })
   const { length } = records
   const fetch = { partition: 0, fetchedFrom: 0, next: length, high: length, length }
   const beats: number[] = []
@@ -47,7 +44,7 @@ async function take(locate: (ip: string) => string, service?: BatchLookup) {
   return beats
 }
 
-test('however slow records are, others have their turn after a few', async () => {
+test('slow records let other work run after a few of them', async () => {
   const beats = await take(ip => {
     busyFor(1)
     return ip.slice(0, 2)
@@ -57,7 +54,7 @@ test('however slow records are, others have their turn after a few', async () =>
   expect(beats.length).toBeGreaterThanOrEqual(10)
 })
 
-test('others have their turn also while addresses are collected, which are looked up together', async () => {
+test('other work runs while addresses are collected, and all are looked up together', async () => {
   const known = new Set<string>()
   const asked: number[] = []
   const addressOf = ({ value }: LogRecord) =>
@@ -80,7 +77,7 @@ test('others have their turn also while addresses are collected, which are looke
   }
   const beats = await take(ip => ip.slice(0, 2), service)
   expect(asked).toEqual([1_000])
-  // Once to find them, and once to be sure.
+  // Once to find them, and once to check that all are known.
   expect(collected).toBe(2_000)
   expect(Math.max(...at)).toBeLessThanOrEqual(100)
   expect(beats.length).toBeGreaterThanOrEqual(20)

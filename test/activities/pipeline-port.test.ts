@@ -8,24 +8,13 @@ import { hitsOf } from '../../src/core/counts/columnar'
 import type { Delta, DeltaExceptions } from '../../src/core/window/protocol'
 import { windowId } from '../../src/contract/ids'
 import type { SizedDelta } from '../../src/core/window/poller-state'
-import type { PipelineSettings } from '../../src/core/settings'
 import { deltaBytes } from '../../src/core/window/window-state'
-import { MINUTE, T0 } from '../core/support'
+import { T0 } from '../core/support'
 import { columns, type Group } from '../postgres/support'
+import { newSettings } from '../support/settings'
 import { grpcError } from './support'
 
-const settings: PipelineSettings = {
-  group: 'shop',
-  topic: 'clicks',
-  windowSize: 5 * MINUTE,
-  watermarkDelay: MINUTE,
-  allowedLateness: 0,
-  maxGroups: 250_000,
-  idleTimeout: 10_000,
-  maxFuture: MINUTE,
-  flushInterval: 5_000,
-  referrer: 'full',
-}
+const settings = newSettings({ group: 'shop' })
 
 interface Sent {
   workflowId: string
@@ -33,7 +22,7 @@ interface Sent {
   bytes: number
 }
 
-/** A port whose Temporal takes every signal, and whose Postgres remembers what was put into it. */
+/** A port with a Temporal that accepts every signal, and a Postgres that keeps what it receives. */
 function port(given: AbortSignal = new AbortController().signal) {
   const sent: Sent[] = []
   const staged: Delta[] = []
@@ -68,7 +57,7 @@ function port(given: AbortSignal = new AbortController().signal) {
   return { sent, staged, recorded, failures, port: new TemporalPort(client, staging, input, given) }
 }
 
-/** A delta whose counts take about so many bytes, and its exceptions as many as are asked for. */
+/** A delta with counts and exceptions of about these sizes. */
 function delta(number: number, bytes: number, exceptionBytes = 0): Delta {
   const groups = Array.from({ length: Math.ceil(bytes / 520) }, (_, i): Group => [
     'a.example',
@@ -97,7 +86,7 @@ const sized = (delta: Delta): SizedDelta => ({ delta, bytes: deltaBytes(delta) }
 const send = (to: ReturnType<typeof port>, ...deltas: Delta[]) =>
   to.port.send(new Map([[T0, deltas.map(sized)]]))
 
-test('what is small goes as it is, and together', async () => {
+test('small deltas are sent unchanged in one message', async () => {
   const to = port()
   const deltas = [delta(0, 10_000, 5_000), delta(1, 20_000), delta(2, 0, 100)]
   await send(to, ...deltas)
@@ -105,7 +94,7 @@ test('what is small goes as it is, and together', async () => {
   expect([to.staged, to.recorded]).toEqual([[], []])
 })
 
-test('counts over 64,000 bytes are staged, and travel as their hits', async () => {
+test('counts above 64,000 bytes are staged, and the message carries their hits', async () => {
   const to = port()
   const large = delta(0, 70_000, 1_000)
   await send(to, large, delta(1, 50_000))
@@ -119,7 +108,7 @@ test('counts over 64,000 bytes are staged, and travel as their hits', async () =
   ])
 })
 
-test('exceptions over 32,000 bytes are recorded where the delta is too large, and travel as their number', async () => {
+test('exceptions above 32,000 bytes of a large delta are recorded, and the message carries their number', async () => {
   const to = port()
   const many = delta(0, 1_000, 100_000)
   await send(to, many)
@@ -131,7 +120,7 @@ test('exceptions over 32,000 bytes are recorded where the delta is too large, an
   ])
 })
 
-test('where both are too large both go to Postgres', async () => {
+test('if both are too large, both go to Postgres', async () => {
   const to = port()
   const both = delta(0, 100_000, 100_000)
   await send(to, both)
@@ -141,7 +130,7 @@ test('where both are too large both go to Postgres', async () => {
   expect(to.sent[0]!.bytes).toBeLessThan(1_000)
 })
 
-test('a message has at most 128,000 bytes, whatever it is made of, and nothing is lost or out of order', async () => {
+test('no message exceeds 128,000 bytes, and nothing is lost or reordered', async () => {
   const part = fc.record({
     bytes: fc.oneof(fc.nat(2_000), fc.nat(64_000), fc.nat(200_000)),
     exceptionBytes: fc.oneof(fc.constant(0), fc.nat(32_000), fc.nat(100_000)),
@@ -156,7 +145,6 @@ test('a message has at most 128,000 bytes, whatever it is made of, and nothing i
     expect(arrived.map(({ first, last, hits }) => ({ first, last, hits }))).toEqual(
       deltas.map(({ first, last, hits }) => ({ first, last, hits })),
     )
-    // What is not in a message is in Postgres.
     const inMessages = arrived.reduce((sum, one) => sum + hitsOf(one), 0)
     const inPostgres = to.staged.reduce((sum, one) => sum + hitsOf(one), 0)
     expect(inMessages + inPostgres).toBe(deltas.reduce((sum, { hits }) => sum + hits, 0))
@@ -169,7 +157,7 @@ test('a message has at most 128,000 bytes, whatever it is made of, and nothing i
   await fc.assert(property, { numRuns: 50 })
 })
 
-test('while Postgres is away, staging is tried again; a refusal for good ends it', async () => {
+test('staging is retried while Postgres is down, and a permanent refusal ends it', async () => {
   const to = port()
   to.failures.push(new Error('No Postgres answers.'), new Error('No Postgres answers.'))
   await send(to, delta(0, 100_000))
@@ -182,7 +170,7 @@ test('while Postgres is away, staging is tried again; a refusal for good ends it
   expect(to.sent).toHaveLength(1)
 })
 
-test('a window that is full is waited for, which ends where the poller ends', async () => {
+test('deltas wait for a full window until it has room or the poller ends', async () => {
   const given = new AbortController()
   const to = port(given.signal)
   const full = { status: { name: 'RUNNING' }, historySize: 9 << 20, historyLength: 10 }
@@ -209,13 +197,13 @@ test('a window that is full is waited for, which ends where the poller ends', as
   await expect(never).rejects.toMatchObject({ name: 'AbortError' })
 })
 
-test('what Temporal does not take for a moment is sent again', async () => {
+test('a signal that fails is sent again', async () => {
   const to = port()
   const client = (to.port as unknown as { client: { workflow: Record<string, unknown> } }).client
   const take = client.workflow.signalWithStart as (...args: unknown[]) => Promise<void>
   let failures = 2
   client.workflow.signalWithStart = (...args: unknown[]) =>
-    failures-- > 0 ? Promise.reject(grpcError(14, 'UNAVAILABLE')) : take(...args)
+    failures-- > 0 ? Promise.reject(grpcError('UNAVAILABLE')) : take(...args)
   await send(to, delta(0, 1_000))
   expect(to.sent).toHaveLength(1)
 })

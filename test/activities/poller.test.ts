@@ -7,6 +7,7 @@ import { logger } from '../../src/log'
 import { PollerMetrics } from '../../src/telemetry/poller-metrics'
 import { MINUTE, record, rowsOf, rules, T0 } from '../core/support'
 import { MemoryMeter } from '../telemetry/memory-meter'
+import { newSettings } from '../support/settings'
 import { until } from '../support/until'
 import { MemoryLog, MemoryPipeline } from './support'
 
@@ -17,7 +18,7 @@ const IDLE = 200
 const events = (count: number, at = T0): LogRecord[] =>
   Array.from({ length: count }, (_, i) => record(0, { at: at + i * 1_000 }))
 
-/** An event of this moment: its window stays open for longer than any test. */
+/** An event of now, whose window stays open longer than any test. */
 const current = (): LogRecord => ({ ...record(0, { at: Date.now() }), timestamp: Date.now() })
 
 class Setup {
@@ -32,19 +33,7 @@ class Setup {
     private readonly partitionCount: number,
     fields: Partial<PipelineSettings> = {},
   ) {
-    this.settings = {
-      group: 'web_traffic_group',
-      topic: 'web_traffic_topic',
-      windowSize: 5 * MINUTE,
-      watermarkDelay: MINUTE,
-      allowedLateness: 0,
-      maxGroups: 250_000,
-      idleTimeout: IDLE,
-      maxFuture: MINUTE,
-      flushInterval: 50,
-      referrer: 'full',
-      ...fields,
-    }
+    this.settings = newSettings({ idleTimeout: IDLE, flushInterval: 50, ...fields })
     this.log = new MemoryLog(partitionCount)
     this.pipeline = new MemoryPipeline(this.settings)
     this.poller = this.newPoller()
@@ -53,12 +42,22 @@ class Setup {
   private newPoller(): Poller {
     const { settings, log, pipeline } = this
     const metrics = new PollerMetrics(this.meter)
-    const poller = new Poller(settings, 1, rules, log, pipeline, silent, () => undefined, metrics)
+    const onProgress = () => undefined
+    const poller = new Poller({
+      settings,
+      number: 1,
+      rules,
+      log,
+      pipeline,
+      logger: silent,
+      onProgress,
+      metrics,
+    })
     log.poller = poller
     return poller
   }
 
-  /** What the poller fails with. */
+  /** The error that the poller fails with. */
   failure(): Promise<Error | undefined> {
     return this.running!.then(
       () => undefined,
@@ -66,7 +65,7 @@ class Setup {
     )
   }
 
-  /** As the next attempt of the activity, after the poller has ended or failed. */
+  /** Starts a new poller, like the next attempt of the activity. */
   async restart(): Promise<void> {
     const claims = this.pipeline.claims.length
     this.poller = this.newPoller()
@@ -99,7 +98,7 @@ afterEach(async () => {
   started.clear()
 })
 
-test('a range is announced before any delta of it is sent, and sent before it is said to be done', async () => {
+test('a range is announced before its deltas are sent, and reported done after they are accepted', async () => {
   const setup = new Setup(2)
   const { log, pipeline } = setup
   pipeline.before.send = () => sleep(30)
@@ -117,7 +116,7 @@ test('a range is announced before any delta of it is sent, and sent before it is
     const announced = pipeline.of('announced', partition).map(({ offset }) => offset)
     const done = pipeline.of('done', partition).map(({ offset }) => offset)
     expect(announced.length).toBeGreaterThan(3)
-    // Ranges follow on each other: one ends where the next begins.
+    // Each range ends where the next one begins.
     expect(done.slice(0, announced.length - 1)).toEqual(announced.slice(1))
     announced.forEach((from, i) => {
       const of = ({ kind, partition: p, offset }: (typeof pipeline.events)[0]) =>
@@ -128,7 +127,7 @@ test('a range is announced before any delta of it is sent, and sent before it is
   }
 })
 
-test('nothing of a partition that the ledger refused is sent', async () => {
+test('nothing is sent of a partition that the ledger refused', async () => {
   const setup = new Setup(2)
   const { log, pipeline } = setup
   await setup.start()
@@ -141,12 +140,12 @@ test('nothing of a partition that the ledger refused is sent', async () => {
   expect(pipeline.of('done', 1)).toEqual([])
   expect(setup.position(1)).toBe(0)
   expect(pipeline.hits).toBe(10)
-  // What was dropped is another poller's to count.
+  // The other poller counts the dropped records.
   expect(setup.meter.value('web_traffic_refused_partitions')).toBe(1)
   expect(setup.meter.value('web_traffic_records')).toBe(10)
 })
 
-test('what is not taken, or gets no answer, is counted', async () => {
+test('metrics count skipped records, gaps, unanswered requests and failed commits', async () => {
   const setup = new Setup(1)
   const { log, poller, meter } = setup
   await setup.start()
@@ -169,9 +168,9 @@ test('what is not taken, or gets no answer, is counted', async () => {
   expect(meter.value('web_traffic_fetch_gaps')).toBe(1)
 
   expect(meter.value('web_traffic_kafka_unanswered')).toBe(0)
-  log.away = true
+  log.down = true
   await until(() => meter.value('web_traffic_kafka_unanswered')! > 0)
-  log.away = false
+  log.down = false
   log.commit = () => Promise.reject(new Error('no longer a member'))
   await setup.drain()
   expect(meter.value('web_traffic_offset_commit_failures')).toBe(1)
@@ -181,7 +180,7 @@ test('what is not taken, or gets no answer, is counted', async () => {
   expect(meter.records('web_traffic_flush_windows')).toEqual([1])
 })
 
-test('a range that another poller left announced is read again to its very end, and counts once', async () => {
+test('a range that another poller left announced is read again exactly to its end, and counts once', async () => {
   const setup = new Setup(1)
   const { log, pipeline } = setup
   const request = { poller: 2, partitionCount: 1 }
@@ -203,11 +202,11 @@ test('a range that another poller left announced is read again to its very end, 
   expect(pipeline.windows.get(T0)).toMatchObject({ repeats: 1, overlaps: [] })
 })
 
-test('a fetch that is under way when its partition is claimed anew is not read on: nothing is passed over', async () => {
+test('a fetch in progress stops when its partition is claimed again, and no record is skipped', async () => {
   const setup = new Setup(1, { flushInterval: 60_000 })
   const { log, pipeline, poller } = setup
   await setup.start()
-  // After each slice of a fetch the group hears of the poller.
+  // The poller sends a heartbeat to the group after each slice.
   const slices: (() => void)[] = []
   log.beat = () => new Promise(resolve => slices.push(resolve))
   log.append(0, new Array<LogRecord>(10_000).fill(record(0, { at: T0 })))
@@ -217,7 +216,7 @@ test('a fetch that is under way when its partition is claimed anew is not read o
   pipeline.before.claim = () => new Promise<void>(resolve => (answer = resolve))
   poller.onAssigned([0])
   await until(() => answer !== undefined)
-  // Taken after the last flush and before the claim: whoever claims reads it again.
+  // These records come after the last flush and before the claim, so they are read again.
   slices[0]!()
   await until(() => slices.length === 2)
   answer!()
@@ -231,7 +230,7 @@ test('a fetch that is under way when its partition is claimed anew is not read o
   expect(setup.position(0)).toBe(10_000)
 })
 
-test('a partition that was fetched with a gap is claimed anew, however much arrives in the others', async () => {
+test('a partition that was fetched with a gap is claimed again, even under load in other partitions', async () => {
   const setup = new Setup(2)
   const { log, pipeline, poller } = setup
   // There is always something to flush.
@@ -252,7 +251,7 @@ test('a partition that was fetched with a gap is claimed anew, however much arri
   }
 })
 
-test('flushes that take longer than their interval do not keep idle partitions from being looked at', async () => {
+test('idle partitions are checked even if flushes take longer than their interval', async () => {
   const setup = new Setup(2)
   const { log, pipeline } = setup
   pipeline.before.flush = () => sleep(300)
@@ -268,7 +267,7 @@ test('flushes that take longer than their interval do not keep idle partitions f
   }
 })
 
-test('a drain flushes what is held, says that it is done, and commits it', async () => {
+test('a drain flushes pending records, reports them done and commits', async () => {
   const setup = new Setup(1, { flushInterval: 60_000 })
   const { log, pipeline } = setup
   await setup.start()
@@ -290,7 +289,7 @@ test('a drain flushes what is held, says that it is done, and commits it', async
   expect(log.committed.get(0)).toBe(11)
 })
 
-test('while a flush hangs, records are taken up to a bound, and the group still hears of the poller', async () => {
+test('while a flush hangs, records are read up to a bound, and heartbeats to the group continue', async () => {
   const setup = new Setup(1)
   const { log, pipeline } = setup
   let answer!: () => void
@@ -317,7 +316,7 @@ test('while a flush hangs, records are taken up to a bound, and the group still 
   expect(pipeline.hits).toBe(300_010)
 })
 
-test('once a backlog is read, its end does not wait for the flush interval', async () => {
+test('the end of a backlog does not wait for the flush interval', async () => {
   const setup = new Setup(2, { flushInterval: 60_000 })
   const { log, pipeline } = setup
   const one = record(0, { at: T0 })
@@ -327,7 +326,7 @@ test('once a backlog is read, its end does not wait for the flush interval', asy
   await until(() => pipeline.hits === 260_000)
 })
 
-test('where there are many pollers each flushes less often, so that a window is not signalled too often', async () => {
+test('with many pollers each one flushes less often, so that no window receives too many signals', async () => {
   const OTHERS = 9
   const setup = new Setup(1)
   const { log, pipeline } = setup
@@ -341,11 +340,11 @@ test('where there are many pollers each flushes less often, so that a window is 
   log.append(0, events(1))
   await until(() => pipeline.of('announced').length === 2)
   const [first, second] = pipeline.of('announced')
-  // Ten pollers and five signals a second: two seconds apart, and not the 50 ms of the setting.
+  // Ten pollers and five signals a second make two seconds, instead of the 50 ms of the setting.
   expect(second!.at - first!.at).toBeGreaterThanOrEqual(1_900)
 })
 
-test('an idle partition claims for the time at which its end was looked up, not that of reporting', async () => {
+test('an idle claim carries the time at which the end of the partition was looked up', async () => {
   const setup = new Setup(1)
   const { log, pipeline } = setup
   await setup.start()
@@ -355,21 +354,21 @@ test('an idle partition claims for the time at which its end was looked up, not 
     return sleep(60)
   }
   const appended = Date.now()
-  // Its window was over long ago, and nothing but silence can close it.
+  // Its window was over long ago, and only silence can close it.
   log.append(0, events(10))
   await until(() => pipeline.of('idle').length > 0)
   const [claim] = pipeline.of('idle')
   expect(claim).toMatchObject({ partition: 0, offset: 10 })
   expect(claim!.at).toBeLessThanOrEqual(lookedUp)
   expect(claim!.at).toBeGreaterThanOrEqual(appended + IDLE)
-  // Once is enough: the claim lives until the partition moves on.
+  // It is claimed once, because the claim is valid until the next record.
   const heard = pipeline.of('awaited').length
   await until(() => pipeline.of('awaited').length >= heard + 3)
   expect(pipeline.of('idle')).toHaveLength(1)
   expect(pipeline.ledger.takeDue(Date.now()).close).toEqual([T0])
 })
 
-test('an idle partition claims nothing while no window waits for it', async () => {
+test('a silent partition is not claimed idle while no window waits for it', async () => {
   const setup = new Setup(1)
   const { log, pipeline } = setup
   await setup.start()
@@ -379,32 +378,32 @@ test('an idle partition claims nothing while no window waits for it', async () =
   expect(pipeline.of('idle')).toEqual([])
 })
 
-test('after the broker was away, quiet time starts anew', async () => {
+test('after an outage of the broker the quiet time starts again', async () => {
   const setup = new Setup(1)
   const { log, pipeline } = setup
   await setup.start()
   log.append(0, [current()])
   await until(() => pipeline.of('awaited').length > 0)
 
-  log.away = true
+  log.down = true
   const asked = log.asked.length
   await until(() => log.asked.length >= asked + 2)
   const gone = Date.now()
   await until(() => Date.now() > gone + 2 * IDLE)
   const heard = pipeline.of('awaited').length
   const back = Date.now()
-  log.away = false
+  log.down = false
   await until(() => pipeline.of('awaited').length > heard)
   expect(pipeline.of('awaited')[heard]!.at).toBeGreaterThanOrEqual(back + IDLE)
 })
 
-describe('another log in the place of the one that was read', () => {
-  /** As {@link events}, each with a key. */
+describe('a different log of the same name', () => {
+  /** The same {@link events}, each with a key. */
   const keyed = (count: number): LogRecord[] => events(count).map(event => ({ ...event, keySize: 7 }))
   const refusal =
     /^Partition 0 of "web_traffic_topic" is not the log that was read: at offset 9 .* "web-traffic accept-log --partition 0"/
 
-  /** A pipeline that has read ten records, and was stopped. */
+  /** A pipeline that was stopped after ten records. */
   async function stopped(): Promise<Setup> {
     const setup = new Setup(1)
     await setup.start()
@@ -414,7 +413,7 @@ describe('another log in the place of the one that was read', () => {
     return setup
   }
 
-  test('that is longer is refused at the claim before anything of it is counted, however often it is tried', async () => {
+  test('that is longer is refused at every attempt, before anything of it is counted', async () => {
     const setup = await stopped()
     setup.log.replace(0, keyed(30))
     for (let attempt = 1; attempt <= 3; attempt++) {
@@ -427,7 +426,7 @@ describe('another log in the place of the one that was read', () => {
     expect(setup.pipeline.of('announced')).toHaveLength(1)
   })
 
-  test('that is as long is refused too, and is not idle', async () => {
+  test('that is equally long is refused, and not claimed idle', async () => {
     const setup = await stopped()
     setup.log.replace(0, keyed(10))
     await setup.restart()
@@ -435,7 +434,7 @@ describe('another log in the place of the one that was read', () => {
     expect(setup.pipeline.of('idle')).toEqual([])
   })
 
-  test('that is shorter is refused, also once it has grown', async () => {
+  test('that is shorter is refused, even after it has grown', async () => {
     const setup = new Setup(1)
     await setup.start()
     setup.log.append(0, events(10))
@@ -450,18 +449,18 @@ describe('another log in the place of the one that was read', () => {
     expect(setup.pipeline.hits).toBe(10)
   })
 
-  test('is noticed while it is read, where the log grew beyond the position before its end was looked up', async () => {
+  test('is detected while reading, if the log has grown beyond the position before its end is looked up', async () => {
     const setup = new Setup(1, { idleTimeout: 60_000 })
     await setup.start()
     setup.log.append(0, events(10))
     await until(() => setup.position(0) === 10)
-    // kafkajs was out of range, and began at the earliest offset.
+    // kafkajs starts at the earliest offset if the position is out of range.
     setup.log.replace(0, keyed(30), 0)
     expect((await setup.failure())?.message).toMatch(refusal)
     expect(setup.position(0)).toBe(10)
   })
 
-  test('of a new leader is noticed while it is read; the same log of a new leader goes on', async () => {
+  test('of a new leader is detected while reading, and the same log of a new leader is read on', async () => {
     const ledBy = (leaderEpoch: number, records: LogRecord[]) =>
       records.map(record => ({ ...record, leaderEpoch }))
     const setup = new Setup(1, { idleTimeout: 60_000 })
@@ -471,7 +470,7 @@ describe('another log in the place of the one that was read', () => {
     setup.log.append(0, ledBy(2, events(10)))
     await until(() => setup.position(0) === 20)
     expect(setup.pipeline.hits).toBe(20)
-    // The next leader had 15 records of them.
+    // The next leader had only 15 of the records.
     setup.log.replace(0, [...ledBy(1, events(10)), ...ledBy(2, events(5)), ...ledBy(3, events(10))])
     expect((await setup.failure())?.message).toMatch(
       /at offset 19 a record .*leader epoch 2\).*leader epoch 3\)/,
@@ -480,7 +479,7 @@ describe('another log in the place of the one that was read', () => {
     expect(setup.pipeline.hits).toBe(20)
   })
 
-  test('goes on at the position once it was accepted', async () => {
+  test('is read from the position on after it was accepted', async () => {
     const setup = await stopped()
     setup.log.replace(0, keyed(30))
     await setup.restart()
@@ -492,7 +491,7 @@ describe('another log in the place of the one that was read', () => {
     expect(setup.pipeline.of('announced', 0).map(({ offset }) => offset)).toEqual([0, 10])
   })
 
-  test('that was accepted and ends before the position is waited for, and holds no window open meanwhile', async () => {
+  test('that was accepted and ends before the position does not keep windows open until it has grown', async () => {
     const setup = await stopped()
     setup.log.replace(0, keyed(4))
     setup.pipeline.ledger.acceptLog({})
@@ -502,14 +501,14 @@ describe('another log in the place of the one that was read', () => {
     setup.log.append(0, keyed(11))
     await until(() => setup.position(0) === 15)
     expect(setup.pipeline.hits).toBe(15)
-    // From here on it is watched as any other.
+    // From here on it is checked like any other log.
     await setup.drain()
     setup.log.replace(0, events(30))
     await setup.restart()
     expect((await setup.failure())?.message).toMatch(/at offset 14 /)
   })
 
-  test('is what neither compaction nor retention makes of the same log', async () => {
+  test('is not suspected after compaction or retention', async () => {
     for (const change of ['compact', 'removeBefore'] as const) {
       const setup = await stopped()
       if (change === 'compact') setup.log.compact(0, 9)
@@ -522,7 +521,7 @@ describe('another log in the place of the one that was read', () => {
     }
   })
 
-  test('nor is it a log of which nothing is new: its window closes', async () => {
+  test('is not suspected if nothing is new, and the window closes', async () => {
     const setup = await stopped()
     await setup.restart()
     await until(() => setup.pipeline.of('idle').length > 0)
@@ -531,7 +530,7 @@ describe('another log in the place of the one that was read', () => {
     expect(setup.pipeline.of('announced')).toHaveLength(1)
   })
 
-  test('what was fetched before the claim is not counted before the last done record was compared', async () => {
+  test('does not count through a fetch from before the claim: the last done record is compared first', async () => {
     const setup = await stopped()
     const begin = setup.log.begin.bind(setup.log)
     let go!: () => void
@@ -550,7 +549,7 @@ describe('another log in the place of the one that was read', () => {
     expect(setup.pipeline.hits).toBe(14)
   })
 
-  test('what retention removes between the claim and the first fetch is not waited for', async () => {
+  test('is not suspected if retention removes records between the claim and the first fetch', async () => {
     const setup = await stopped()
     const begin = setup.log.begin.bind(setup.log)
     setup.log.begin = positions => {

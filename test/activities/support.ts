@@ -1,3 +1,4 @@
+import { status } from '@grpc/grpc-js'
 import type { PipelinePort } from '../../src/activities/pipeline-port'
 import type { Staging } from '../../src/activities/staging'
 import type { LogPort, Poller } from '../../src/activities/poller'
@@ -14,12 +15,17 @@ import type { Outgoing } from '../../src/core/window/poller-state'
 import type { PipelineSettings } from '../../src/core/settings'
 import { WindowState } from '../../src/core/window/window-state'
 
-/** An error as grpc-js gives it: the client knows it by its details and metadata. */
-export function grpcError(code: number, details: string): Error {
-  return Object.assign(new Error(`${code} ${details}`), { code, details, metadata: { get: () => [] } })
+/** An error like those of grpc-js, which the client recognises by its details and metadata. */
+export function grpcError(name: keyof typeof status, details: string = name): Error {
+  const code = status[name]
+  return Object.assign(new Error(`${code} ${name}: ${details}`), {
+    code,
+    details,
+    metadata: { get: () => [] },
+  })
 }
 
-/** For what is never too large for a message. A TypeError is not repeated. */
+/** For deltas that are never too large for a message. A TypeError is not retried. */
 export const NO_STAGING: Staging = {
   stage: () => Promise.reject(new TypeError('a delta was staged')),
   record: () => Promise.reject(new TypeError('exceptions were recorded')),
@@ -29,11 +35,11 @@ const MAX_FETCH = 50_000
 
 interface Partition {
   records: LogRecord[]
-  /** Records before this offset have been removed by retention. */
+  /** Retention has removed the records before this offset. */
   low: number
-  /** Offsets whose records compaction has removed. */
+  /** Compaction has removed the records at these offsets. */
   compacted: Set<number>
-  /** Where the next fetch begins; undefined until the poller has said where to begin. */
+  /** Where the next fetch begins; undefined until the poller calls `begin`. */
   next: number | undefined
   paused: boolean
   fetching: boolean
@@ -43,12 +49,12 @@ interface Partition {
 export class MemoryLog implements LogPort {
   private readonly partitions: Partition[]
   readonly committed = new Map<number, number>()
-  /** When the ends of the partitions were asked for, epoch ms. */
+  /** When the ends of the partitions were requested, epoch ms. */
   readonly asked: number[] = []
   heartbeats = 0
-  /** What a heartbeat to the group waits for. */
+  /** Runs at each heartbeat to the group. */
   beat: () => Promise<void> = () => Promise.resolve()
-  away = false
+  down = false
   poller: Poller | undefined
 
   constructor(partitionCount: number) {
@@ -69,9 +75,9 @@ export class MemoryLog implements LogPort {
   }
 
   /**
-   * The topic is deleted, and re-created with these records.
+   * Replaces the log, as if the topic was deleted and re-created.
    *
-   * @param from where reading goes on
+   * @param from where reading continues
    */
   replace(partition: number, records: LogRecord[], from = this.partitions[partition]!.next): void {
     const log = this.partitions[partition]!
@@ -80,7 +86,7 @@ export class MemoryLog implements LogPort {
     if (from !== undefined) this.begin([{ partition, position: from }])
   }
 
-  /** Compaction: the offsets of these records stay behind as gaps. */
+  /** Removes a record, and leaves its offset as a gap. */
   compact(partition: number, offset: number): void {
     this.partitions[partition]!.compacted.add(offset)
   }
@@ -89,7 +95,7 @@ export class MemoryLog implements LogPort {
     this.partitions[partition]!.low = offset
   }
 
-  /** Before this everything has been taken by the poller. */
+  /** The poller has read everything before this offset. */
   taken(partition: number): number {
     return this.partitions[partition]!.next ?? 0
   }
@@ -101,7 +107,7 @@ export class MemoryLog implements LogPort {
   begin(positions: { partition: number; position: number }[]): void {
     for (const { partition, position } of positions) {
       const log = this.partitions[partition]!
-      // As kafkajs does where Kafka does not have the offset.
+      // kafkajs does the same if Kafka does not have the offset.
       const isThere = position >= log.low && position <= log.records.length
       Object.assign(log, { next: isThere ? position : log.low, paused: false })
       void this.deliver(partition)
@@ -114,7 +120,7 @@ export class MemoryLog implements LogPort {
 
   offsets() {
     this.asked.push(Date.now())
-    if (this.away) return Promise.reject(new Error('the broker is away'))
+    if (this.down) return Promise.reject(new Error('the broker is down'))
     return Promise.resolve(
       this.partitions.map(({ records, low }, partition) => ({ partition, low, high: records.length })),
     )
@@ -151,23 +157,23 @@ export class MemoryLog implements LogPort {
   }
 }
 
-/** What happened to a range or a claim, in order. */
+/** A step of a range or an idle claim. */
 export interface PipelineEvent {
   kind: 'announced' | 'sending' | 'sent' | 'done' | 'idle' | 'awaited'
   partition: number
-  /** Of the range: its start where it is announced or sent, its end where it is done. Of an idle claim: its position. */
+  /** The range's start if it is announced or sent, its end if it is done; the position of an idle claim. */
   offset: number
-  /** Of an idle claim: what it stands for. Else: when it came. Epoch ms. */
+  /** The time of the idle claim, or of the event. Epoch ms. */
   at: number
 }
 
-/** The real ledger and the real counts of windows, called directly. */
+/** The real ledger and window states, called directly. */
 export class MemoryPipeline implements PipelinePort {
   readonly ledger: Ledger
   readonly windows = new Map<number, WindowState>()
   readonly events: PipelineEvent[] = []
   readonly claims: ClaimRequest[] = []
-  /** What a call waits for before it has its effect. */
+  /** Awaited by each call before it takes effect. */
   before: {
     claim?: () => Promise<unknown>
     flush?: () => Promise<unknown>
@@ -213,7 +219,7 @@ export class MemoryPipeline implements PipelinePort {
     }
   }
 
-  /** As a poller that has died since: its deltas arrived. */
+  /** Applies a delta of a poller that has died since. */
   receive(start: number, delta: Delta): void {
     this.window(start).apply(delta)
   }

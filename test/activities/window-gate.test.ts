@@ -2,12 +2,13 @@ import { expect, test } from '@jest/globals'
 import type { Client } from '@temporalio/client'
 import { WorkflowNotFoundError } from '@temporalio/common'
 import { WindowGate, WindowFullError } from '../../src/activities/window-gate'
+import { grpcError } from './support'
 
 const KIB = 1 << 10
 const MIB = 1 << 20
 const ID = 'shop/window/2026-01-01T12:00:00Z'
 
-/** A server on which every window's run has such a history; `asked` are the windows that were looked at. */
+/** A server on which every window's run has this history. `asked` lists the checked windows. */
 class FakeServer {
   readonly asked: string[] = []
   history: { status?: string; historySize?: number; historyLength: number } | Error = { historyLength: 10 }
@@ -29,7 +30,7 @@ async function passes(gate: WindowGate, bytes: number, messages: number, id = ID
   for (let i = 0; i < messages; i++) await gate.pass(id, bytes)
 }
 
-test('a window is looked at after every 256 KiB that one poller sends, and not sooner', async () => {
+test('a window is checked after every 256 KiB from one poller, and not sooner', async () => {
   const server = new FakeServer()
   const gate = new WindowGate(server.client)
   await passes(gate, 64 * KIB, 4)
@@ -42,7 +43,7 @@ test('a window is looked at after every 256 KiB that one poller sends, and not s
   expect(server.asked).toHaveLength(2)
 })
 
-test('and after every 100 messages, however small', async () => {
+test('a window is checked after every 100 messages, however small', async () => {
   const server = new FakeServer()
   const gate = new WindowGate(server.client)
   await passes(gate, 10, 100)
@@ -53,7 +54,7 @@ test('and after every 100 messages, however small', async () => {
   expect(server.asked).toHaveLength(2)
 })
 
-test('where there are many pollers, sooner: together they send no more unseen than 16 MiB and 4,000 messages', async () => {
+test('many pollers together send at most 16 MiB and 4,000 messages between two checks', async () => {
   for (const pollers of [1, 64, 128, 1_000, 4_000]) {
     const server = new FakeServer()
     const gate = new WindowGate(server.client)
@@ -73,7 +74,7 @@ test('where there are many pollers, sooner: together they send no more unseen th
   }
 })
 
-test('each window is counted for itself', async () => {
+test('each window has its own count', async () => {
   const server = new FakeServer()
   const gate = new WindowGate(server.client)
   for (let i = 0; i < 50; i++) await passes(gate, 64 * KIB, 4, `${ID}/${i}`)
@@ -85,39 +86,34 @@ test('each window is counted for itself', async () => {
 test.each([
   ['8 MiB', { historySize: 8 * MIB, historyLength: 10 }],
   ['16,000 events', { historySize: MIB, historyLength: 16_000 }],
-])(
-  'a window whose history has %s is waited for, and looked at with every try, until it has less',
-  async (_, history) => {
-    const server = new FakeServer()
-    const gate = new WindowGate(server.client)
-    await passes(gate, 128 * KIB, 2)
-    server.history = history
-    for (let i = 1; i <= 3; i++) {
-      await expect(gate.pass(ID, 128 * KIB)).rejects.toThrow(WindowFullError)
-      expect(server.asked).toHaveLength(i)
-    }
-    server.history = { historySize: 8 * MIB - 1, historyLength: 15_999 }
-    await gate.pass(ID, 128 * KIB)
-    expect(server.asked).toHaveLength(4)
-    await gate.pass(ID, 128 * KIB)
-    expect(server.asked).toHaveLength(4)
-  },
-)
+])('a window whose history has %s is checked at every attempt until it has less', async (_, history) => {
+  const server = new FakeServer()
+  const gate = new WindowGate(server.client)
+  await passes(gate, 128 * KIB, 2)
+  server.history = history
+  for (let i = 1; i <= 3; i++) {
+    await expect(gate.pass(ID, 128 * KIB)).rejects.toThrow(WindowFullError)
+    expect(server.asked).toHaveLength(i)
+  }
+  server.history = { historySize: 8 * MIB - 1, historyLength: 15_999 }
+  await gate.pass(ID, 128 * KIB)
+  expect(server.asked).toHaveLength(4)
+  await gate.pass(ID, 128 * KIB)
+  expect(server.asked).toHaveLength(4)
+})
 
-test('the error names the window and how much it has', async () => {
+test('the error names the window and its size', async () => {
   const server = new FakeServer()
   const gate = new WindowGate(server.client)
   await passes(gate, 256 * KIB, 1)
   server.history = { historySize: 12.34 * MIB, historyLength: 10 }
-  await expect(gate.pass(ID, 1)).rejects.toThrow(
-    `${ID} has 12.3 MiB of counts that it has not worked off yet`,
-  )
+  await expect(gate.pass(ID, 1)).rejects.toThrow(`${ID} has 12.3 MiB of counts to process`)
 })
 
 test.each([
   ['has ended', { status: 'COMPLETED', historySize: 40 * MIB, historyLength: 40_000 }],
-  ['is not there', new WorkflowNotFoundError('not found', ID, undefined)],
-])('a window that %s takes what starts it again', async (_, history) => {
+  ['does not exist', new WorkflowNotFoundError('not found', ID, undefined)],
+])('a window that %s accepts messages, which start it again', async (_, history) => {
   const server = new FakeServer()
   server.history = history
   const gate = new WindowGate(server.client)
@@ -125,15 +121,15 @@ test.each([
   expect(server.asked).toHaveLength(2)
 })
 
-test('where the server cannot be asked nothing passes', async () => {
+test('nothing is sent if the check fails', async () => {
   const server = new FakeServer()
   const gate = new WindowGate(server.client)
   await passes(gate, 256 * KIB, 1)
-  server.history = new Error('14 UNAVAILABLE')
+  server.history = grpcError('UNAVAILABLE')
   await expect(gate.pass(ID, 1)).rejects.toThrow('UNAVAILABLE')
 })
 
-test('the first message passes without a look, however large', async () => {
+test('the first message is sent without a check, however large', async () => {
   const server = new FakeServer()
   await new WindowGate(server.client).pass(ID, MIB)
   expect(server.asked).toEqual([])

@@ -6,35 +6,35 @@ import { UserError } from '../../src/errors'
 import { UNKNOWN_COUNTRY } from '../../src/core/counts/unknown-country'
 import { openCountryDatabase, type LocateCountry } from '../../src/geo/country'
 
-describe('the database that comes with the project', () => {
+describe('the bundled database', () => {
   let locate: LocateCountry
 
   beforeAll(async () => {
     locate = await openCountryDatabase()
   })
 
-  // By the delegations of the regional registries, to holders that have had their block for decades.
+  // From the regional registries; these holders have had their networks for decades.
   test.each([
     ['8.8.8.8', 'US', 'ARIN: Google'],
     ['192.0.43.7', 'US', 'ARIN: ICANN'],
-    ['193.0.6.139', 'NL', 'RIPE NCC, of itself'],
+    ['193.0.6.139', 'NL', 'RIPE NCC itself'],
     ['130.149.7.201', 'DE', 'RIPE NCC: TU Berlin'],
     ['193.99.144.80', 'DE', 'RIPE NCC: heise'],
     ['129.132.19.216', 'CH', 'RIPE NCC: ETH Zürich'],
-    ['202.12.29.175', 'AU', 'APNIC, of itself'],
+    ['202.12.29.175', 'AU', 'APNIC itself'],
     ['133.11.0.1', 'JP', 'JPNIC: University of Tokyo'],
-    ['200.3.14.10', 'UY', 'LACNIC, of itself'],
+    ['200.3.14.10', 'UY', 'LACNIC itself'],
     ['200.160.2.3', 'BR', 'NIC.br'],
     ['2001:4860:4860::8888', 'US', 'ARIN: Google'],
-    ['2001:67c:2e8:22::c100:68b', 'NL', 'RIPE NCC, of itself'],
+    ['2001:67c:2e8:22::c100:68b', 'NL', 'RIPE NCC itself'],
     ['2003::1', 'DE', 'RIPE NCC: Deutsche Telekom'],
-    ['2001:dc0:2001:11::211', 'AU', 'APNIC, of itself'],
+    ['2001:dc0:2001:11::211', 'AU', 'APNIC itself'],
     ['2001:12ff::1', 'BR', 'NIC.br'],
   ])('finds %s in %s (%s)', (ip, country) => {
     expect(locate(ip)).toBe(country)
   })
 
-  test('finds an address however IPv6 is written', () => {
+  test('finds every notation of an IPv6 address', () => {
     for (const ip of [
       '2001:4860:4860::8888',
       '2001:4860:4860:0:0:0:0:8888',
@@ -44,7 +44,7 @@ describe('the database that comes with the project', () => {
     expect(locate('2001:67C:2E8:22::C100:68B')).toBe('NL')
   })
 
-  test('answers with two letters or ?? wherever one looks', () => {
+  test('answers every address with two letters or ??', () => {
     for (let i = 0; i < 20_000; i++) {
       const bits = Math.imul(i, 2_654_435_761) >>> 0
       const ip = [24, 16, 8, 0].map(shift => (bits >>> shift) & 255).join('.')
@@ -66,13 +66,13 @@ describe('the database that comes with the project', () => {
     'fc00::1',
     'fd12:3456::1',
     'ff02::1',
-  ])('knows no country of %s, which is nobody’s', ip => {
+  ])('knows no country for the reserved address %s', ip => {
     expect(locate(ip)).toBe(UNKNOWN_COUNTRY)
   })
 
   // RFC 1918, and the blocks for documentation (RFC 5737, RFC 3849).
   test.each(['172.16.0.1', '192.168.1.1', '198.51.100.1', '203.0.113.1', '2001:db8::1'])(
-    'knows no country of %s, which is nobody’s, whatever the database has of it',
+    'knows no country for %s, even if the database does',
     ip => {
       expect(locate(ip)).toBe(UNKNOWN_COUNTRY)
     },
@@ -102,7 +102,7 @@ describe('the database that comes with the project', () => {
     '\0',
     '\u{1F600}',
     '8'.repeat(100_000),
-  ])('knows no country of %j, which is no address', ip => {
+  ])('knows no country for %j, which is not an address', ip => {
     expect(locate(ip)).toBe(UNKNOWN_COUNTRY)
   })
 })
@@ -121,13 +121,13 @@ describe('GEO_DATABASE', () => {
     rmSync(folder, { recursive: true })
   })
 
-  test('may name another database', async () => {
+  test('can name another database', async () => {
     const path = require.resolve('@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb')
     expect((await openCountryDatabase(path))('193.0.6.139')).toBe('NL')
   })
 
   test.each(['missing.mmdb', 'empty.mmdb', 'text.mmdb', 'zeros.mmdb', '.'])(
-    'that is %s is refused in one line that names it',
+    'naming %s is refused in one line',
     async name => {
       const path = join(folder, name)
       const error: unknown = await openCountryDatabase(path).catch((e: unknown) => e)

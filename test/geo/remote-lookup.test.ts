@@ -15,13 +15,13 @@ let logged: unknown[]
 
 beforeEach(async () => {
   service = new LookUpService(KEY)
-  api = new Ip2Location(await service.start(), KEY, 300)
+  api = new Ip2Location(await service.start(), KEY, 1_000)
   logged = []
 })
 
 afterEach(() => service.stop())
 
-function lookup(bounds = {}): RemoteLookup {
+function lookup(bounds: ConstructorParameters<typeof RemoteLookup>[1] = {}): RemoteLookup {
   const logger = { warn: (entry: unknown) => void logged.push(entry), info: () => undefined }
   return new RemoteLookup(address => api.country(address), { rate: 10_000, firstWait: 20, ...bounds }, logger)
 }
@@ -43,10 +43,10 @@ async function failureOf(asked: Promise<unknown>): Promise<LookupError> {
 test.each<[Mood, LookupError['kind'], RegExp]>([
   ['too often', 'transient', /429/],
   ['broken', 'transient', /500/],
-  ['garbage', 'transient', /no answer/],
-  ['silent', 'transient', /does not answer within 300 ms/],
+  ['garbage', 'transient', /invalid answer/],
+  ['silent', 'transient', /does not answer within 1000 ms/],
   ['refusing', 'permanent', /401.*IP_CODING_KEY/],
-])('a service that is %s fails in a %s way, and says neither address nor key', async (mood, kind, says) => {
+])('a service that is %s causes a %s failure without the address and the key', async (mood, kind, says) => {
   service.mood = mood
   const failure = await failureOf(api.country('8.8.4.4'))
   expect(failure).toMatchObject({ kind, message: expect.stringMatching(says) })
@@ -55,22 +55,25 @@ test.each<[Mood, LookupError['kind'], RegExp]>([
   expect(all).not.toContain(KEY)
 })
 
-test('a service that is not there is a passing failure', async () => {
+test('a missing service is a transient failure', async () => {
   const failure = await failureOf(new Ip2Location('http://127.0.0.1:1/', KEY).country('8.8.4.4'))
   expect(failure).toMatchObject({ kind: 'transient', message: expect.stringContaining('cannot be reached') })
 })
 
-test('the time that a service asks for is respected', async () => {
+test('the Retry-After header sets the wait', async () => {
   service.mood = 'too often'
   expect(await failureOf(api.country('8.8.4.4'))).toMatchObject({ retryAfter: 1_000 })
 })
 
-test.each<Mood>(['unknown', 'no address'])('an address without an answer (%s) has no country', async mood => {
-  service.mood = mood
-  expect(await api.country('8.8.4.4')).toBe('??')
-})
+test.each<Mood>(['unknown', 'no address'])(
+  'an address that the service does not know (%s) has no country',
+  async mood => {
+    service.mood = mood
+    expect(await api.country('8.8.4.4')).toBe('??')
+  },
+)
 
-test('only public addresses of usable events are asked for, each once', async () => {
+test('only public addresses of usable events are looked up, each once', async () => {
   const geo = lookup()
   const records = ['8.8.8.8', ' 8.8.8.8 ', '::ffff:8.8.8.8', '10.0.0.1', 'x', 7, '1.1.1.2'].map(record)
   const unusable = { ...record('9.9.9.9'), value: Buffer.from('{"ip":"9.9.9.9"}') }
@@ -82,11 +85,11 @@ test('only public addresses of usable events are asked for, each once', async ()
   expect(['::ffff:8.8.8.8', '10.0.0.1', 'x'].map(geo.locate)).toEqual([countryOf('8.8.8.8'), '??', '??'])
 })
 
-test('what was not looked up is not guessed', () => {
-  expect(() => lookup().locate('8.8.8.8')).toThrow('before it was looked up')
+test('an address that was not looked up is not guessed', () => {
+  expect(() => lookup().locate('8.8.8.8')).toThrow('must be looked up before it is counted')
 })
 
-test('no more look-ups are under way, and no more begin in a second, than allowed', async () => {
+test('lookups respect the maximum rate and concurrency', async () => {
   const began = Date.now()
   await lookup({ rate: 100, concurrency: 3 }).resolve(addresses(40), never)
   expect(Date.now() - began).toBeGreaterThanOrEqual(380)
@@ -94,8 +97,8 @@ test('no more look-ups are under way, and no more begin in a second, than allowe
   expect(service.mostUnderWay).toBe(3)
 })
 
-test('the least recently used is forgotten', async () => {
-  const geo = lookup({ remembered: 2, concurrency: 1 })
+test('the least recently used address is evicted', async () => {
+  const geo = lookup({ cached: 2, concurrency: 1 })
   await geo.resolve(['8.8.8.1'], never)
   await geo.resolve(['8.8.8.2'], never)
   geo.unknownOf([record('8.8.8.1')])
@@ -103,7 +106,7 @@ test('the least recently used is forgotten', async () => {
   expect(geo.unknownOf(['8.8.8.1', '8.8.8.2', '8.8.8.3'].map(record))).toEqual(['8.8.8.2'])
 })
 
-test('a passing failure is tried again, in sight, until the service is well', async () => {
+test('a transient failure is retried, visibly, until the service recovers', async () => {
   service.mood = 'broken'
   const geo = lookup()
   const resolved = geo.resolve(addresses(20), never)
@@ -116,9 +119,9 @@ test('a passing failure is tried again, in sight, until the service is well', as
   expect(addresses(20).map(geo.locate)).toEqual(addresses(20).map(countryOf))
 })
 
-test('one that persists ends the wait with its reason, and a lasting one at once', async () => {
+test('a persistent failure ends the wait with its reason, and a permanent one ends it at once', async () => {
   service.mood = 'broken'
-  expect((await failureOf(lookup({ patience: 100 }).resolve(addresses(1), never))).message).toContain('500')
+  expect((await failureOf(lookup({ maxWait: 1_000 }).resolve(addresses(1), never))).message).toContain('500')
   expect(service.asked.length).toBeGreaterThan(1)
   service.mood = 'refusing'
   service.asked.length = 0
@@ -127,12 +130,12 @@ test('one that persists ends the wait with its reason, and a lasting one at once
   expect(service.asked).toHaveLength(1)
 })
 
-test('a wait that is called off ends', async () => {
+test('an abort ends the wait', async () => {
   service.mood = 'broken'
-  const calledOff = new AbortController()
-  const geo = lookup({ firstWait: 60_000, patience: 120_000 })
-  const resolved = geo.resolve(addresses(1), calledOff.signal)
+  const aborted = new AbortController()
+  const geo = lookup({ firstWait: 60_000, maxWait: 120_000 })
+  const resolved = geo.resolve(addresses(1), aborted.signal)
   await until(() => geo.trouble !== undefined)
-  calledOff.abort()
+  aborted.abort()
   await expect(resolved).rejects.toMatchObject({ name: 'AbortError' })
 })

@@ -101,7 +101,7 @@ test('a look-up service fails in every way, is seen to, and recovers: counts are
   const fails: [Mood, string][] = [
     ['too often', '(429)'],
     ['broken', '(500)'],
-    ['garbage', 'no answer (200)'],
+    ['garbage', 'invalid answer (200)'],
     ['silent', 'does not answer within'],
     ['refusing', 'set IP_CODING_KEY'],
   ]

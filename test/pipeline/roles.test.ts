@@ -167,6 +167,6 @@ test('an address that is taken is one line', async () => {
   const address = `127.0.0.1:${new URL(temporal.url).port}`
   await expect(pipeline.attemptWith({ HEALTH_ADDRESS: address }, 'worker')).resolves.toMatchObject({
     code: 1,
-    stderr: `HEALTH_ADDRESS: ${address} cannot be listened on (EADDRINUSE): set another.\n`,
+    stderr: `HEALTH_ADDRESS: cannot listen on ${address} (EADDRINUSE): set another address.\n`,
   })
 })

@@ -56,7 +56,7 @@ afterAll(async () => {
 
 type Variables = Record<string, string>
 
-/** What a command fails with that asks a server; undefined where it is answered. */
+/** The message of the UserError, which must be one line without secrets; undefined if the call succeeds. */
 async function failureOf(ask: () => Promise<unknown>): Promise<string | undefined> {
   try {
     await ask()
@@ -84,12 +84,12 @@ describe('Kafka', () => {
   const byCertificate = () => ({ KAFKA_URL: kafka.urls.certificate, ...trusted(), ...certified() })
 
   const well: [name: string, variables: () => Variables][] = [
-    ['a login by PLAIN', () => ({ ...byLogin(), ...login('plain') })],
-    ['a login by SCRAM-SHA-256', () => ({ ...byLogin(), ...login('SCRAM-SHA-256') })],
-    ['a login by SCRAM-SHA-512', byLogin],
+    ['a login with PLAIN', () => ({ ...byLogin(), ...login('plain') })],
+    ['a login with SCRAM-SHA-256', () => ({ ...byLogin(), ...login('SCRAM-SHA-256') })],
+    ['a login with SCRAM-SHA-512', byLogin],
     ['a client certificate', byCertificate],
   ]
-  test.each(well)('answers to %s', async (_, variables) => {
+  test.each(well)('accepts %s', async (_, variables) => {
     expect(await failure(variables())).toBeUndefined()
   })
 
@@ -98,37 +98,37 @@ describe('Kafka', () => {
     [
       'a wrong password (PLAIN)',
       () => ({ ...byLogin(), ...login('plain'), KAFKA_SASL_PASSWORD: 'guessed' }),
-      /refuses user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
+      /rejects user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
     ],
     [
       'a wrong password (SCRAM)',
       () => ({ ...byLogin(), KAFKA_SASL_PASSWORD: 'guessed' }),
-      /refuses user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
+      /rejects user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
     ],
     [
-      'a user that it does not know',
+      'an unknown user',
       () => ({ ...byLogin(), KAFKA_SASL_USERNAME: 'nobody' }),
-      /refuses user "nobody": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
+      /rejects user "nobody": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
     ],
     [
-      'no login where it wants one',
+      'a missing login',
       () => ({ KAFKA_URL: kafka.urls.login, ...trusted() }),
       /set KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
     ],
     [
-      'a login where it wants none',
+      'a login on a port without logins',
       () => ({ KAFKA_URL: kafka.urls.plain, ...login('plain') }),
-      /takes no login there: unset KAFKA_SASL_MECHANISM/,
+      /does not accept logins on this port: unset KAFKA_SASL_MECHANISM/,
     ],
     [
-      'a certificate that nobody known has signed',
+      'a certificate from an unknown authority',
       () => ({ ...byLogin(), KAFKA_TLS_CA: '' }),
-      /that nobody vouches for \(unable to .*\): set KAFKA_TLS_CA/,
+      /that cannot be verified \(unable to .*\): set KAFKA_TLS_CA/,
     ],
     [
-      'a certificate that another authority has signed',
+      'a certificate from another authority than the trusted one',
       () => ({ ...byLogin(), KAFKA_TLS_CA: stranger.file }),
-      /that nobody vouches for \(.*\): set KAFKA_TLS_CA/,
+      /that cannot be verified \(.*\): set KAFKA_TLS_CA/,
     ],
     [
       'a certificate for another name',
@@ -136,32 +136,32 @@ describe('Kafka', () => {
       /for another name \(does not match certificate's altnames: Host: localhost\): use the name .* in KAFKA_URL/,
     ],
     [
-      'no client certificate where it wants one',
+      'a missing client certificate',
       () => ({ KAFKA_URL: kafka.urls.certificate, ...trusted() }),
-      /refuses this client's certificate \(.*\): set KAFKA_TLS_CERT and KAFKA_TLS_KEY\.$/,
+      /rejects this client's certificate \(.*\): set KAFKA_TLS_CERT and KAFKA_TLS_KEY\.$/,
     ],
     [
-      'TLS at a port without',
+      'TLS on a port without TLS',
       () => ({ KAFKA_URL: kafka.urls.plain, ...trusted() }),
-      /speaks no TLS there: unset KAFKA_TLS, or name its TLS port in KAFKA_URL\.$/,
+      /does not use TLS \(.*\): unset KAFKA_TLS, or set KAFKA_URL to its TLS port\.$/,
     ],
     [
-      'no TLS at a port that has nothing else',
+      'no TLS on a port that requires it',
       () => ({ KAFKA_URL: kafka.urls.certificate }),
-      /speaks TLS only: set KAFKA_TLS=true/,
+      /requires TLS: set KAFKA_TLS=true/,
     ],
     [
-      'no TLS at a port that wants a login too',
+      'no TLS on a port that also requires a login',
       () => ({ KAFKA_URL: kafka.urls.login, ...login('plain') }),
-      /speaks TLS only: set KAFKA_TLS=true/,
+      /requires TLS: set KAFKA_TLS=true/,
     ],
     [
-      'nobody there',
+      'an unreachable broker',
       () => ({ KAFKA_URL: '127.0.0.1:1', ...trusted() }),
       /^No Kafka broker answers at 127\.0\.0\.1:1/,
     ],
   ]
-  test.each(wrong)('says what is wrong with %s', async (_, variables, wanted) => {
+  test.each(wrong)('explains %s', async (_, variables, wanted) => {
     expect(await failure(variables())).toMatch(wanted)
   })
 })
@@ -178,10 +178,10 @@ describe('Postgres', () => {
 
   const well: [name: string, variables: () => Variables][] = [
     ['require', () => ({ POSTGRES_URL: at('?sslmode=require') })],
-    ['require by the environment', () => ({ POSTGRES_URL: at(''), PGSSLMODE: 'require' })],
+    ['require from the environment', () => ({ POSTGRES_URL: at(''), PGSSLMODE: 'require' })],
     ['verify-ca', () => ({ POSTGRES_URL: at(`?sslmode=verify-ca${trusted()}`) })],
     [
-      'verify-ca, at another name',
+      'verify-ca with another name',
       () => ({ POSTGRES_URL: at(`?sslmode=verify-ca${trusted()}`, 'localhost') }),
     ],
     ['verify-full', () => ({ POSTGRES_URL: at(`?sslmode=verify-full${trusted()}`) })],
@@ -193,7 +193,7 @@ describe('Postgres', () => {
       }),
     ],
   ]
-  test.each(well)('answers to %s', async (_, variables) => {
+  test.each(well)('accepts %s', async (_, variables) => {
     expect(await failure(variables())).toBeUndefined()
   })
 
@@ -205,14 +205,14 @@ describe('Postgres', () => {
       /refuses user "postgres": set POSTGRES_USER and POSTGRES_PASSWORD\.$/,
     ],
     [
-      'a certificate that nobody known has signed',
+      'a certificate from an unknown authority',
       () => ({ POSTGRES_URL: at('?sslmode=verify-full') }),
-      /that nobody vouches for \(.*\): name the file of who signed it by sslrootcert/,
+      /that cannot be verified \(.*\): set sslrootcert/,
     ],
     [
-      'a certificate that another authority has signed, where it is to be looked at',
+      'a certificate from another authority than sslrootcert',
       () => ({ POSTGRES_URL: at(`?sslmode=require&sslrootcert=${stranger.file}`) }),
-      /that nobody vouches for \(.*\): name the file of who signed it by sslrootcert/,
+      /that cannot be verified \(.*\): set sslrootcert/,
     ],
     [
       'a certificate for another name',
@@ -220,28 +220,28 @@ describe('Postgres', () => {
       /for another name \(does not match certificate's altnames: Host: localhost\): .*sslmode=verify-ca/,
     ],
     [
-      'no client certificate where it wants one',
+      'a missing client certificate',
       () => ({ POSTGRES_URL: at('?sslmode=require'), POSTGRES_USER: 'certified' }),
       /asks for a client certificate: name it by sslcert and sslkey/,
     ],
     [
-      "a stranger's client certificate",
+      'a client certificate from an unknown authority',
       () => ({
         POSTGRES_URL: at(`?sslmode=require&sslcert=${forged.cert}&sslkey=${forged.key}`),
         POSTGRES_USER: 'certified',
       }),
-      /refuses this client's certificate \(.*\): name another by sslcert and sslkey/,
+      /rejects this client's certificate \(.*\): name another one with sslcert and sslkey/,
     ],
     [
-      'TLS where there is none',
+      'TLS on a server without TLS',
       () => ({
         POSTGRES_URL: `${process.env.POSTGRES_URL}?sslmode=require`,
         POSTGRES_PASSWORD: process.env.POSTGRES_PASSWORD!,
       }),
-      /speaks no TLS: turn it on there \(ssl = on\), or use sslmode=disable/,
+      /does not use TLS \(.*\): turn it on there \(ssl = on\), or use sslmode=disable/,
     ],
   ]
-  test.each(wrong)('says what is wrong with %s', async (_, variables, wanted) => {
+  test.each(wrong)('explains %s', async (_, variables, wanted) => {
     expect(await failure(variables())).toMatch(wanted)
   })
 })
@@ -256,7 +256,7 @@ describe('Temporal', () => {
   })
   const keyed = () => ({ TEMPORAL_ADDRESS: byKeyOnly.address, ...trusted(), TEMPORAL_API_KEY: API_KEY })
 
-  /** The environment is read before anything is waited for, so that several may be under way. */
+  /** Reads the environment before the first await, so that several calls can run concurrently. */
   function failure(variables: Variables): Promise<string | undefined> {
     const before = process.env
     process.env = { ...before, ...variables }
@@ -265,12 +265,12 @@ describe('Temporal', () => {
     return asked
   }
 
-  test('answers to a client certificate', async () => {
+  test('accepts a client certificate', async () => {
     expect(await failure(certified())).toBeUndefined()
     expect(byCertificateOnly.passed).toBeGreaterThan(0)
   })
 
-  test('answers to an API key', async () => {
+  test('accepts an API key', async () => {
     expect(await failure(keyed())).toBeUndefined()
     expect(byKeyOnly.passed).toBeGreaterThan(0)
   })
@@ -279,20 +279,20 @@ describe('Temporal', () => {
     [
       'no client certificate',
       () => ({ ...certified(), TEMPORAL_TLS_CLIENT_CERT_PATH: '', TEMPORAL_TLS_CLIENT_KEY_PATH: '' }),
-      /refuses this client's certificate \(.*\): set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH/,
+      /rejects this client's certificate \(.*\): set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH/,
     ],
     [
-      "a stranger's client certificate",
+      'a client certificate from an unknown authority',
       () => certified(forged),
-      /refuses this client's certificate \(.*\): set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH/,
+      /rejects this client's certificate \(.*\): set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH/,
     ],
     [
-      'a certificate that another authority has signed',
+      'a certificate from another authority than the trusted one',
       () => ({ ...certified(), TEMPORAL_TLS_SERVER_CA_CERT_PATH: stranger.file }),
-      /that nobody vouches for \(.*\): set TEMPORAL_TLS_SERVER_CA_CERT_PATH/,
+      /that cannot be verified \(.*\): set TEMPORAL_TLS_SERVER_CA_CERT_PATH/,
     ],
     [
-      'a file that is not there',
+      'a missing file',
       () => ({ ...certified(), TEMPORAL_TLS_CLIENT_KEY_PATH: 'no-such.pem' }),
       /no-such\.pem/,
     ],
@@ -307,23 +307,23 @@ describe('Temporal', () => {
     ['no API key', () => ({ ...keyed(), TEMPORAL_API_KEY: '' }), /set TEMPORAL_API_KEY/],
     ['a wrong API key', () => ({ ...keyed(), TEMPORAL_API_KEY: 'guessed' }), /set TEMPORAL_API_KEY/],
     [
-      'TLS where there is none',
+      'TLS on a server without TLS',
       () => ({ ...trusted(), TEMPORAL_ADDRESS: process.env.TEMPORAL_ADDRESS! }),
-      /speaks no TLS there: set TEMPORAL_TLS=false/,
+      /does not use TLS \(.*\): set TEMPORAL_TLS=false/,
     ],
     [
-      'no TLS where there is nothing else',
+      'no TLS on a server that requires it',
       () => ({ TEMPORAL_ADDRESS: byKeyOnly.address }),
       /No Temporal server answers at .*TEMPORAL_TLS=true/,
     ],
   ]
-  // All at once: the SDK tries for five seconds.
+  // Concurrently, because each takes the SDK five seconds.
   const failures = new Map<string, Promise<string | undefined>>()
   beforeAll(() => {
     for (const [name, variables] of wrong) failures.set(name, failure(variables()))
   })
 
-  test.each(wrong)('says what is wrong with %s', async (name, _, wanted) => {
+  test.each(wrong)('explains %s', async (name, _, wanted) => {
     expect(await failures.get(name)).toMatch(wanted)
   })
 })
@@ -356,7 +356,7 @@ describe('a pipeline', () => {
     for (const pipeline of pipelines) await pipeline.destroy()
   })
 
-  /** Made by the owner, with the roles and a login for each, and a topic; the test itself looks on as the owner. */
+  /** Creates the schema, a login for each role, and a topic, as the owner. */
   async function prepare(settings: Variables): Promise<TestPipeline> {
     const pipeline = new TestPipeline({ ...trusted(), ...owner(), ...WINDOW, ...settings })
     pipelines.push(pipeline)
@@ -384,7 +384,7 @@ describe('a pipeline', () => {
     return sent
   }
 
-  test('by SCRAM, client certificate and verify-full, as writer: every event becomes a row, and the reader sees it', async () => {
+  test('with SCRAM, a client certificate and verify-full counts every event as writer, and the reader can query it', async () => {
     const pipeline = await prepare({
       KAFKA_SASL_MECHANISM: 'scram-sha-512',
       TEMPORAL_ADDRESS: byCertificateOnly.address,
@@ -434,7 +434,7 @@ describe('a pipeline', () => {
     expect(await pipeline.attemptWith(writer(), 'stop')).toMatchObject(well)
   }, 120_000)
 
-  /** The dashboard answers everything that its page asks of Postgres. */
+  /** Requests everything that the dashboard's page needs from Postgres. */
   async function lookAsReader({ config }: TestPipeline): Promise<void> {
     const login = { user: 'looking', password: SECRETS.postgres }
     const as = { ...config, postgres: { ...config.postgres, ...login } }
@@ -453,7 +453,7 @@ describe('a pipeline', () => {
     }
   }
 
-  test('by PLAIN and API key: whatever fails, no secret is printed, or kept by Temporal or Postgres', async () => {
+  test('with PLAIN and an API key leaks no secret into output, Temporal or Postgres, whatever fails', async () => {
     const lookUp = new LookUpService(SECRETS.lookUp)
     const pipeline = await prepare({
       LOG_LEVEL: 'trace',
@@ -478,21 +478,23 @@ describe('a pipeline', () => {
       const stranger = pipeline.startWorker('all', { ...writer(), KAFKA_SASL_PASSWORD: SECRETS.guessed })
       await until(() => pipeline.untilRetried(poller, 'pollKafka', 1).then(Boolean, () => false))
       expect(await pipeline.untilRetried(poller, 'pollKafka')).toMatch(
-        /refuses user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
+        /rejects user "counter": set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD\.$/,
       )
       expect(await pipeline.status()).toMatchObject({
-        problems: [expect.stringContaining('refuses user "counter"')],
+        problems: [expect.stringContaining('rejects user "counter"')],
       })
       await pipeline.stopWorker(stranger)
 
       const wrong = { POSTGRES_PASSWORD: SECRETS.guessed, TEMPORAL_API_KEY: SECRETS.guessed }
       const all = { ...wrong, KAFKA_SASL_PASSWORD: SECRETS.guessed, IP_CODING_KEY: SECRETS.guessed }
       expect(await attempt(all, 'doctor')).toMatchObject({ code: 1 })
-      const away = {
+      const unreachable = {
         KAFKA_URL: '127.0.0.1:1',
         POSTGRES_URL: `postgresql://me:${SECRETS.postgres}@127.0.0.1:1/x`,
       }
-      expect(await attempt({ ...away, TEMPORAL_ADDRESS: '127.0.0.1:1' }, 'doctor')).toMatchObject({ code: 1 })
+      expect(await attempt({ ...unreachable, TEMPORAL_ADDRESS: '127.0.0.1:1' }, 'doctor')).toMatchObject({
+        code: 1,
+      })
       expect(await attempt(wrong, 'worker')).toMatchObject({ code: 1 })
 
       lookUp.mood = 'refusing'
@@ -530,7 +532,7 @@ describe('a pipeline', () => {
   }, 120_000)
 })
 
-/** All that Temporal keeps of each workflow of a pipeline. */
+/** Everything that Temporal stores about each workflow of a pipeline. */
 async function historiesOf(group: string): Promise<string[]> {
   return withTemporal(async client => {
     const histories: string[] = []
@@ -542,13 +544,13 @@ async function historiesOf(group: string): Promise<string[]> {
       histories.push([...texts(history), ...texts(raw)].join('\n'))
     }
     expect(histories.length).toBeGreaterThan(2)
-    // The settings are in the payloads of every workflow: what is looked for there could be seen.
+    // Proves that the search sees payloads: the settings are in those of every workflow.
     for (const history of histories) expect(history).toContain('"windowSize":1000')
     return histories
   })
 }
 
-/** Every text in it, and every run of bytes read as one: an encoding of them would hide what they say. */
+/** Every string, and all bytes decoded as UTF-8, so that no encoding hides a secret. */
 function* texts(value: unknown): Generator<string> {
   if (typeof value === 'string') yield value
   else if (value instanceof Uint8Array) yield Buffer.from(value).toString('utf8')

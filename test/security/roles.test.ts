@@ -32,7 +32,7 @@ const pools: Record<'writer' | 'reader', Pool> = {} as never
 
 beforeAll(async () => {
   database = await TestDatabase.migrated()
-  // Twice, as after a later migrate.
+  // Twice, because roles.sql runs again after every migrate.
   await database.pool.query(ROLES)
   await database.pool.query(ROLES)
   for (const role of ['writer', 'reader'] as const) {
@@ -59,7 +59,7 @@ const HITS = 5
 
 let rounds = 0
 
-/** Everything that a worker and the commands beside it ask of Postgres, in windows and ranges not used before. */
+/** Performs every query of workers and their commands, each time with new windows and ranges. */
 async function everything(db: Db): Promise<void> {
   const start = T0 + rounds * 2 * WINDOW
   const from = rounds++ * 100
@@ -141,7 +141,7 @@ interface Grant {
   column: string | null
 }
 
-/** What a role was granted in this schema, as Postgres itself lists it. */
+/** The privileges of a role in this schema, according to Postgres. */
 function grantsTo(role: string): Promise<Grant[]> {
   return database.rows<Grant>(
     `select grantee as role, table_name as table, privilege_type as privilege, null as column
@@ -161,11 +161,11 @@ const named = ({ privilege, column, table }: Grant) =>
   `${privilege}${column ? ` (${column})` : ''} on ${table}`
 
 describe('the writer', () => {
-  test('can do everything that workers and the commands beside them do', async () => {
+  test('can perform every query of workers and their commands', async () => {
     await everything(writer)
   })
 
-  test('has no privilege that is not needed for it', async () => {
+  test('has no unnecessary privilege', async () => {
     const grants = await grantsTo('web_traffic_writer')
     expect(grants.length).toBeGreaterThan(20)
     const notNeeded: string[] = []
@@ -183,7 +183,7 @@ describe('the writer', () => {
   })
 })
 
-test('the reader reads the results and views, and nothing else', async () => {
+test('the reader can read the results and views, and nothing else', async () => {
   const grants = await grantsTo('web_traffic_reader')
   expect(grants.map(named)).toEqual([
     'SELECT on aggregated_web_traffic',
@@ -201,7 +201,7 @@ test('the reader reads the results and views, and nothing else', async () => {
   for (const { table } of grants) await pools.reader.query(`select count(*) from ${table}`)
 })
 
-describe('is refused', () => {
+describe('permission is denied', () => {
   const OF_BOTH = [
     'create table mine (x int)',
     'create temporary table mine (x int)',
@@ -253,7 +253,7 @@ describe('is refused', () => {
     expect(outcome).toBe(DENIED)
   })
 
-  test('more to neither: no superuser, and no right to create roles, databases or tables', async () => {
+  test('neither is a superuser or can create roles, databases or tables', async () => {
     for (const login of Object.values(logins)) {
       const [row] = await database.rows(
         `select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls,

@@ -142,7 +142,7 @@ describe('producing without Kafka', () => {
     const attempt = produce({ kafka: client(['127.0.0.1:1'], 0), topic: 'any', records: [] })
     await expect(attempt).rejects.toThrow(
       new UserError(
-        'No Kafka broker answers at 127.0.0.1:1; start one with "web-traffic cluster up" or set KAFKA_URL.',
+        'No Kafka broker answers at 127.0.0.1:1: start one with "web-traffic cluster up", or set KAFKA_URL.',
       ),
     )
   })

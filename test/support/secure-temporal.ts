@@ -9,6 +9,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2'
 import type { AddressInfo } from 'node:net'
+import { status } from '@grpc/grpc-js'
 import type { Authority } from './certificates'
 
 /** What a client has to show. */
@@ -16,9 +17,6 @@ export interface Demands {
   clientCertificate?: true
   apiKey?: string
 }
-
-/** gRPC status code (grpc.io, "Status codes"). */
-const UNAUTHENTICATED = '16'
 
 /**
  * TLS before the Temporal development server, which speaks none itself: ends TLS as a hosted Temporal would, refuses who
@@ -76,7 +74,10 @@ export class SecureTemporal {
     stream.on('error', () => undefined)
     const { apiKey } = this.demands
     if (apiKey !== undefined && headers.authorization !== `Bearer ${apiKey}`) {
-      const refusal = { 'grpc-status': UNAUTHENTICATED, 'grpc-message': 'Request unauthorized.' }
+      const refusal = {
+        'grpc-status': String(status.UNAUTHENTICATED),
+        'grpc-message': 'Request unauthorized.',
+      }
       stream.respond({ ':status': 200, 'content-type': 'application/grpc', ...refusal }, { endStream: true })
       return
     }

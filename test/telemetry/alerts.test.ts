@@ -10,7 +10,7 @@ import { alertRules } from './expressions'
 const FOLDER = join(packageRoot(), 'docker', 'prometheus')
 
 const found = findPrometheus()
-if ('reason' in found) console.warn(`The alert rules are not tried: ${found.reason}.`)
+if ('reason' in found) console.warn(`The alert rules are not tested: ${found.reason}.`)
 const withPrometheus = 'reason' in found ? test.skip : test
 
 function promtool(...args: string[]): string {
@@ -18,13 +18,13 @@ function promtool(...args: string[]): string {
   return execFileSync(found.promtool, args, { cwd: FOLDER, encoding: 'utf8', stdio: 'pipe' })
 }
 
-withPrometheus('the configuration and the rules are what Prometheus takes', () => {
+withPrometheus('Prometheus accepts the configuration and the rules', () => {
   expect(promtool('check', 'config', 'prometheus.yml')).toContain(
     `SUCCESS: ${alertRules().length} rules found`,
   )
 })
 
-withPrometheus('each alert fires where it should, and not where it should not', () => {
+withPrometheus('each alert fires when it should and only then', () => {
   expect(promtool('test', 'rules', 'alerts.test.yml')).toContain('SUCCESS')
 })
 
@@ -32,7 +32,7 @@ interface RuleTests {
   tests: { alert_rule_test: { alertname: string; exp_alerts: unknown[] }[] }[]
 }
 
-test('each alert has a case in which it fires, and one in which it does not', () => {
+test('each alert has a test in which it fires and one in which it does not', () => {
   const { tests } = parse(readFileSync(join(FOLDER, 'alerts.test.yml'), 'utf8')) as RuleTests
   const cases = tests.flatMap(({ alert_rule_test }) => alert_rule_test)
   for (const { alert } of alertRules()) {
@@ -47,7 +47,7 @@ test('each alert has a case in which it fires, and one in which it does not', ()
   }
 })
 
-test('each alert leads to its part of the runbook', () => {
+test('each alert links to its section of the runbook', () => {
   const runbook = readFileSync(join(packageRoot(), 'docs', 'operations.md'), 'utf8')
   const anchors = [...runbook.matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
     title!.toLowerCase().replaceAll(' ', '-'),

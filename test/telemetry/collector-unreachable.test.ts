@@ -35,10 +35,11 @@ async function run(settings: Record<string, string>) {
 
 afterEach(() => pipeline.destroy())
 
-const warnings = (text: string) => text.split('\n').filter(line => line.includes('Traces are not delivered'))
+const warnings = (text: string) =>
+  text.split('\n').filter(line => line.includes('Traces cannot be delivered'))
 
-describe('a collector that takes nothing', () => {
-  test('is named in one line, and the pipeline goes on and ends as ever, where nobody listens', async () => {
+describe('a collector that is down', () => {
+  test('is logged once, and the pipeline runs and stops normally', async () => {
     const endpoint = `http://user:secret@127.0.0.1:${await anyFreePort()}`
     const { started, took, worker } = await run({
       OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
@@ -49,13 +50,13 @@ describe('a collector that takes nothing', () => {
     expect(started.stdout).toContain('Started')
     expect(warnings(started.stderr)).toHaveLength(1)
     expect(took).toBeLessThan(15_000)
-    await pipeline.untilLogged('Traces are not delivered')
+    await pipeline.untilLogged('Traces cannot be delivered')
     expect(await pipeline.stopWorker(worker)).toBe(0)
     expect(warnings(pipeline.logged)).toHaveLength(1)
     expect(pipeline.logged + started.stderr).not.toContain('secret')
   }, 120_000)
 
-  test('is waited for no longer than two seconds at the end, where it never answers', async () => {
+  test('delays the exit by two seconds at most if it never answers', async () => {
     const sockets: Socket[] = []
     const silent = createServer(socket => sockets.push(socket.on('error', () => undefined)))
     silent.listen(0, '127.0.0.1')
@@ -73,7 +74,7 @@ describe('a collector that takes nothing', () => {
   }, 120_000)
 })
 
-describe('a setting that cannot be used', () => {
+describe('an unusable setting', () => {
   test.each([
     [{ OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, 'No traces: OTEL_EXPORTER_OTLP_PROTOCOL is \\"grpc\\"'],
     [
@@ -81,7 +82,7 @@ describe('a setting that cannot be used', () => {
       'No traces: OTEL_EXPORTER_OTLP_ENDPOINT is not',
     ],
     [{ OTEL_TRACES_SAMPLER: 'sometimes' }, 'OTEL_TRACES_SAMPLER value \\"sometimes\\" invalid'],
-  ])('%j is named in a line, and the command does what it should', async (settings, line) => {
+  ])('%j is logged in one line, and the command works', async (settings, line) => {
     const collector = new Collector()
     pipeline = new TestPipeline()
     const given = {
@@ -96,10 +97,10 @@ describe('a setting that cannot be used', () => {
   })
 })
 
-describe('what is loaded of OpenTelemetry', () => {
+describe('OpenTelemetry', () => {
   const folder = mkdtempSync(join(tmpdir(), 'loaded-'))
 
-  /** Of a worker that has run a pipeline, and of all threads of it. */
+  /** The modules that a worker and its threads loaded while it ran a pipeline. */
   async function loadedBy(settings: Record<string, string>, to: string): Promise<string[]> {
     const LOADED_MODULES = join(folder, to)
     const NODE_OPTIONS = `--require ${join(__dirname, 'loaded-modules.js')}`
@@ -110,7 +111,7 @@ describe('what is loaded of OpenTelemetry', () => {
     return modules.filter(module => module.includes('@opentelemetry'))
   }
 
-  test('is nothing where nobody asks for traces', async () => {
+  test('is loaded only if traces are configured', async () => {
     expect(await loadedBy({}, 'without')).toEqual([])
     const endpoint = `http://127.0.0.1:${await anyFreePort()}`
     await pipeline.destroy()

@@ -6,7 +6,7 @@ import { json } from 'node:stream/consumers'
 export interface CollectedSpan {
   traceId: string
   spanId: string
-  /** Of a root it is undefined. */
+  /** Undefined for a root. */
   parentId: string | undefined
   name: string
   service: string
@@ -15,7 +15,7 @@ export interface CollectedSpan {
   failed: boolean
 }
 
-/** What OTLP/HTTP has as JSON, of the parts that are read here (opentelemetry-proto, trace/v1/trace.proto). */
+/** The parts of OTLP/HTTP's JSON that are read here (opentelemetry-proto, trace/v1/trace.proto). */
 interface Value {
   stringValue?: string
   intValue?: number | string
@@ -42,10 +42,10 @@ interface Export {
 
 const STATUS_ERROR = 2
 
-/** Takes spans as a collector does, by OTLP over HTTP as JSON. */
+/** Receives spans as JSON by OTLP over HTTP. */
 export class Collector {
   readonly spans: CollectedSpan[] = []
-  /** All that was sent, as it came. */
+  /** Everything that was received. */
   text = ''
   readonly requests: { url: string; headers: IncomingHttpHeaders }[] = []
   private readonly server: Server
@@ -79,7 +79,7 @@ export class Collector {
       }
   }
 
-  /** Its address. */
+  /** Returns its URL. */
   async start(): Promise<string> {
     this.server.listen(0, '127.0.0.1')
     await once(this.server, 'listening')

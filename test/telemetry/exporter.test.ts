@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 import { expect, test } from '@jest/globals'
 import { program } from '../../src/dev/program'
 
-/** How a worker with this address ends; it asks no server before. */
+/** Runs a worker that ends with an error before it contacts any server. */
 async function worker(METRICS_ADDRESS: string): Promise<{ code: number; stderr: string }> {
   const env = { ...process.env, METRICS_ADDRESS }
   return promisify(execFile)(process.execPath, [program, 'worker'], { env, timeout: 20_000 }).then(
@@ -14,7 +14,7 @@ async function worker(METRICS_ADDRESS: string): Promise<{ code: number; stderr: 
   )
 }
 
-test('an address that is taken is said in one line', async () => {
+test('an address in use is reported in one line', async () => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -22,12 +22,14 @@ test('an address that is taken is said in one line', async () => {
   server.close()
   expect(code).not.toBe(0)
   expect(stderr.trim().split('\n')).toHaveLength(1)
-  expect(stderr).toContain(`METRICS_ADDRESS: ${address} cannot be listened on (Address already in use`)
+  expect(stderr).toContain(`METRICS_ADDRESS: cannot listen on ${address} (Address already in use`)
 })
 
-test('a host without an address is said in one line', async () => {
+test('a host that cannot be resolved is reported in one line', async () => {
   const { code, stderr } = await worker('nowhere.invalid:9464')
   expect(code).not.toBe(0)
   expect(stderr.trim().split('\n')).toHaveLength(1)
-  expect(stderr).toMatch(/METRICS_ADDRESS: nowhere\.invalid has no address \(E\w+\): set another\./)
+  expect(stderr).toMatch(
+    /METRICS_ADDRESS: nowhere\.invalid cannot be resolved \(E\w+\): set another address\./,
+  )
 })

@@ -5,10 +5,10 @@ export interface Sample {
   value: number
 }
 
-/** What `GET /metrics` answers. */
+/** The answer of `GET /metrics`. */
 export class Scrape {
   readonly samples: Sample[]
-  /** By the family's name. */
+  /** By metric name. */
   readonly types: Map<string, string>
 
   constructor(readonly text: string) {
@@ -26,7 +26,7 @@ export class Scrape {
     return new Scrape(await response.text())
   }
 
-  /** Sum of the samples that bear these labels, whatever else they bear; undefined where there is none. */
+  /** Sum of the samples with these labels, and any others; undefined if there are none. */
   sum(name: string, labels: Record<string, string> = {}): number | undefined {
     const found = this.samples.filter(
       sample =>

@@ -36,7 +36,7 @@ export function dashboards(): Dashboard[] {
   return readdirSync(folder).map(file => JSON.parse(readFileSync(join(folder, file), 'utf8')) as Dashboard)
 }
 
-/** The series that an expression looks at, each with its labels, without functions, ranges and offsets. */
+/** The series in an expression with their labels, without functions, ranges and offsets. */
 export function selectors(expr: string): string[] {
   return [...new Set(expr.match(/\b(?:web_traffic_\w+|temporal_\w+|up)\b(?:\{[^}]*\})?/g))]
 }

@@ -1,23 +1,23 @@
 import type { MetricCounter, MetricGauge, MetricHistogram, MetricMeter, MetricTags } from '@temporalio/common'
 
-/** Keeps what is measured: the sum of a counter, the last value of a gauge, every value of a histogram. */
+/** Keeps the sum of each counter, the last value of each gauge, and every value of each histogram. */
 export class MemoryMeter implements MetricMeter {
   private readonly values = new Map<string, number>()
   private readonly recorded = new Map<string, number[]>()
 
-  /** Of a counter or gauge; undefined where it was never said. */
+  /** The value of a counter or gauge; undefined if it was never set. */
   value(name: string, tags: MetricTags = {}): number | undefined {
     return this.values.get(key(name, tags))
   }
 
-  /** Of a histogram. */
+  /** The values of a histogram. */
   records(name: string, tags: MetricTags = {}): number[] {
     return this.recorded.get(key(name, tags)) ?? []
   }
 
   createCounter(name: string): MetricCounter {
     const add = (value: number, tags: MetricTags = {}) => {
-      if (!(value >= 0)) throw new RangeError(`${name} was to fall by ${-value}`)
+      if (!(value >= 0)) throw new RangeError(`${name} would decrease by ${-value}`)
       this.values.set(key(name, tags), (this.value(name, tags) ?? 0) + value)
     }
     return { name, kind: 'counter', valueType: 'int', add, withTags: untagged }
@@ -44,5 +44,5 @@ function key(name: string, tags: MetricTags): string {
 }
 
 function untagged(): never {
-  throw new Error('nothing here has tags of its own')
+  throw new Error('not implemented: tags on the meter itself')
 }

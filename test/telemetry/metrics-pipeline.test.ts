@@ -16,17 +16,16 @@ import { alertRules, dashboards, selectors } from './expressions'
 
 const WINDOW = 2_000
 const MAX_GROUPS = 20
-/** The first window's start: old enough for every window of the test to be over. */
+/** The start of the first window, old enough for every window of the test to be over. */
 const T0 = Math.floor(Date.now() / WINDOW) * WINDOW - 60_000
 
 const found = findPrometheus()
-if ('reason' in found) console.warn(`No query is put to a Prometheus: ${found.reason}.`)
+if ('reason' in found) console.warn(`The queries are not tested: ${found.reason}.`)
 const prometheus = 'reason' in found ? undefined : new PrometheusServer(found)
 
 const relay = new PostgresRelay()
 let pipeline: TestPipeline
 let workers: string[]
-/** Records that were sent. */
 let sent = 0
 
 beforeAll(async () => {
@@ -41,7 +40,7 @@ beforeAll(async () => {
   })
   await pipeline.begin(2, 2)
   for (const METRICS_ADDRESS of workers) pipeline.startWorker('all', { METRICS_ADDRESS })
-  // A poller whose partition is given to another one after a flush was sent may count its records again.
+  // After a rebalance between a flush and its `done`, both pollers would count its records.
   await until(async () => {
     const { partitions } = await pipeline.status()
     return (
@@ -63,14 +62,14 @@ afterAll(async () => {
 
 const scrapes = () => Promise.all(workers.map(worker => Scrape.of(worker)))
 
-/** What all workers say together. */
+/** The sum over all workers. */
 async function total(name: string, labels: Record<string, string> = {}): Promise<number> {
   const sums = (await scrapes()).map(scrape => scrape.sum(`web_traffic_${name}`, labels))
-  if (sums.every(sum => sum === undefined)) throw new Error(`nobody has web_traffic_${name}`)
+  if (sums.every(sum => sum === undefined)) throw new Error(`no worker has web_traffic_${name}`)
   return sums.reduce<number>((all, sum) => all + (sum ?? 0), 0)
 }
 
-/** What each worker says of the pipeline. */
+/** The value that each worker reports. */
 async function each(name: string, labels: Record<string, string> = {}): Promise<(number | undefined)[]> {
   return (await scrapes()).map(scrape => scrape.sum(`web_traffic_${name}`, labels))
 }
@@ -90,10 +89,10 @@ async function send(messages: Message[]): Promise<void> {
   await pipeline.untilAccounted(sent)
 }
 
-test('what became of records adds up to what was sent, and to what is in Postgres', async () => {
+test('the counters add up to what was sent and to what is in Postgres', async () => {
   const many = <T>(n: number, make: (i: number) => T) => Array.from({ length: n }, (_, i) => make(i))
   await send([
-    // Two windows, a third of the addresses in no country, and five events that are late.
+    // Two windows, a third of the addresses without a country, and five late events.
     ...many(30, i => event(0, T0 + i * 10, { ip: i % 3 === 0 ? '10.0.0.1' : '8.8.8.8' })),
     ...many(30, i => event(0, T0 + WINDOW + i * 10, { ip: i % 3 === 0 ? '10.0.0.1' : '8.8.8.8' })),
     ...many(5, i => event(0, T0 + i * 10, { ip: '10.0.0.1' })),
@@ -130,10 +129,10 @@ test('what became of records adds up to what was sent, and to what is in Postgre
   expect(await total('poller_active')).toBe(2)
 }, 60_000)
 
-test('every worker says the same of the whole pipeline', async () => {
+test('every worker reports the same values for the whole pipeline', async () => {
   const log = await pipeline.withAdmin(admin => admin.fetchTopicOffsets(pipeline.config.settings.topic))
   await until(async () => (await each('ledger_records')).every(records => records === 124))
-  // Windows are told to close after their records are done: by what a worker asked in between they are still open.
+  // Windows close after their records are done, so a worker may have asked the ledger in between.
   await until(async () => (await each('closed_windows')).every(windows => windows === 2))
   for (const { partition, high } of log)
     for (const name of ['partition_end', 'partition_position'])
@@ -153,11 +152,11 @@ test('every worker says the same of the whole pipeline', async () => {
     ['partition_watermark_timestamp_seconds', { partition: '0' }, (T0 + WINDOW + 290) / 1_000],
   ] as const
   for (const [name, labels, value] of figures)
-    expect({ name, says: await each(name, labels) }).toEqual({ name, says: [value, value] })
+    expect({ name, values: await each(name, labels) }).toEqual({ name, values: [value, value] })
 }, 60_000)
 
-test('what comes again, contradicts, or comes too late is counted by what it was', async () => {
-  // An idle partition's window has closed without it.
+test('repeats, overlaps and late events are counted by kind', async () => {
+  // The window has closed without this idle partition.
   await send([event(1, T0 + 500)])
   await until(async () => (await total('late_total', { cause: 'closed' })) === 1)
 
@@ -173,7 +172,7 @@ test('what comes again, contradicts, or comes too late is counted by what it was
   const range = { partition: 0, from: beyond, basis: null, first: beyond, last: beyond }
   const exceptions = { records: 1, late: [], rejected: { x: 1 }, samples: [] }
   const onlyRejected: Delta = { ...range, hits: 0, ...columns(), exceptions }
-  // As by a poller that recorded them itself, and was killed before it sent the delta.
+  // As if a poller had recorded them and was killed before it sent the delta.
   await pipeline.query(
     `insert into exception_ranges (kafka_partition, range_from, window_start)
      values (0, ${beyond}, '${new Date(open).toISOString()}')`,
@@ -186,19 +185,19 @@ test('what comes again, contradicts, or comes too late is counted by what it was
     await port.send(
       new Map([
         [open, deltas.map(delta => ({ delta, bytes: 1_000 }))],
-        // Closed long ago; its last offset is beyond this one's.
+        // A closed window that has applied a later offset.
         [T0, [{ delta: { ...delta(10), first: 10 }, bytes: 1_000 }]],
       ]),
     )
   })
-  // One by the open window's workflow, the other by Postgres; and the exceptions by Postgres.
+  // The open window's workflow drops one delta, Postgres the other one and the exceptions.
   await until(async () => (await total('repeats_total', { of: 'delta' })) === 2)
   await until(async () => (await total('repeats_total', { of: 'exceptions' })) === 1)
   expect(await total('overlaps_total')).toBe(1)
   expect((await pipeline.sums()).rejected).toBe(19)
 }, 60_000)
 
-test('failures of Postgres are told apart, and a window that is stuck is seen until it is retried', async () => {
+test('Postgres failures are counted by kind, and a stuck window is reported until it is retried', async () => {
   await relay.close()
   sent += await pipeline.send([event(1, T0 + 10_000)])
   await until(async () => (await total('step_failures_total', { kind: 'postgres_transient' })) > 0)
@@ -215,7 +214,7 @@ test('failures of Postgres are told apart, and a window that is stuck is seen un
   await until(async () => (await pipeline.sums()).windows === 4)
 }, 90_000)
 
-test('a verification says how many windows are wrong, and a replay what it did', async () => {
+test('verify counts wrong windows, and replay its outcomes', async () => {
   await pipeline.command('verify')
   const closed = await stored(`select count(*) as value from window_results where status = 'closed'`)
   expect(await total('verified_windows_total', { outcome: 'right' })).toBe(closed)
@@ -233,7 +232,7 @@ test('a verification says how many windows are wrong, and a replay what it did',
   expect(await total('replayed_windows_total', { outcome: 'unchanged' })).toBe(closed - 1)
 }, 60_000)
 
-test('records that retention removed are a reason of its own', async () => {
+test('records that retention removed count under lost_to_retention', async () => {
   await pipeline.command('stop')
   expect(await total('poller_active')).toBe(0)
   const { topic } = pipeline.config.settings
@@ -271,13 +270,13 @@ withPrometheus(
       const answers = await Promise.all(queries.map(({ expr }) => prometheus!.query(substituted(expr))))
       return queries.filter((_, i) => !answers[i]!.some(Number.isFinite))
     }
-    // What only the ledger knows is asked for every few seconds.
+    // The ledger's metrics are updated every few seconds.
     await until(async () => (await empty()).length === 0, 15_000).catch(() => undefined)
     expect(await empty()).toEqual([])
 
     const { active, errors } = await prometheus!.alerts()
     expect(errors).toEqual([])
-    // The injected loss, overlap and difference.
+    // The injected loss and difference.
     expect(active).toEqual(expect.arrayContaining(['WebTrafficGap', 'WebTrafficVerifyDifferences']))
     expect(active).not.toContain('WebTrafficScrapeDown')
     expect(active).not.toContain('WebTrafficLedgerSilent')
@@ -285,7 +284,7 @@ withPrometheus(
   60_000,
 )
 
-test('of a ledger that answers no more, nothing is said that was true before', async () => {
+test('if the ledger stops answering, its values become NaN', async () => {
   await withTemporal(client =>
     client.workflow.getHandle(ingestId(pipeline.config.settings.group)).terminate('to be silent'),
   )

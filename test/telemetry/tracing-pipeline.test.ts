@@ -6,7 +6,7 @@ import { until } from '../support/until'
 import { Collector, type CollectedSpan } from './collector'
 
 const WINDOW = 4_000
-/** The first window's start: it is over long before the test is. */
+/** The start of the first window, which is over before the test starts. */
 const T0 = Math.floor(Date.now() / WINDOW) * WINDOW - 60_000
 const REFERRER = 'https://private.example/page'
 const ADDRESS = '198.51.100.77'
@@ -22,7 +22,7 @@ const event = (partition: number, at: number, fields: object = {}): Message => (
 })
 const many = (n: number, make: (i: number) => Message) => Array.from({ length: n }, (_, i) => make(i))
 
-/** Everything is in: the records, and the spans of the worker, which has ended. */
+/** Afterwards all records are counted, and the worker has ended and sent all its spans. */
 beforeAll(async () => {
   pipeline = new TestPipeline({
     WINDOW_SIZE: `${WINDOW}ms`,
@@ -37,7 +37,7 @@ beforeAll(async () => {
   await pipeline.createTopic(2)
   await pipeline.command('start')
   const worker = pipeline.startWorker()
-  // Two flushes for the first window; the other partition holds it open until the second has come.
+  // Two flushes for the first window; it waits for the other partition, which comes with the second.
   await pipeline.untilDone(await pipeline.send(many(30, i => event(0, T0 + i))))
   const sent = await pipeline.send([
     ...many(20, i => event(0, T0 + 100 + i)),
@@ -59,13 +59,13 @@ afterAll(async () => {
 const ofWorkflow = (name: string, id: string): CollectedSpan[] =>
   collector.named(name).filter(({ attributes }) => attributes.temporalWorkflowId === id)
 
-/** The names from the root of its trace down to a span. */
+/** The span names from the root of the trace to this span. */
 function path(span: CollectedSpan): string[] {
   const parent = collector.parentOf(span)
   return parent ? [...path(parent), span.name] : [span.name]
 }
 
-test('every flush is a trace, and they add up to what is in Postgres', async () => {
+test('every flush is a trace, and their counts add up to what is in Postgres', async () => {
   const flushes = collector.named('flush')
   const sum = (name: string) =>
     flushes.reduce((total, { attributes }) => total + Number(attributes[`web_traffic.${name}`]), 0)
@@ -83,7 +83,7 @@ test('every flush is a trace, and they add up to what is in Postgres', async () 
   expect(new Set(partitions)).toEqual(new Set([0, 1]))
 })
 
-test('a flush leads to the update of the ledger', () => {
+test('a flush contains the update of the ledger', () => {
   for (const flush of collector.named('flush')) {
     const [update] = collector.childrenOf(flush).filter(({ name }) => name === 'StartWorkflowUpdate:flush')
     expect(update!.attributes.temporalWorkflowId).toBe(ingestId(group))
@@ -93,7 +93,7 @@ test('a flush leads to the update of the ledger', () => {
   }
 })
 
-test('a window is in the trace of the flush that opened it, with what it asked and wrote', async () => {
+test('a window is in the trace of the flush that opened it, with its activities', async () => {
   const rows = await pipeline.query<{ start: string }>(
     'select extract(epoch from window_start) * 1000 as start from traffic_windows order by 1',
   )
@@ -108,7 +108,7 @@ test('a window is in the trace of the flush that opened it, with what it asked a
   }
 })
 
-test('a window names the other flushes that it has counts of, and the one that let it close', () => {
+test('a window links to its other flushes and to the one that let it close', () => {
   const [run] = ofWorkflow('RunWorkflow:window', windowId(group, T0))
   const senders = run!.links.map(link => {
     const sender = collector.spans.find(({ spanId }) => spanId === link.spanId)!
@@ -125,7 +125,7 @@ test('a window names the other flushes that it has counts of, and the one that l
   ])
 })
 
-test('late and rejected records are recorded by the window that they travelled to, in its trace', async () => {
+test('late and rejected records are recorded in the trace of the window that carries them', async () => {
   const rows = await pipeline.query<{ start: string; records: number }>(
     `select extract(epoch from window_start) * 1000 as start, sum(records)::int as records
      from exception_ranges group by window_start order by 1`,
@@ -143,7 +143,7 @@ test('late and rejected records are recorded by the window that they travelled t
   expect(recorders).toEqual(new Set(rows.map(({ start }) => windowId(group, Number(start)))))
 })
 
-test('a command leads to what it causes', () => {
+test('a command is the root of what it causes', () => {
   const [ledger] = ofWorkflow('RunWorkflow:ingest', ingestId(group))
   expect(path(ledger!)).toEqual(['web-traffic start', 'StartWorkflow:ingest', 'RunWorkflow:ingest'])
   const [poller] = ofWorkflow('RunWorkflow:poller', pollerId(group, 1))
@@ -162,7 +162,7 @@ test('every span has its parent', () => {
   expect(orphans.map(({ name }) => name)).toEqual([])
 })
 
-test('what is sent bears the name and the headers that were asked for', async () => {
+test('exports have the configured service name and headers', async () => {
   await until(() => collector.requests.length > 0)
   for (const { url, headers } of collector.requests) {
     expect(url).toBe('/v1/traces')
@@ -171,7 +171,7 @@ test('what is sent bears the name and the headers that were asked for', async ()
   expect(new Set(collector.spans.map(({ service }) => service))).toEqual(new Set(['counting']))
 })
 
-test('nothing of an event and no secret is in a span', () => {
+test('no span contains data of an event or a secret', () => {
   expect(collector.text).toContain(group)
   for (const secret of [ADDRESS, 'private.example', 'a.example', KEY, 'nonsense'])
     expect(collector.text).not.toContain(secret)

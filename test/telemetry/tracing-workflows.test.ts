@@ -38,14 +38,14 @@ const sinks: InjectedSinks<TracingSinks> = {
 const spansOf = (workflowId: string, name: string) =>
   spans.filter(span => span.workflowId === workflowId && span.name === name)
 
-/** What the activities were handed, by workflow. */
-const handed: { workflowId: string; activity: string; traceparent: string | undefined }[] = []
+/** The trace context that each activity received. */
+const received: { workflowId: string; activity: string; traceparent: string | undefined }[] = []
 
 let environment: TestWorkflowEnvironment
 let workers: Worker[]
 let running: Promise<unknown>
 
-/** The parent of what is sent next; nothing is said of a trace where it is undefined. */
+/** The trace context of the next calls; none if undefined. */
 let traceparent: unknown
 let traces = 0
 const newTrace = () => `00-${String(++traces).padStart(32, 'a')}-${'b'.repeat(16)}-01`
@@ -85,7 +85,7 @@ beforeAll(async () => {
               execute(input, next) {
                 const header = input.headers[TRACE_HEADER]
                 const { workflowId } = info.workflowExecution!
-                handed.push({
+                received.push({
                   workflowId,
                   activity: info.activityType,
                   traceparent:
@@ -136,10 +136,10 @@ const closed = async (settings: { group: string }) => {
   return handle
 }
 
-/** Temporal's run ids are UUIDs; its span bears their last half. */
+/** The span id of a run is the second half of its run id, a UUID. */
 const spanIdOf = (runId: string) => runId.replaceAll('-', '').slice(16)
 
-test('each run of a window is the child of the one that it continues', async () => {
+test('each run of a window is the child of the previous run', async () => {
   const { settings, send } = newPipeline()
   const first = (traceparent = newTrace())
   const { workflowId } = await send(newDelta(0, 0, 0))
@@ -151,7 +151,7 @@ test('each run of a window is the child of the one that it continues', async () 
   }
   traceparent = newTrace()
   await closed(settings)
-  // A run's end that the server did not take, since one more signal had come, is told again.
+  // A run reports its end again if the server refused the completion because of a new signal.
   const runs = () => new Map(spansOf(workflowId, 'RunWorkflow:window').map(span => [span.id, span]))
   await until(() => runs().size === 2)
   const [before, after] = runs().values()
@@ -159,28 +159,28 @@ test('each run of a window is the child of the one that it continues', async () 
   const trace = first.slice(0, '00-'.length + 32)
   expect(after).toMatchObject({ id: spanIdOf(after!.runId), parent: `${trace}-${before!.id}-01` })
   expect(after!.runId).not.toBe(runId)
-  expect(handed.filter(call => call.workflowId === workflowId)).toEqual([
+  expect(received.filter(call => call.workflowId === workflowId)).toEqual([
     { workflowId, activity: 'openWindow', traceparent: `${trace}-${before!.id}-01` },
     { workflowId, activity: 'writeWindow', traceparent: `${trace}-${after!.id}-01` },
   ])
   expect(after!.links!.at(-1)).toEqual({ signal: 'close', traceparent })
 }, 60_000)
 
-test('a window that somebody opened who does not trace is of the trace that it first hears of', async () => {
+test('a window that was opened without tracing belongs to the first trace that reaches it', async () => {
   const { settings, send } = newPipeline()
   traceparent = undefined
   const { workflowId } = await send(newDelta(0, 0, 0))
-  await until(() => handed.some(call => call.workflowId === workflowId))
+  await until(() => received.some(call => call.workflowId === workflowId))
   const second = (traceparent = newTrace())
   await send(newDelta(0, 1, 1))
   traceparent = undefined
   await closed(settings)
   expect(spansOf(workflowId, 'RunWorkflow:window')).toMatchObject([{ parent: second, links: [] }])
-  const calls = handed.filter(call => call.workflowId === workflowId)
+  const calls = received.filter(call => call.workflowId === workflowId)
   expect(calls.map(call => call.traceparent?.slice(3, 35))).toEqual([undefined, second.slice(3, 35)])
 })
 
-test('what is not understood as a trace is none', async () => {
+test('an invalid trace context is ignored', async () => {
   for (const garbage of ['', '01-nonsense', 7, { deep: true }]) {
     const { settings, send } = newPipeline()
     traceparent = garbage
@@ -194,7 +194,7 @@ test('what is not understood as a trace is none', async () => {
   }
 })
 
-test('the ledger is in the trace of its start with its first run only, and each flush in its own', async () => {
+test('only the first run of the ledger is in the trace of its start, and each flush is in its own', async () => {
   const { settings } = newPipeline()
   const workflowId = ingestId(settings.group)
   const started = (traceparent = newTrace())

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from '@jest/globals'
 import { ServiceError, WorkflowUpdateFailedError, type WorkflowHandle } from '@temporalio/client'
 import { ApplicationFailure, WorkflowNotFoundError } from '@temporalio/common'
@@ -8,7 +9,7 @@ import { grpcError } from '../activities/support'
 
 const never = new AbortController().signal
 
-/** Fails with each of these in turn, then answers. */
+/** Fails with each of these errors in turn, then answers. */
 function answersAfter(...errors: Error[]) {
   let calls = 0
   const call = () => {
@@ -22,66 +23,64 @@ const asIs = (error: Error) => error
 const wrapped = (cause: Error) => new ServiceError('Failed to signal Workflow', { cause })
 
 describe.each([
-  ['as grpc gives it', asIs],
-  ['as the client wraps it', wrapped],
-])('%s', (_, given) => {
+  ['thrown by gRPC', asIs],
+  ['wrapped by the client', wrapped],
+])('an error %s', (_, given) => {
   test.each([
-    [14, 'UNAVAILABLE'],
-    [4, 'DEADLINE_EXCEEDED'],
-    [8, 'RESOURCE_EXHAUSTED'],
-    [1, 'CANCELLED'],
-    [13, 'INTERNAL'],
-    [2, 'UNKNOWN'],
-  ])('a call that fails with %i %s is repeated until it is answered', async (code, name) => {
-    const error = given(grpcError(code, name))
+    'UNAVAILABLE',
+    'DEADLINE_EXCEEDED',
+    'RESOURCE_EXHAUSTED',
+    'CANCELLED',
+    'INTERNAL',
+    'UNKNOWN',
+  ] as const)('is retried if it is %s', async code => {
+    const error = given(grpcError(code))
     const { call, calls } = answersAfter(error, error)
     expect(await untilAnswered(call, never)).toBe('answer')
     expect(calls()).toBe(3)
   })
 
-  test.each([
-    [5, 'NOT_FOUND'],
-    [3, 'INVALID_ARGUMENT'],
-    [7, 'PERMISSION_DENIED'],
-    [16, 'UNAUTHENTICATED'],
-  ])('a call that fails with %i %s is not repeated', async (code, name) => {
-    const error = given(grpcError(code, name))
-    const { call, calls } = answersAfter(error)
-    await expect(untilAnswered(call, never)).rejects.toBe(error)
-    expect(calls()).toBe(1)
-  })
+  test.each(['NOT_FOUND', 'INVALID_ARGUMENT', 'PERMISSION_DENIED', 'UNAUTHENTICATED'] as const)(
+    'is not retried if it is %s',
+    async code => {
+      const error = given(grpcError(code))
+      const { call, calls } = answersAfter(error)
+      await expect(untilAnswered(call, never)).rejects.toBe(error)
+      expect(calls()).toBe(1)
+    },
+  )
 })
 
 test.each([
-  ['a workflow that is not there', new WorkflowNotFoundError('not found', 'id', undefined)],
-  ['an update that failed', new WorkflowUpdateFailedError('failed', ApplicationFailure.create({}))],
-  ['a failure of the application', ApplicationFailure.create({ message: 'wrong' })],
-  ['a mistake in the program', new TypeError('undefined is not a function')],
-])('%s ends it at once', async (_, error) => {
-  const { call, calls } = answersAfter(grpcError(14, 'UNAVAILABLE'), error)
+  ['a missing workflow', new WorkflowNotFoundError('not found', 'id', undefined)],
+  ['a failed update', new WorkflowUpdateFailedError('failed', ApplicationFailure.create({}))],
+  ['an application failure', ApplicationFailure.create({ message: 'wrong' })],
+  ['a bug in the program', new TypeError('undefined is not a function')],
+])('%s is not retried', async (_, error) => {
+  const { call, calls } = answersAfter(grpcError('UNAVAILABLE'), error)
   await expect(untilAnswered(call, never)).rejects.toBe(error)
   expect(calls()).toBe(2)
 })
 
-test('an abort ends the waiting between two calls', async () => {
+test('an abort ends the wait between two calls', async () => {
   const given = new AbortController()
   let calls = 0
   const call = () => {
     calls++
     setImmediate(() => given.abort())
-    return Promise.reject(grpcError(14, 'UNAVAILABLE'))
+    return Promise.reject(grpcError('UNAVAILABLE'))
   }
   await expect(untilAnswered(call, given.signal)).rejects.toMatchObject({ name: 'AbortError' })
   expect(calls).toBe(1)
 })
 
-test('nothing is called once it was aborted', async () => {
+test('an aborted signal prevents the first call', async () => {
   const { call, calls } = answersAfter()
   await expect(untilAnswered(call, AbortSignal.abort())).rejects.toMatchObject({ name: 'AbortError' })
   expect(calls()).toBe(0)
 })
 
-/** A workflow that takes an update in only when something has woken it. */
+/** A workflow that handles updates only after a signal has woken it. */
 function asleep() {
   const signals: unknown[] = []
   let woken!: (answer: string) => void
@@ -97,41 +96,71 @@ function asleep() {
   return { handle, signals }
 }
 
-test('an update that nobody takes in is helped by a signal, and by none once it is answered', async () => {
+const FIRST_WAKE = 40
+const update = (handle: WorkflowHandle) =>
+  updateUntilAnswered(handle, flush, {} as never, never, undefined, FIRST_WAKE)
+
+test('a slow update sends a signal, and none after its answer', async () => {
   const { handle, signals } = asleep()
-  expect(await updateUntilAnswered(handle, flush, {} as never, never)).toBe('answer')
-  await new Promise(resolve => setTimeout(resolve, 4_500))
+  const started = performance.now()
+  expect(await update(handle)).toBe('answer')
+  // Timers can fire a millisecond early.
+  expect(performance.now() - started).toBeGreaterThanOrEqual(FIRST_WAKE - 1)
+  // The next one would follow after twice the wait.
+  await sleep(4 * FIRST_WAKE)
   expect(signals).toEqual([wake])
+})
+
+test('an update without an answer sends signals at growing intervals', async () => {
+  const { handle } = asleep()
+  const sent: number[] = []
+  let answer!: (text: string) => void
+  handle.executeUpdate = () => new Promise<never>(resolve => (answer = resolve as unknown as typeof answer))
+  handle.signal = () => {
+    if (sent.push(performance.now()) === 3) answer('at last')
+    return Promise.resolve()
+  }
+  expect(await update(handle)).toBe('at last')
+  expect(sent[1]! - sent[0]!).toBeGreaterThanOrEqual(2 * FIRST_WAKE - 1)
+  expect(sent[2]! - sent[1]!).toBeGreaterThanOrEqual(4 * FIRST_WAKE - 1)
 })
 
 test('an update that is answered at once sends no signal', async () => {
   const { handle, signals } = asleep()
   handle.executeUpdate = () => Promise.resolve('at once')
-  expect(await updateUntilAnswered(handle, flush, {} as never, never)).toBe('at once')
-  await new Promise(resolve => setTimeout(resolve, 2_500))
+  expect(await update(handle)).toBe('at once')
+  await sleep(3 * FIRST_WAKE)
   expect(signals).toEqual([])
 })
 
-test('a call that is not answered for long is said once, and known until it is', async () => {
-  const said: string[] = []
-  const waits = new PendingRetries(({ reason }) => said.push(reason), 300)
-  const error = wrapped(grpcError(8, 'namespace rate limit exceeded'))
-  const begun = Date.now()
-  const failing = () =>
-    Date.now() - begun < 1_000 ? Promise.reject(error) : Promise.resolve(Date.now() - begun)
-  const answer = untilAnswered(failing, never, waits)
-  await until(() => waits.long !== undefined)
-  expect(Date.now() - begun).toBeGreaterThanOrEqual(300)
-  expect(waits.long).toEqual({
+test('an overdue call is logged once, and listed until it is answered', async () => {
+  const OVERDUE = 100
+  const warnings: string[] = []
+  const retries = new PendingRetries(({ reason }) => warnings.push(reason), OVERDUE)
+  const error = wrapped(grpcError('RESOURCE_EXHAUSTED', 'namespace rate limit exceeded'))
+  const started = Date.now()
+  let answers = false
+  const answer = untilAnswered(
+    () => (answers ? Promise.resolve('answer') : Promise.reject(error)),
+    never,
+    retries,
+  )
+  await until(() => retries.overdue !== undefined)
+  expect(Date.now() - started).toBeGreaterThanOrEqual(OVERDUE)
+  expect(retries.overdue).toEqual({
     on: 'Temporal',
     since: expect.any(Number),
     reason: 'namespace rate limit exceeded',
   })
-  expect(await answer).toBeGreaterThanOrEqual(1_000)
-  expect(waits.long).toBeUndefined()
-  expect(said).toEqual(['namespace rate limit exceeded'])
+  await until(() => warnings.length > 0)
+  // At least one more call fails.
+  await sleep(2 * OVERDUE + 200)
+  answers = true
+  expect(await answer).toBe('answer')
+  expect(retries.overdue).toBeUndefined()
+  expect(warnings).toEqual(['namespace rate limit exceeded'])
 
   const brief = answersAfter(error)
-  await untilAnswered(brief.call, never, waits)
-  expect(waits.long).toBeUndefined()
+  await untilAnswered(brief.call, never, retries)
+  expect(retries.overdue).toBeUndefined()
 })

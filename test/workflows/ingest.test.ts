@@ -200,7 +200,7 @@ test('an update whose answer is lost is sent again under its id, and takes effec
     const id = request.request?.meta?.updateId ?? ''
     ids.push(id)
     if (ids.filter(known => known === id).length > 2) return response
-    throw grpcError(14, 'UNAVAILABLE: the answer was lost')
+    throw grpcError('UNAVAILABLE', 'the answer was lost')
   }) as typeof update
   try {
     const port = pipeline.portTo(new Client({ connection: losing }))

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -25,7 +24,6 @@ import type {
   RangeExceptions,
   ToldBook,
 } from '../../src/core/window/protocol'
-import type { PipelineSettings } from '../../src/core/settings'
 import { classifyDelta } from '../../src/core/window/window-state'
 import { rowsOf } from '../core/support'
 import { workflowSources } from '../../src/workers/bundle-workflows'
@@ -77,22 +75,7 @@ export async function createEarlyServer(): Promise<TestWorkflowEnvironment> {
   return TestWorkflowEnvironment.createLocal({ server: { executable, extraArgs, searchAttributes, log } })
 }
 
-/** Settings of a pipeline that shares nothing with any other test. */
-export function newSettings(fields: Partial<PipelineSettings> = {}): PipelineSettings {
-  return {
-    group: `test-${randomUUID()}`,
-    topic: 'web_traffic_topic',
-    windowSize: 5 * MINUTE,
-    watermarkDelay: MINUTE,
-    allowedLateness: 0,
-    maxGroups: 250_000,
-    idleTimeout: 10_000,
-    maxFuture: MINUTE,
-    flushInterval: 5_000,
-    referrer: 'full',
-    ...fields,
-  }
-}
+export { newSettings } from '../support/settings'
 
 /** Counts of the offsets `[first, last]` of a partition, all of one group. */
 export function newDelta(
