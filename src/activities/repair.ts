@@ -5,10 +5,9 @@ import { EventReader } from '../core/event/event-reader'
 import type { WindowSource } from '../core/window/ledger'
 import type { AppliedPartition, ToldBook } from '../core/window/protocol'
 import { ingestId, windowId } from '../contract/ids'
-import { lastCounted } from '../core/window/recount'
+import { lastCounted, Recount, type LogStretch, type StretchRecount } from '../core/window/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/window/tumbling-window'
-import { WindowRecount, type LogStretch, type StretchRecount } from '../core/window/window-recount'
 import type { Lookup } from '../geo/lookup'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { readRanges, type LogRange } from '../kafka/range-reader'
@@ -63,7 +62,7 @@ export async function repairFrom(
     start,
     end: start + settings.windowSize,
     topic: settings.topic,
-    counter: recount.counter,
+    counter: recount.counterOf(start),
     stretches: withLost => readers.map(reader => reader.counted(withLost)),
     books,
     acceptLoss,
@@ -83,19 +82,19 @@ async function countAgain(
   stretches: LogStretch[],
   { settings, start }: { settings: PipelineSettings; start: number },
   { config: { kafka }, lookup, signal, report }: RepairDependencies,
-): Promise<{ recount: WindowRecount; readers: StretchRecount[]; gone: GoneOffsets[] }> {
+): Promise<{ recount: Recount; readers: StretchRecount[]; gone: GoneOffsets[] }> {
   const { topic, group } = settings
   const offsets = await withAdmin(kafka, admin => topicOffsets(admin, topic))
   const { locate, service } = lookup
   const rules = { ...settings, locate, hashKey }
-  const recount = new WindowRecount(start, rules, new EventReader(rules))
+  const recount = new Recount([{ start }], rules, new EventReader(rules))
   const readers: StretchRecount[] = []
   const ranges: (LogRange & { reader: StretchRecount })[] = []
   const gone: GoneOffsets[] = []
   for (const stretch of stretches) {
     const { partition, from, to } = stretch
     const { low, high } = offsets[partition] ?? { low: 0, high: 0 }
-    const reader = recount.stretch(stretch, low)
+    const reader = recount.stretch(start, stretch, low)
     readers.push(reader)
     if (low > from) gone.push({ partition, from, to: Math.min(low, to) })
     if (reader.done) continue

@@ -18,14 +18,14 @@ function expected(value: Uint8Array) {
   return { eventTime, host, referrer, country: rules.locate(ip) }
 }
 
-function inWords(read: LocatedEvent | RejectionReason, { words }: EventReader) {
+function inWords(read: LocatedEvent | RejectionReason, { interners }: EventReader) {
   if (typeof read === 'string') return read
   const { eventTime, host, referrer, country } = read
   return {
     eventTime,
-    host: words.hosts.text(host),
-    referrer: words.referrers.text(referrer),
-    country: words.countries.text(country),
+    host: interners.hosts.text(host),
+    referrer: interners.referrers.text(referrer),
+    country: interners.countries.text(country),
   }
 }
 
@@ -208,7 +208,7 @@ test('a memo gives what its function gives, however often it has to forget', () 
     return text.toUpperCase()
   }, hashKey)
   const ask = (text: string) => {
-    if (memo.full) memo.forget()
+    if (memo.full) memo.clear()
     const bytes = Buffer.from(`__${text}__`)
     if (memo.get(bytes, 2, bytes.length - 2) !== text.toUpperCase()) throw new Error(`wrong for ${text}`)
   }
@@ -235,11 +235,11 @@ test('groups are counted by their texts, also where more come than are remembere
     const ip = String(i % 7)
     const event = reader.read(Buffer.from(JSON.stringify({ event_time, host: 'a', referrer, ip })), NOW)
     if (typeof event === 'string') throw new Error(event)
-    counter.count(event, reader.words)
+    counter.count(event, reader.interners)
     const key = `${referrer} <${ip}>`
     expected.set(key, (expected.get(key) ?? 0) + 1)
   }
-  expect(reader.words.generation).toBeGreaterThan(0)
+  expect(reader.interners.generation).toBeGreaterThan(0)
   const counted = new Map<string, number>()
   for (const { referrer, country, hits } of groups(counter.columns()))
     counted.set(`${referrer} ${country}`, hits)

@@ -372,7 +372,7 @@ describe('the books of a window', () => {
   const carriedOver = (ledger: Ledger) =>
     new Ledger(rules, JSON.parse(JSON.stringify(ledger.snapshot())) as LedgerState)
 
-  const books = (ledger: Ledger) => ledger.toTell(NOW).map(({ start, sums }) => ({ start, ...sums }))
+  const books = (ledger: Ledger) => ledger.books.due(NOW).map(({ start, sums }) => ({ start, ...sums }))
 
   test('add up what its ranges bring, and are told when it closes, also by the next run', () => {
     const ledger = alone()
@@ -381,15 +381,15 @@ describe('the books of a window', () => {
       [W0, 5, 0],
       [W1, 3, 2],
     ])
-    expect(ledger.toTell(NOW)).toEqual([])
+    expect(ledger.books.due(NOW)).toEqual([])
     expect(ledger.takeDue(NOW)).toEqual({ publish: [], close: [W0] })
     for (const l of [ledger, carriedOver(ledger)]) {
       expect(books(l)).toEqual([{ start: W0, hits: 9, exceptions: 1 }])
       expect(l.windowCounts).toEqual({ open: 1, closing: 1, closed: 0 })
-      expect(l.nextTelling).toBe(NOW)
-      l.told(l.closing[0]!, NOW)
-      expect(l.toTell(NOW)).toEqual([])
-      expect(l.nextTelling).toBe(NOW + 25_000)
+      expect(l.closing[0]!.next).toBe(NOW)
+      l.books.signalSent(l.closing[0]!, NOW)
+      expect(l.books.due(NOW)).toEqual([])
+      expect(l.closing[0]!.next).toBe(NOW + 25_000)
     }
   })
 

@@ -4,7 +4,7 @@ import { hitsOf } from '../../src/core/counts/columnar'
 import type { FlushAnswer } from '../../src/core/window/protocol'
 import type { LogRecord } from '../../src/core/event/log-record'
 import { MAX_WINDOWS } from '../../src/core/window/partition-reader'
-import { bytesOf, MAX_ANNOUNCED, PollerState } from '../../src/core/window/poller-state'
+import { bytesOf, MAX_ANNOUNCED, PollerState, type SizedDelta } from '../../src/core/window/poller-state'
 import { MINUTE, record, rules, T0 } from './support'
 
 const accepted: FlushAnswer = { refused: [], pollers: 1 }
@@ -93,14 +93,15 @@ test('what a flush announces is what its deltas bring, and they are no larger th
       state.reader(partition)!.read(log, log.length)
     })
     const announced: Record<string, object> = {}
-    for (const { partition, announce } of state.plan(entries.length)?.partitions ?? [])
+    const request = state.plan(entries.length)
+    for (const { partition, announce } of request?.partitions ?? [])
       announce!.windows.forEach((start, i) => {
         announced[`${partition} ${start}`] = {
           hits: announce!.hits![i],
           exceptions: announce!.exceptions![i],
         }
       })
-    const outgoing = state.accepted(accepted)
+    const outgoing = request ? state.accepted(accepted) : new Map<number, SizedDelta[]>()
     const sent: Record<string, object> = {}
     let all = 0
     for (const [start, deltas] of outgoing)

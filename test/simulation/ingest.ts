@@ -121,16 +121,16 @@ export class Ingest {
       for (const start of due.publish) this.checkComplete(start, start + WINDOW)
       for (const start of due.close) this.closing(start)
     }
-    const closing = this.ledger.toTell(clock)
-    const close = closing.map(({ start }) => ({ start, books: this.ledger.booksOf(start) }))
+    const closing = this.ledger.books.due(clock)
+    const close = closing.map(({ start }) => ({ start, books: this.ledger.books.booksOf(start) }))
     for (const window of closing) {
       if (window.told > 0) this.world.met('a window was told again to close')
-      this.ledger.told(window, clock)
+      this.ledger.books.signalSent(window, clock)
       if (this.world.mutant === 'no answer awaited')
         this.ledger.settled({ start: window.start, books: [window.book] })
     }
     return {
-      publish: publish.map(start => ({ start, announced: this.ledger.announcedFor(start) })),
+      publish: publish.map(start => ({ start, announced: this.ledger.books.sumsOf(start) })),
       close,
     }
   }

@@ -8,7 +8,7 @@ import type {
   ToldBook,
 } from '../../src/core/window/protocol'
 import { isBalanced } from '../../src/core/window/protocol'
-import type { CountedStretch } from '../../src/core/window/window-recount'
+import type { CountedStretch } from '../../src/core/window/recount'
 import { classifyDelta } from '../../src/core/window/window-state'
 import { addColumns, totalOf, type Counts } from './counts'
 import type { World } from './world'
