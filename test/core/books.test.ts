@@ -23,7 +23,7 @@ const balance = (hits: number, exceptions: number): Balance => ({
 
 const carriedOver = (books: Books) => new Books(JSON.parse(JSON.stringify(books.snapshot())) as BooksState)
 
-test('a window is told at once, again after 25 seconds, then after twice as long each time, up to an hour', () => {
+test('the close signal is sent at once, again after 25 seconds, then with doubled waits of up to an hour', () => {
   let books = closing()
   let now = NOW
   const waits: number[] = []
@@ -45,7 +45,7 @@ test('a window is told at once, again after 25 seconds, then after twice as long
   expect(books.size).toBe(0)
 })
 
-test('a window hears the sums of everything that was announced for it', () => {
+test('the close signal carries the sums of everything announced for the window', () => {
   const books = new Books({})
   books.announce(W0, { hits: 7, exceptions: 0 }, true)
   books.announce(W1, { hits: 100, exceptions: 0 }, true)
@@ -57,7 +57,7 @@ test('a window hears the sums of everything that was announced for it', () => {
   expect(books.sumsOf(W1)).toEqual({ hits: 100, exceptions: 0 })
 })
 
-test('at most so many windows are told at a time, the oldest first', () => {
+test('due returns the oldest windows first, up to the maximum', () => {
   const books = new Books({})
   for (const start of [W0, W1, W1 + 300_000]) {
     books.announce(start, { hits: 1, exceptions: 0 }, true)
@@ -74,7 +74,7 @@ test.each([
   ['more hits', balance(11, 2)],
   ['fewer exceptions', balance(10, 1)],
   ['more exceptions', balance(10, 3)],
-])('an answer with %s than were announced leaves the book open, and is kept', (_, wrong) => {
+])('an answer with %s than announced leaves the book open and is kept', (_, wrong) => {
   const books = carriedOver(closing())
   books.settle({ start: W0, books: [1], balance: wrong })
   expect(books.windows).toMatchObject([{ book: 1, balance: wrong }])
@@ -87,7 +87,7 @@ test.each([
   expect(later.has(W0)).toBe(false)
 })
 
-test('an answer settles the books that it names, whoever repeats it', () => {
+test('an answer settles the books that it names, and repeating it changes nothing', () => {
   const books = closing()
   books.announce(W0, { hits: 4, exceptions: 0 }, true)
   books.close(W0, NOW)
@@ -115,7 +115,7 @@ test('a window that was opened under an older release has no sums, and settles w
   expect(books.size).toBe(0)
 })
 
-test('a window loses its sums where a poller of an older release announces without them', () => {
+test('an announcement without sums, from an older release, makes the sums of the window unknown', () => {
   const books = new Books({})
   books.announce(W0, { hits: 5, exceptions: 1 }, true)
   books.forgetSums(W0)
@@ -124,12 +124,12 @@ test('a window loses its sums where a poller of an older release announces witho
   expect(books.booksOf(W0)).toEqual([{ book: 1 }])
 })
 
-test('what an older release carries has no books, and numbers begin at one', () => {
+test('without carried books, numbers begin at one', () => {
   const books = new Books({})
   expect(books.snapshot()).toEqual({ sums: [], closing: [], nextBook: 1 })
 })
 
-test('a number is never used twice, however often the ledger continues', () => {
+test('a book number is never used twice, however often the ledger continues as new', () => {
   let books = new Books({})
   const seen: number[] = []
   for (let i = 0; i < 5; i++) {
@@ -143,7 +143,7 @@ test('a number is never used twice, however often the ledger continues', () => {
   expect(seen).toEqual([1, 2, 3, 4, 5])
 })
 
-test('what was told of a settled window changes nothing', () => {
+test('a close signal sent to a settled window changes nothing', () => {
   const books = closing()
   const [window] = books.due(NOW, 1)
   books.settle({ start: W0, books: [1] })

@@ -25,7 +25,7 @@ function count(
   return counts
 }
 
-test('columns survive their journey as JSON with any strings, and stay under the size that was foretold', () => {
+test('columns of any strings survive JSON, and are no larger than their estimate', () => {
   fc.assert(
     fc.property(fc.array(group, { maxLength: 60 }), all => {
       const counter = new GroupCounter()
@@ -38,7 +38,7 @@ test('columns survive their journey as JSON with any strings, and stay under the
   )
 })
 
-describe('texts by number', () => {
+describe('numbered texts', () => {
   const identity = (text: string) => text
   const interners = new Interners(
     new StringInterner(identity, hashKey),
@@ -51,7 +51,7 @@ describe('texts by number', () => {
     country: interners.countries.number('DE'),
   })
 
-  test('are found again whether few or many came before them, and not once they are forgotten', () => {
+  test('are found again after few or many others, but not after a clear', () => {
     const counter = new GroupCounter()
     for (const round of [1, 2, 3]) {
       for (let i = 0; i < 10_000; i++)
@@ -75,7 +75,7 @@ describe('texts by number', () => {
     expect(counted).toHaveLength(expected.size)
   })
 
-  test('cost a counter no more where they came late', () => {
+  test('cost a counter no more if they arrived late', () => {
     for (let i = 0; i < 60_000; i++) interners.referrers.number(`https://many/${i}`)
     const before = process.memoryUsage().arrayBuffers
     const counters = Array.from({ length: 1_000 }, (_, i) => {

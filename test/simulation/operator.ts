@@ -7,7 +7,7 @@ import type { Kafka } from './kafka'
 import type { Sink } from './sink'
 import type { Process, World } from './world'
 
-/** Repairs what the ledger names, a step at a time, in the order of src/activities/repair.ts. */
+/** Repairs the unbalanced windows, a step at a time, in the order of src/activities/repair.ts. */
 export class Operator {
   private repair: Process | undefined
 
