@@ -1,5 +1,6 @@
 import type { PipelineSettings } from '../core/settings'
-import type { OffsetRange, ReaderRules } from '../core/window/partition-reader'
+import type { OffsetRange } from '../core/window/offset-range'
+import type { ReaderRules } from '../core/window/partition-reader'
 import { bytesOf, PollerState, type IdleClaim, type Outgoing } from '../core/window/poller-state'
 import type { FlushRequest } from '../core/window/protocol'
 import { sumOf } from '../core/window/totals'

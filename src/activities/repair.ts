@@ -6,9 +6,8 @@ import { retry, settled, windowSource } from '../contract/messages'
 import { EventReader } from '../core/event/event-reader'
 import type { WindowSource } from '../core/window/ledger'
 import type { AppliedPartition, ToldBook } from '../core/window/protocol'
-import { lastCounted } from '../core/window/recount'
+import { lastCounted, Recount, type LogStretch, type StretchRecount } from '../core/window/recount'
 import { formatInstant } from '../core/window/tumbling-window'
-import { WindowRecount, type LogStretch, type StretchRecount } from '../core/window/window-recount'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { balanceOf } from '../postgres/books'
 import { isPastRetention, windowResult } from '../postgres/closed-windows'
@@ -49,7 +48,7 @@ export async function repairFrom(
     start,
     end: start + settings.windowSize,
     topic: settings.topic,
-    counter: recount.counter,
+    counter: recount.counterOf(start),
     stretches: withLost => readers.map(reader => reader.counted(withLost)),
     books,
     acceptLoss,
@@ -69,16 +68,16 @@ async function countAgain(
   stretches: LogStretch[],
   { settings, start }: RepairInput,
   dependencies: RecountDependencies,
-): Promise<{ recount: WindowRecount; readers: StretchRecount[]; gone: GoneOffsets[] }> {
+): Promise<{ recount: Recount; readers: StretchRecount[]; gone: GoneOffsets[] }> {
   const { config, lookup, report } = dependencies
   const offsets = await withAdmin(config.kafka, admin => topicOffsets(admin, settings.topic))
   const rules = readerRules(settings, lookup)
-  const recount = new WindowRecount(start, rules, new EventReader(rules))
+  const recount = new Recount([{ start }], rules, new EventReader(rules))
   const gone: GoneOffsets[] = []
   const ranges = stretches.map(stretch => {
     const { partition, from, to } = stretch
     const { low, high } = offsets[partition] ?? { low: 0, high: 0 }
-    const reader = recount.stretch(stretch, low)
+    const reader = recount.stretch(start, stretch, low)
     if (low > from) gone.push({ partition, from, to: Math.min(low, to) })
     if (high < to && !reader.done) gone.push({ partition, from: Math.max(high, from), to })
     return { partition, from: Math.max(from, low), to: Math.min(to, high), reader }

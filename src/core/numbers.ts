@@ -1,4 +1,4 @@
-/** `1234567.8` as `1,234,568`. Without Intl, whose output a replayed workflow could not rely on. */
+/** `1234567.8` as `1,234,568`. Does not use Intl, whose output can change between releases and break a replay. */
 export function grouped(value: number): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ',')
 }

@@ -1,8 +1,8 @@
 /**
- * What is fixed for a pipeline's life. Durations and times are milliseconds.
+ * Settings that are fixed for a pipeline's life. Durations are milliseconds.
  *
- * The settings travel in the ingest workflow's input, so that every poller judges by the same rule
- * whatever the environment of the worker it runs on.
+ * They travel in the ingest workflow's input, so all pollers apply the same rules regardless of their worker's
+ * environment.
  */
 export interface PipelineSettings {
   /** Kafka consumer group; also the prefix of every workflow id. */
@@ -10,13 +10,13 @@ export interface PipelineSettings {
   topic: string
   windowSize: number
   watermarkDelay: number
-  /** How long after its end (and the watermark delay) a published window still takes corrections; 0 for never. */
+  /** How long after its end (and the watermark delay) a published window accepts corrections; 0 for never. */
   allowedLateness: number
   idleTimeout: number
   maxFuture: number
-  /** Groups of a window that keep their name; what is beyond is counted under `(other)`. */
+  /** Groups that keep their name in a window; further ones are counted under `(other)`. */
   maxGroups: number
   flushInterval: number
-  /** Group by the whole referrer, or by its origin only. */
+  /** Group by the full referrer, or only by its origin. */
   referrer: 'full' | 'origin'
 }

@@ -7,8 +7,7 @@ import {
   type Sums,
   type ToldBook,
 } from '../core/window/protocol'
-import { lastCounted } from '../core/window/recount'
-import type { CountedStretch } from '../core/window/window-recount'
+import { lastCounted, type CountedStretch } from '../core/window/recount'
 import { acceptedLoss, balanceOf, correctBooks, enterBooks } from './books'
 import { compareWindow } from './compare-window'
 import type { Db, Transaction } from './database'

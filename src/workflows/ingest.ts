@@ -167,10 +167,10 @@ async function keepLedger(input: IngestInput): Promise<void> {
   }
   const tellToClose = async (closing: ClosingWindow) => {
     const { start } = closing
-    const books = ledger.booksOf(start)
+    const books = ledger.books.booksOf(start)
     const heardIt = await tell(windowId(settings.group, start), closeWindow, books)
     if (!looksAfter) return ledger.settled({ start, books: [closing.book] })
-    ledger.told(closing, Date.now())
+    ledger.books.signalSent(closing, Date.now())
     if (heardIt) return
     // Without sums there is nothing to hold it against: it has ended, as windows did under an older release.
     if (books.every(book => !('hits' in book)))
@@ -216,9 +216,9 @@ async function keepLedger(input: IngestInput): Promise<void> {
     }
     const { publish } = ledger.takeDue(Date.now(), DUE_AT_ONCE)
     await eachWindow(publish, start =>
-      tell(windowId(settings.group, start), publishWindow, ledger.announcedFor(start)),
+      tell(windowId(settings.group, start), publishWindow, ledger.books.sumsOf(start)),
     )
-    await eachWindow(ledger.toTell(Date.now(), DUE_AT_ONCE), tellToClose)
+    await eachWindow(ledger.books.due(Date.now(), DUE_AT_ONCE), tellToClose)
     // What is due is told first, unless it is more than a history has room for: the next run goes on with it.
     if (full() && !reconcile && (!ledger.hasDue() || workflowInfo().continueAsNewSuggested)) {
       await condition(allHandlersFinished)

@@ -13,7 +13,7 @@ const carriedOver = (checkpoints: Checkpoints, maxPlaces?: number) =>
     maxPlaces,
   )
 
-test('a window keeps the places of when it was opened, and not those of when more was announced for it', () => {
+test('a window keeps the positions at its opening when more is announced for it', () => {
   let checkpoints = new Checkpoints({})
   checkpoints.open([W(0)], () => at(5, 7))
   checkpoints.open([W(0), W(1)], () => at(20, 30))
@@ -23,7 +23,7 @@ test('a window keeps the places of when it was opened, and not those of when mor
   expect(checkpoints.of(W(3))).toBeUndefined()
 })
 
-test('windows that open at the same places share them, and places are not asked for where none opens', () => {
+test('windows that open at the same positions share a checkpoint; positions are computed only if a window opens', () => {
   const checkpoints = new Checkpoints({})
   checkpoints.open([W(0)], () => at(5, 7))
   checkpoints.open([W(1), W(2)], () => at(5, 7))
@@ -33,7 +33,7 @@ test('windows that open at the same places share them, and places are not asked 
   expect(checkpoints.snapshot().checkpoints).toHaveLength(1)
 })
 
-test('what no window needs any more is dropped', () => {
+test('a checkpoint is dropped once no window needs it', () => {
   const checkpoints = new Checkpoints({})
   checkpoints.open([W(0), W(1)], () => at(0, 0))
   checkpoints.open([W(2)], () => at(1, 1))
@@ -47,7 +47,7 @@ test('what no window needs any more is dropped', () => {
   expect(checkpoints.snapshot()).toEqual({ checkpoints: [], checkpointOf: [] })
 })
 
-test('beyond the bound a window has an older checkpoint, and a new one once there is room again', () => {
+test('beyond the bound a window uses an older checkpoint; once there is room, the next window gets a new one', () => {
   // Two partitions: three checkpoints.
   const checkpoints = new Checkpoints({}, 7)
   for (let n = 0; n < 5; n++) checkpoints.open([W(n)], () => at(n, n))
@@ -63,14 +63,14 @@ test('beyond the bound a window has an older checkpoint, and a new one once ther
   expect(checkpoints.of(W(5))).toEqual(at(9, 9))
 })
 
-test('one is kept however many partitions there are', () => {
+test('one checkpoint is kept regardless of the number of partitions', () => {
   const checkpoints = new Checkpoints({}, 3)
   checkpoints.open([W(0)], () => at(1, 2, 3, 4, 5))
   checkpoints.open([W(1)], () => at(6, 7, 8, 9, 10))
   expect(checkpoints.of(W(1))).toEqual(at(1, 2, 3, 4, 5))
 })
 
-test('whatever opens and settles, a window has places that are not beyond those of its opening, within the bound', () => {
+test('in any order of opening and settling, the positions of a window are not beyond those at its opening, and the bound holds', () => {
   const PARTITIONS = 3
   const step = fc.record({
     opens: fc.array(fc.nat(12), { maxLength: 3 }),

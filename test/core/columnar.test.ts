@@ -25,7 +25,7 @@ function count(
   return counts
 }
 
-test('columns survive their journey as JSON with any strings, and stay under the size that was foretold', () => {
+test('columns of any strings survive JSON, and are no larger than their estimate', () => {
   fc.assert(
     fc.property(fc.array(group, { maxLength: 60 }), all => {
       const counter = new GroupCounter()
@@ -38,26 +38,27 @@ test('columns survive their journey as JSON with any strings, and stay under the
   )
 })
 
-describe('texts by number', () => {
+describe('numbered texts', () => {
   const identity = (text: string) => text
-  const words = new Interners(
+  const interners = new Interners(
     new StringInterner(identity, hashKey),
     new StringInterner(identity, hashKey),
     new StringInterner(identity, hashKey),
   )
   const numbered = (host: string, referrer: string) => ({
-    host: words.hosts.number(host),
-    referrer: words.referrers.number(referrer),
-    country: words.countries.number('DE'),
+    host: interners.hosts.number(host),
+    referrer: interners.referrers.number(referrer),
+    country: interners.countries.number('DE'),
   })
 
-  test('are found again whether few or many came before them, and not once they are forgotten', () => {
+  test('are found again after few or many others, but not after a clear', () => {
     const counter = new GroupCounter()
     for (const round of [1, 2, 3]) {
-      for (let i = 0; i < 10_000; i++) counter.count(numbered('a.example', `https://r/${i * round}`), words)
+      for (let i = 0; i < 10_000; i++)
+        counter.count(numbered('a.example', `https://r/${i * round}`), interners)
       if (round === 2) {
-        for (const lexicon of [words.hosts, words.referrers, words.countries]) lexicon.forget()
-        words.generation++
+        for (const interner of [interners.hosts, interners.referrers, interners.countries]) interner.clear()
+        interners.generation++
       }
     }
     const expected = new Map<string, number>()
@@ -74,12 +75,12 @@ describe('texts by number', () => {
     expect(counted).toHaveLength(expected.size)
   })
 
-  test('cost a counter no more where they came late', () => {
-    for (let i = 0; i < 60_000; i++) words.referrers.number(`https://many/${i}`)
+  test('cost a counter no more if they arrived late', () => {
+    for (let i = 0; i < 60_000; i++) interners.referrers.number(`https://many/${i}`)
     const before = process.memoryUsage().arrayBuffers
     const counters = Array.from({ length: 1_000 }, (_, i) => {
       const counter = new GroupCounter()
-      counter.count(numbered('a.example', `https://many/${59_000 + i}`), words)
+      counter.count(numbered('a.example', `https://many/${59_000 + i}`), interners)
       return counter
     })
     expect((process.memoryUsage().arrayBuffers - before) / counters.length).toBeLessThan(5_000)

@@ -4,7 +4,8 @@ import { groups, type ColumnarCounts } from '../../src/core/counts/columnar'
 import { EventReader } from '../../src/core/event/event-reader'
 import type { AppliedPartition, Claimed, Delta } from '../../src/core/window/protocol'
 import type { LogRecord } from '../../src/core/event/log-record'
-import { MAX_WINDOWS, PartitionReader, type OffsetRange } from '../../src/core/window/partition-reader'
+import type { OffsetRange } from '../../src/core/window/offset-range'
+import { MAX_WINDOWS, PartitionReader } from '../../src/core/window/partition-reader'
 import { Recount, segmentsOf } from '../../src/core/window/recount'
 import { formatInstant, formatWindow } from '../../src/core/window/tumbling-window'
 import { WindowState } from '../../src/core/window/window-state'
@@ -17,7 +18,7 @@ const event = fc.record({
   referrer: fc.constantFrom('', 'https://r.example/'),
   ip: fc.constantFrom('DE', 'FR'),
 })
-/** Mostly events, some malformed, and gaps in the offsets as transactions leave them. */
+/** Mostly events, some malformed, with gaps in the offsets as transactions leave them. */
 const entry = fc.record({
   event: fc.option(event, { freq: 12 }),
   gap: fc.oneof(
@@ -33,7 +34,7 @@ const partitionLog = fc.array(entry, { maxLength: 60 }).map(entries => {
   })
 })
 const logs = fc.array(partitionLog, { minLength: 1, maxLength: 3 })
-/** How many records a fetch holds, and whether the range is cut after it. */
+/** Records in a fetch, and whether the range is cut after it. */
 const steps = fc.infiniteStream(fc.record({ length: fc.integer({ min: 1, max: 15 }), cut: fc.boolean() }))
 
 const claimed = (partition: number, fields: Partial<Claimed> = {}): Claimed => ({
@@ -45,7 +46,7 @@ const claimed = (partition: number, fields: Partial<Claimed> = {}): Claimed => (
   ...fields,
 })
 
-/** Reads a log in fetches of random length, and cuts it into ranges wherever the stream says. */
+/** Reads a log in fetches of random length, cut into ranges at random. */
 function readInRanges(
   partition: number,
   log: LogRecord[],
@@ -71,7 +72,7 @@ function addTo(into: Record<string, number>, start: number, counts: ColumnarCoun
   }
 }
 
-/** Late and rejected records by what they are, and by the window that they travel to. */
+/** Late and rejected records, and how many travel to each window. */
 function exceptionsOf(ranges: OffsetRange[]): Omit<ReferenceCount, 'hits'> {
   const result: Omit<ReferenceCount, 'hits'> = { late: {}, rejected: 0, exceptions: {} }
   for (const range of ranges)
@@ -93,7 +94,7 @@ function hitsOf(windows: Map<number, WindowState>): Record<string, number> {
   return hits
 }
 
-test('any batching, any interleaving that keeps the order of partitions, and any later repeat count the same', () => {
+test('batching, interleaving of partitions and later repeats do not change the counts', () => {
   const property = fc.property(logs, steps, fc.infiniteStream(fc.nat()), (logs, stream, choices) => {
     const choose = (below: number) => (choices.next().value as number) % below
     const ranges = logs.map((log, partition) => readInRanges(partition, log, stream))
@@ -124,7 +125,7 @@ test('any batching, any interleaving that keeps the order of partitions, and any
   fc.assert(property, { numRuns: 500 })
 })
 
-test('a range that is read again from its claim is cut into the same deltas, whatever is fetched beyond its end', () => {
+test('a range that is re-read after a claim gives the same deltas, even if a fetch goes beyond its end', () => {
   const property = fc.property(partitionLog, steps, fc.nat(), (log, stream, choice) => {
     const ranges = readInRanges(0, log, stream)
     if (ranges.length === 0) return
@@ -142,7 +143,7 @@ test('a range that is read again from its claim is cut into the same deltas, wha
       const taken = reader.read(part, part.at(-1)!.offset + 1)
       index += taken
       again = reader.cut()
-      // What did not fit belongs to the next range, and can be cut as one likes.
+      // Records that did not fit belong to the next range, which can be cut anywhere.
       if (!again) expect(taken).toBe(part.length)
     }
     expect([again.from, again.to, again.toBasis]).toEqual([original.from, original.to, original.toBasis])
@@ -153,7 +154,7 @@ test('a range that is read again from its claim is cut into the same deltas, wha
   fc.assert(property, { numRuns: 500 })
 })
 
-test('closed windows are counted anew as they were: each from its own offsets, without what came after it closed', () => {
+test('a recount of closed windows gives the first counts, without events that came after closing', () => {
   const property = fc.property(logs, steps, fc.infiniteStream(fc.nat()), (logs, stream, choices) => {
     const choose = (below: number) => (choices.next().value as number) % below
     const windows = new Map<number, AppliedPartition[]>()
@@ -164,7 +165,7 @@ test('closed windows are counted anew as they were: each from its own offsets, w
       )
       for (const start of new Set(deltas.map(({ start }) => start))) {
         const of = deltas.filter(delta => delta.start === start)
-        // The window closed after so many of the deltas.
+        // The window closed after this many of the deltas.
         const counted = of.slice(0, choose(of.length + 1))
         const { from, basis } = of[0]!
         const applied = { partition, from, basis, last: of.at(-1)!.last }
@@ -197,7 +198,7 @@ test('closed windows are counted anew as they were: each from its own offsets, w
   fc.assert(property, { numRuns: 1_000 })
 })
 
-test('a delta that overlaps what was applied, and is not covered by it, is not counted but reported', () => {
+test('a delta that partly overlaps the applied ones is reported and not counted', () => {
   const delta = (first: number, last: number): Delta => ({
     partition: 0,
     from: first,
@@ -219,7 +220,7 @@ test('a delta that overlaps what was applied, and is not covered by it, is not c
   expect(window.overlaps).toEqual([{ partition: 0, first: 5, last: 11 }])
 })
 
-test('a range has counts of so many windows at the most, and of late events of as many, unless its end is given', () => {
+test('a range has counts of at most MAX_WINDOWS windows, and late events for as many, unless it is re-read', () => {
   const records = (from: number, windows: number, at: number) =>
     Array.from({ length: windows }, (_, i) => record(from + i, { at: at + i * 5 * MINUTE }))
   const reader = new PartitionReader(claimed(0, { position: 0 }), rules)
@@ -228,7 +229,7 @@ test('a range has counts of so many windows at the most, and of late events of a
   expect(reader.cut()).toMatchObject({ from: 0, to: MAX_WINDOWS, totals: { hits: MAX_WINDOWS } })
   expect(reader.read(history.slice(MAX_WINDOWS), history.length)).toBe(5)
   expect(reader.cut()).toMatchObject({ to: MAX_WINDOWS + 5, totals: { hits: 5, late: 0 } })
-  // The same once more is late; a window that is there already takes more.
+  // The same records again are late; a window that the range already has accepts more.
   const again = records(history.length, MAX_WINDOWS, T0 - 30 * 24 * 60 * MINUTE)
   const last = { ...again.at(-1)!, offset: history.length + MAX_WINDOWS }
   const older = record(last.offset + 1, { at: T0 - 40 * 24 * 60 * MINUTE })
@@ -240,12 +241,12 @@ test('a range has counts of so many windows at the most, and of late events of a
   expect(rereading.cut()).toMatchObject({ totals: { hits: MAX_WINDOWS + 5 } })
 })
 
-test('records that retention removed before they were read are counted, not passed over', () => {
+test('records that retention removed before they were read are counted as lost', () => {
   const reader = new PartitionReader(claimed(0, { position: 10 }), rules, 40)
   reader.read([record(40, { at: T0 })], 41)
   const range = reader.cut()!
   expect(range.totals).toEqual({ records: 31, hits: 1, late: 0, rejected: 30 })
-  // Before the first event nothing says when they came.
+  // Before the first event, their time is unknown.
   expect(range.delta(0).exceptions).toEqual({
     records: 30,
     late: [],
@@ -255,7 +256,7 @@ test('records that retention removed before they were read are counted, not pass
   expect(range.delta(T0).exceptions).toBeUndefined()
 })
 
-test('records that were lost travel to the window that was the current one where they were', () => {
+test('lost records travel to the window that was current at their position', () => {
   const basis = T0 + 7 * MINUTE
   const reader = new PartitionReader(claimed(0, { position: 10, basis }), rules, 40)
   reader.read([record(40, { at: T0 + 20 * MINUTE }), record(41, { at: T0 })], 42)
@@ -267,7 +268,7 @@ test('records that were lost travel to the window that was the current one where
   expect(range.delta(T0 + 5 * MINUTE)).toMatchObject({ from: 10, first: 10, last: 39, hits: 0, rows: '' })
 })
 
-test('a range that was announced keeps its end where retention went beyond it, and what was lost after it follows', () => {
+test('an announced range keeps its end if retention went beyond it; the next range counts the rest as lost', () => {
   const reader = new PartitionReader(claimed(0, { position: 10, announcedTo: 25 }), rules, 40)
   const announced = reader.cut()!
   expect(announced).toMatchObject({ from: 10, to: 25 })
@@ -285,7 +286,7 @@ const sumsOf = (range: OffsetRange) =>
 
 const ABSURD = [0, -1, -62_135_596_800_001, 8.64e15, 8.64e15 + 1, 2 ** 53, -(2 ** 53), 2 ** 63, -(2 ** 63)]
 
-test('records of any timestamp are counted, in a window that has a name and an end', () => {
+test('records with any timestamp are counted in a window with a valid name and end', () => {
   const timestamp = fc.oneof(fc.constantFrom(...ABSURD), fc.double({ noNaN: true }).map(Math.trunc))
   const entry = fc.record({ timestamp, at: fc.option(fc.integer({ min: T0, max: T0 + 40 * MINUTE })) })
   const property = fc.property(fc.array(entry, { minLength: 1, maxLength: 30 }), steps, (entries, stream) => {
@@ -295,7 +296,7 @@ test('records of any timestamp are counted, in a window that has a name and an e
     })
     const ranges = readInRanges(0, log, stream)
     const { exceptions } = exceptionsOf(ranges)
-    // The reference does not reject future events by itself.
+    // The reference does not reject future events.
     const isFuture = (i: number) => entries[i]!.at !== null && entries[i]!.at > entries[i]!.timestamp + MINUTE
     const known = log.map((record, i) => (isFuture(i) ? { ...record, value: Buffer.from('future') } : record))
     expect(exceptions).toEqual(referenceCount([known]).exceptions)

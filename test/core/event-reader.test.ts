@@ -10,7 +10,7 @@ import { hashKey, MINUTE, T0 } from './support'
 const rules = { hashKey, maxFuture: MINUTE, referrer: 'full' as const, locate: (ip: string) => `<${ip}>` }
 const NOW = T0 + 10 * MINUTE
 
-/** What `JSON.parse` makes of the record. */
+/** The event as `JSON.parse` reads it. */
 function expected(value: Uint8Array) {
   const event = readEvent(Buffer.from(value).toString(), NOW, rules)
   if (typeof event === 'string') return event
@@ -18,14 +18,14 @@ function expected(value: Uint8Array) {
   return { eventTime, host, referrer, country: rules.locate(ip) }
 }
 
-function inWords(read: LocatedEvent | RejectionReason, { words }: EventReader) {
+function inWords(read: LocatedEvent | RejectionReason, { interners }: EventReader) {
   if (typeof read === 'string') return read
   const { eventTime, host, referrer, country } = read
   return {
     eventTime,
-    host: words.hosts.text(host),
-    referrer: words.referrers.text(referrer),
-    country: words.countries.text(country),
+    host: interners.hosts.text(host),
+    referrer: interners.referrers.text(referrer),
+    country: interners.countries.text(country),
   }
 }
 
@@ -84,11 +84,11 @@ const field = fc.oneof(
 )
 const space = fc.oneof(
   { weight: 100, arbitrary: fc.constantFrom('', '', '', ' ', '\n', '\t\r ') },
-  // Blanks elsewhere, but not in JSON.
+  // White space elsewhere, but not in JSON.
   fc.constantFrom('\u00a0', '\f'),
 )
 
-/** JSON of an object, often with the fields of an event, names more than once, and blanks between. */
+/** A JSON object, often with the fields of an event, with duplicate names and white space. */
 const object = fc
   .tuple(fc.array(field, { maxLength: 9 }), fc.infiniteStream(space), fc.boolean())
   .map(([fields, blanks, whole]) => {
@@ -104,7 +104,7 @@ const object = fc
     return `${blank()}{${members.join(',') || blank()}}${blank()}`
   })
 
-/** Bytes that are changed, left out or doubled. */
+/** Bytes to remove and insert. */
 const slips = fc.array(
   fc.record({ at: fc.nat(300), remove: fc.nat(2), insert: fc.uint8Array({ maxLength: 2 }) }),
   { maxLength: 2 },
@@ -118,7 +118,7 @@ const mangled = fc.tuple(object, slips).map(([json, changes]) => {
   return bytes
 })
 
-test('records are read as JSON.parse reads them, whole or mangled', () => {
+test('valid and damaged records are read as JSON.parse reads them', () => {
   const reader = new EventReader(rules)
   const scanner = new EventScanner([])
   let plain = 0
@@ -137,12 +137,12 @@ test('records are read as JSON.parse reads them, whole or mangled', () => {
     ),
     { numRuns: 20_000 },
   )
-  // Both ways were tried.
+  // Both paths were exercised.
   expect(plain).toBeGreaterThan(2_000)
   expect(strange).toBeGreaterThan(2_000)
 })
 
-test('what is scanned is JSON, whatever its form', () => {
+test('everything that the scanner accepts is JSON', () => {
   const scanner = new EventScanner(['a'])
   const near = fc.string({ unit: fc.constantFrom(...'{}[]:,"a\\ -+.eE019tfnurlse\n\0\u001f'), maxLength: 12 })
   const json = fc.oneof(
@@ -185,61 +185,61 @@ test.each([
   '{,}',
   '{"a":1 "b":2}',
   '',
-])('%p is not taken', text => {
+])('the scanner declines %p', text => {
   expect(() => JSON.parse(text) as unknown).toThrow()
   expect(new EventScanner(['a']).scan(Buffer.from(text))).toBe(false)
 })
 
-test('only an object is taken', () => {
+test('the scanner accepts only objects', () => {
   for (const text of ['[]', '1', '"a"', 'null'])
     expect(new EventScanner([]).scan(Buffer.from(text))).toBe(false)
 })
 
-test('no depth exhausts the stack', () => {
+test('deep nesting does not exhaust the stack', () => {
   const deep = (depth: number) => Buffer.from(`{"a":${'['.repeat(depth)}${']'.repeat(depth)}}`)
   const scanner = new EventScanner(['a'])
   expect([1, 31, 100, 1_000_000].map(depth => scanner.scan(deep(depth)))).toEqual([true, true, false, false])
 })
 
-test('a memo gives what its function gives, however often it has to forget', () => {
+test('a cache returns what its function returns, however often it is cleared', () => {
   const made = new Map<string, number>()
-  const memo = new ByteCache(text => {
+  const cache = new ByteCache(text => {
     made.set(text, (made.get(text) ?? 0) + 1)
     return text.toUpperCase()
   }, hashKey)
   const ask = (text: string) => {
-    if (memo.full) memo.forget()
+    if (cache.full) cache.clear()
     const bytes = Buffer.from(`__${text}__`)
-    if (memo.get(bytes, 2, bytes.length - 2) !== text.toUpperCase()) throw new Error(`wrong for ${text}`)
+    if (cache.get(bytes, 2, bytes.length - 2) !== text.toUpperCase()) throw new Error(`wrong for ${text}`)
   }
   for (const text of ['', 'a', 'ab', 'ü', '\ufeffx']) for (let i = 0; i < 3; i++) ask(text)
   expect([...made.values()]).toEqual([1, 1, 1, 1, 1])
   for (let i = 0; i < 200_000; i++) ask(`text-${i % 90_000}`)
   ask('a')
-  // A few that come again and again cost nothing, however many there were.
+  // Repeated texts stay cached, however many there were before.
   const before = made.get('text-7')
   for (let i = 0; i < 100; i++) ask('text-7')
   expect(made.get('text-7')! - before!).toBeLessThanOrEqual(1)
-  // Keys together beyond its room.
+  // More bytes of keys than the cache has room for.
   for (let i = 0; i < 100; i++) ask(`${i}${'x'.repeat(100_000)}`)
 })
 
-test('groups are counted by their texts, also where more come than are remembered', () => {
+test('groups are counted by their texts even if there are more texts than the interners hold', () => {
   const reader = new EventReader(rules)
   const counter = new GroupCounter()
   const expected = new Map<string, number>()
   const event_time = new Date(T0).toISOString()
   for (let i = 0; i < 150_000; i++) {
-    // One that comes always, and others that come once, or again after all were forgotten.
+    // One that is always there, and others that come once, or again after a clear.
     const referrer = i % 2 === 0 ? 'https://often.example/' : `https://r-${i % 75_001}.example/`
     const ip = String(i % 7)
     const event = reader.read(Buffer.from(JSON.stringify({ event_time, host: 'a', referrer, ip })), NOW)
     if (typeof event === 'string') throw new Error(event)
-    counter.count(event, reader.words)
+    counter.count(event, reader.interners)
     const key = `${referrer} <${ip}>`
     expected.set(key, (expected.get(key) ?? 0) + 1)
   }
-  expect(reader.words.generation).toBeGreaterThan(0)
+  expect(reader.interners.generation).toBeGreaterThan(0)
   const counted = new Map<string, number>()
   for (const { referrer, country, hits } of groups(counter.columns()))
     counted.set(`${referrer} ${country}`, hits)

@@ -44,7 +44,7 @@ test.each<[unknown]>([
   ['0075-01-31T12:00:00Z'],
   ['0075-01-31 12:00:00'],
   ['9999-01-01T00:00:00Z'],
-  // Microseconds: as milliseconds they are a year of five digits, by which no window can be named.
+  // Microseconds, read as milliseconds, are in a five-digit year, which no window name can have.
   [noon * 1_000],
   ['yesterday'],
   [''],
@@ -56,13 +56,13 @@ test.each<[unknown]>([
   [true],
   [{}],
   [null],
-])('%p is no event time', value => {
+])('%p is not an event time', value => {
   expect(parseEventTime(value)).toBeUndefined()
 })
 
 const moment = fc.integer({ min: 0, max: Date.UTC(9998, 11, 31) })
 
-test('every moment is read back from the text that JavaScript gives it', () => {
+test('every time is read back from its ISO string', () => {
   fc.assert(
     fc.property(moment, time => {
       const text = new Date(time).toISOString()
@@ -73,7 +73,7 @@ test('every moment is read back from the text that JavaScript gives it', () => {
   )
 })
 
-/** Texts in the plain form or a few characters away from it, calendar and clock right or wrong. */
+/** Texts in the plain form or a few characters off, valid or invalid. */
 const nearlyPlain = fc
   .record({
     fields: fc.tuple(
@@ -96,9 +96,9 @@ const nearlyPlain = fc
     return slips.reduce((slipped, { at, by }) => slipped.slice(0, at) + by + slipped.slice(at + 1), text)
   })
 
-test('the plain form, which is read by place, is read as by the pattern', () => {
+test('the fast path for the plain form agrees with the pattern', () => {
   fc.assert(
-    // With a blank before it a text is not cut like the plain form any more, and means the same.
+    // A leading space keeps the meaning but prevents the fast path.
     fc.property(nearlyPlain, text => expect(parseEventTime(text)).toBe(parseEventTime(` ${text}`))),
     { numRuns: 5_000 },
   )

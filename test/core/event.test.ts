@@ -12,7 +12,7 @@ const base = {
 }
 const read = (fields: object, r = rules) => readEvent(JSON.stringify({ ...base, ...fields }), now, r)
 
-test('a good event keeps its fields', () => {
+test('a valid event keeps its fields', () => {
   expect(read({ unknown: 1, headers: { a: 'b' } })).toEqual({
     eventTime: T0,
     host: 'a.example',
@@ -37,7 +37,7 @@ test.each<[string | null, string]>([
   expect(readEvent(value, now, rules)).toBe(reason)
 })
 
-test('the future begins one bound after the record, by the clock of the record', () => {
+test('an event is in the future if it is more than maxFuture after the timestamp of its record', () => {
   expect(read({ event_time: now + MINUTE })).toMatchObject({ eventTime: now + MINUTE })
   expect(read({ event_time: now + MINUTE + 1 })).toBe('future_event_time')
 })
@@ -55,7 +55,7 @@ test.each<[unknown, string]>([
   expect(read({ host })).toMatchObject({ host: expected })
 })
 
-test('a host that is missing is taken from the URL, and rejected where that fails too', () => {
+test('a missing host is taken from the URL; without either, the event is rejected', () => {
   for (const host of [undefined, null, '', ' ', 17])
     expect(read({ host, url: 'https://Shop.Example:8443/x' })).toMatchObject({ host: 'shop.example' })
   expect(read({ host: '', url: '/only/a/path' })).toBe('missing_host')
@@ -70,7 +70,7 @@ test.each<[unknown, string]>([
   ['', ''],
   [5, ''],
   ['x'.repeat(3_000), 'x'.repeat(MAX_REFERRER_LENGTH)],
-  // Cutting here leaves half a surrogate pair, which no sink could store.
+  // Truncation here splits a surrogate pair, and Postgres cannot store half of one.
   ['x'.repeat(2_047) + '😀', 'x'.repeat(2_047) + '\uFFFD'],
   ['a\0\uDC00', 'a\uFFFD\uFFFD'],
 ])('referrer %p is counted as %p', (referrer, expected) => {

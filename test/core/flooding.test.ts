@@ -8,14 +8,14 @@ import { record, rules, T0 } from './support'
 
 const { imul } = Math
 
-/** A hash whose way every outsider knows: FNV-1a, 32 bits. */
+/** 32-bit FNV-1a, an unkeyed hash that everyone can compute. */
 function fnv1a(text: string, from: number): number {
   let hash = from
   for (let i = 0; i < text.length; i++) hash = imul(hash ^ text.charCodeAt(i), 0x01000193)
   return hash
 }
 
-/** Two texts that lead from one state of FNV-1a to the same next one. */
+/** Two texts that lead from one state of FNV-1a to the same next state. */
 function collision(state: number): { texts: [string, string]; next: number } {
   const seen = new Map<number, string>()
   for (let i = 36 ** 3; ; i++) {
@@ -49,7 +49,7 @@ function time(run: () => void): number {
   return Math.min(...times)
 }
 
-/** Tables that can be attacked take fifty times as long and more. */
+/** A vulnerable table takes at least fifty times as long. */
 const FACTOR = 25
 
 const claimed: Claimed = { partition: 0, epoch: 1, position: 0, basis: null, announcedTo: null }
@@ -60,25 +60,25 @@ function read(records: LogRecord[], maxGroups: number) {
   return reader.cut()!.delta(T0)
 }
 
-describe('texts that were chosen to have one FNV-1a hash', () => {
+describe('texts chosen to have the same FNV-1a hash', () => {
   const chosen = colliding(15)
   const others = chosen.map((text, i) => text.slice(0, -5) + String(i).padStart(5, '0'))
   const records = (referrers: string[]) => referrers.map((referrer, i) => record(i, { at: T0, referrer }))
 
-  test('are 32,768 different ones, and do', () => {
+  test('are 32,768 different ones with one hash', () => {
     expect(new Set(chosen).size).toBe(32_768)
     expect(new Set(chosen.map(text => fnv1a(text, 0x811c9dc5 | 0))).size).toBe(1)
     expect(new Set(others).size).toBe(32_768)
   })
 
-  test('are read as fast as others', () => {
-    // No group but ten has a name, so that one range takes them all.
+  test('are read as fast as other texts', () => {
+    // Only ten groups get a name, so one range has room for all.
     const [flood, ordinary] = [records(chosen), records(others)]
     const usual = time(() => read(ordinary, 10))
     expect(time(() => read(flood, 10))).toBeLessThan(usual * FACTOR)
   })
 
-  test('are not all named where only ten may be', () => {
+  test('do not get more names than allowed', () => {
     const delta = read(records(chosen), 10)
     const counted = [...groups(delta)]
     expect(counted.filter(({ referrer }) => referrer !== OTHER)).toHaveLength(10)
@@ -86,9 +86,9 @@ describe('texts that were chosen to have one FNV-1a hash', () => {
   })
 })
 
-describe('groups that were chosen for the hash of the numbers of their parts', () => {
+describe('groups chosen so that their index hashes collide', () => {
   type Key = [number, number]
-  /** The first keys, in the order of hosts, whose hash of 16 bits is low. */
+  /** The first keys, by host, whose 16-bit hash is low. */
   function crowded(hash: (a: number, b: number) => number): Key[] {
     const keys: Key[] = []
     for (let a = 0; keys.length < 8_192; a++)
@@ -113,10 +113,10 @@ describe('groups that were chosen for the hash of the numbers of their parts', (
   test.each([
     ['the lower bits', (a: number, b: number) => fold(imul(a, A) ^ imul(b, B))],
     ['the upper bits', (a: number, b: number) => (imul(a, A) + imul(b, B)) >>> 16],
-  ])('are found as fast as others: %s', (_, hash) => {
+  ])('are found as fast as other groups: %s', (_, hash) => {
     const keys = crowded(hash)
     const usual = time(() => count(ordinary))
-    // Under a millisecond as a rule, so that a busy machine alone makes a factor of more than ten.
+    // Usually under a millisecond, so a busy machine alone can cause a factor above ten.
     expect(time(() => count(keys))).toBeLessThan(usual * 4 * FACTOR)
     const counter = new GroupCounter()
     counter.addAll({

@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals'
 import { halfSipHash } from '../../src/core/counts/half-sip-hash'
 
 /**
- * Of the bytes 0, 1, 2, … n - 1 by the key 00 01 … 07, for n = 0, 1, 2, …: what Linux tests its 32-bit hsiphash against
+ * Hashes of the bytes 0, 1, … n - 1 with the key 00 01 … 07, for n = 0, 1, 2, …: the test vectors of Linux's 32-bit hsiphash
  * (lib/tests/siphash_kunit.c).
  */
 const VECTORS = [
@@ -20,7 +20,7 @@ test('the hash is HalfSipHash-1-3', () => {
   expect(hash(counting(LONGEST.length))).toBe(LONGEST.hash)
 })
 
-test('it is that of the bytes between, wherever they lie', () => {
+test('only the bytes in the range count, at any alignment', () => {
   for (const shift of [1, 2, 3, 4])
     for (const [length, expected] of VECTORS.entries()) {
       const bytes = new Uint8Array(shift + length + 5).fill(0xff)

@@ -7,7 +7,7 @@ const rules = { windowSize: 5 * MINUTE, watermarkDelay: MINUTE, allowedLateness:
 const totals = { records: 10, hits: 10, late: 0, rejected: 0 }
 const W0 = T0
 const W1 = T0 + 5 * MINUTE
-/** By the clock of the ledger's workflow, which decides nothing about a window. */
+/** The workflow's clock; no window depends on it. */
 const NOW = T0 + 24 * 60 * MINUTE
 
 const flushOf = (...partitions: PartitionFlush[]): FlushRequest => ({
@@ -35,7 +35,7 @@ function announced(): Ledger {
 
 const done = (to: number, basis: number) => ({ to, basis, totals })
 
-test('a partition begins at its earliest record, or where the start said', () => {
+test('a partition begins at its earliest record, or at the given start position', () => {
   const ledger = new Ledger(rules, undefined, { 1: 70 })
   const request = {
     poller: 1,
@@ -48,7 +48,7 @@ test('a partition begins at its earliest record, or where the start said', () =>
   ])
 })
 
-test('a claim hands on the position, the basis and the range that was announced and is not done', () => {
+test('a claim returns the position, the basis and the range that was announced and is not done', () => {
   const ledger = announced()
   ledger.flush(
     flushOf({
@@ -63,7 +63,7 @@ test('a claim hands on the position, the basis and the range that was announced 
   ])
 })
 
-test('an older epoch is refused for its partition alone, and changes nothing', () => {
+test('a flush with an older epoch is refused for that partition only, and changes nothing', () => {
   const ledger = announced()
   claimed(ledger, 0)
   const before = ledger.snapshot().partitions[0]
@@ -75,7 +75,7 @@ test('an older epoch is refused for its partition alone, and changes nothing', (
   expect(ledger.snapshot().partitions[1]).toMatchObject({ position: 10, announcedTo: null })
 })
 
-test('a flush whose answer was lost changes nothing when it comes again', () => {
+test('a flush that is sent again after its answer was lost changes nothing', () => {
   const ledger = announced()
   const request = flushOf({
     partition: 0,
@@ -89,7 +89,7 @@ test('a flush whose answer was lost changes nothing when it comes again', () => 
   expect(ledger.snapshot()).toEqual(once)
 })
 
-test('a range that was announced may only be announced again as it was', () => {
+test('an announced range may only be announced again unchanged', () => {
   const ledger = announced()
   claimed(ledger, 0)
   const announce = (to: number) =>
@@ -99,14 +99,14 @@ test('a range that was announced may only be announced again as it was', () => {
   expect(announce(10)).toEqual({ refused: [], pollers: 1 })
 })
 
-test('what is not the announced range cannot be done', () => {
+test('only the announced range can be done', () => {
   expect(announced().flush(flushOf({ partition: 0, epoch: 1, done: done(9, T0) }))).toEqual({
     refused: [0],
     pollers: 1,
   })
 })
 
-test('a window closes when the watermark of every partition has reached its end, and not before', () => {
+test('a window closes once the watermark of every partition has reached its end', () => {
   const ledger = announced()
   ledger.flush(flushOf({ partition: 0, epoch: 1, done: done(10, W1 + MINUTE) }))
   expect(ledger.takeDue(NOW).close).toEqual([])
@@ -119,7 +119,7 @@ test('a window closes when the watermark of every partition has reached its end,
   expect(ledger.takeDue(NOW).close).toEqual([])
 })
 
-test('a partition never heard of holds every window open', () => {
+test('a partition that nobody has claimed keeps every window open', () => {
   const ledger = new Ledger(rules)
   claimed(ledger, 0)
   ledger.flush(flushOf({ partition: 0, epoch: 1, announce: { from: 0, to: 10, windows: [W0] } }))
@@ -142,7 +142,7 @@ describe('an idle claim', () => {
     return ledger
   }
 
-  test('closes a window when the end was asked for after the window and its delay were over', () => {
+  test('closes a window if the poller asked for the end after the window and its delay were over', () => {
     const ledger = waiting()
     idle(ledger, 10, W1 + MINUTE - 1)
     expect(ledger.takeDue(NOW).close).toEqual([])
@@ -150,13 +150,13 @@ describe('an idle claim', () => {
     expect(ledger.takeDue(NOW).close).toEqual([W0])
   })
 
-  test('for another position is worth nothing', () => {
+  test('for another position has no effect', () => {
     const ledger = waiting()
     idle(ledger, 9, W1 + MINUTE)
     expect(ledger.takeDue(NOW).close).toEqual([])
   })
 
-  test('dies when the position moves on, and does not move the watermark', () => {
+  test('expires when the position advances, and does not move the watermark', () => {
     const ledger = waiting()
     idle(ledger, 10, W1 + 20 * MINUTE)
     ledger.takeDue(NOW)
@@ -166,7 +166,7 @@ describe('an idle claim', () => {
     expect(ledger.hasDue()).toBe(false)
   })
 
-  test('is asked for only by an open window whose time has come', () => {
+  test('is awaited only once an open window is due by the clock', () => {
     const ledger = waiting()
     expect(ledger.awaited([0, 1], W1 + MINUTE - 1)).toEqual([])
     expect(ledger.awaited([0, 1], W1 + MINUTE)).toEqual([1])
@@ -175,7 +175,7 @@ describe('an idle claim', () => {
   })
 })
 
-test('the ledger goes on from a snapshot', () => {
+test('a ledger resumes from a snapshot', () => {
   const ledger = announced()
   const carried = JSON.parse(JSON.stringify(ledger.snapshot())) as ReturnType<Ledger['snapshot']>
   const next = new Ledger(rules, carried)
@@ -212,7 +212,7 @@ describe('with an allowed lateness of ten minutes', () => {
     return ledger
   }
 
-  test('a window is told to publish once its end is passed, and once only', () => {
+  test('a window is published once its end is passed, and only once', () => {
     expect(upTo(END - 1).takeDue(NOW)).toEqual({ publish: [], close: [] })
     const ledger = upTo(END)
     expect(ledger.hasDue()).toBe(true)
@@ -223,7 +223,7 @@ describe('with an allowed lateness of ten minutes', () => {
     expect(ledger.openWindows).toEqual([W0])
   })
 
-  test('and to close once its end and the allowed lateness are', () => {
+  test('a window is closed once its end and the allowed lateness are passed', () => {
     const ledger = upTo(END)
     ledger.takeDue(NOW)
     const next = new Ledger(lenient, JSON.parse(JSON.stringify(ledger.snapshot())) as LedgerState)
@@ -236,11 +236,11 @@ describe('with an allowed lateness of ten minutes', () => {
     }
   })
 
-  test('of a backlog that has passed both it is told to close at once', () => {
+  test('a window of a backlog that has passed both is closed without being published', () => {
     expect(upTo(END + 10 * MINUTE).takeDue(NOW)).toEqual({ publish: [], close: [W0] })
   })
 
-  test('no more are taken at a time than asked for, the oldest first, and none is published before it closes', () => {
+  test('at most the maximum is taken, oldest first, and a window that can close is not published first', () => {
     const windows = [W0 + 10 * MINUTE, W0, W1]
     const ended = upTo(END + 20 * MINUTE, windows)
     expect(ended.takeDue(NOW, 2)).toEqual({ publish: [], close: [W0, W1] })
@@ -254,7 +254,7 @@ describe('with an allowed lateness of ten minutes', () => {
     expect(publishable.hasDue()).toBe(false)
   })
 
-  test('an idle partition is asked for its claim when the result is due, and again when it may close', () => {
+  test('an idle claim is awaited when the first result is due, and again when the window may close', () => {
     const ledger = upTo(END - 1)
     const publishable = END + MINUTE
     expect(ledger.awaited([0], publishable - 1)).toEqual([])
@@ -282,7 +282,7 @@ describe('the fingerprint of the last done record', () => {
   const flushDone = (ledger: Ledger, said: PartitionFlush['done'], epoch = 1) =>
     ledger.flush(flushOf({ partition: 0, epoch, ...(said && { done: said }) })).refused
 
-  test('comes with the word that a range is done, goes out with each claim, and is carried from run to run', () => {
+  test('arrives with a done range, is returned by each claim, and survives continue-as-new', () => {
     const ledger = announced()
     expect(only(ledger)).not.toHaveProperty('fingerprint')
     flushDone(ledger, fingerprinted, 2)
@@ -291,7 +291,7 @@ describe('the fingerprint of the last done record', () => {
     expect(only(new Ledger(rules, carried))).toMatchObject({ position: 10, fingerprint })
   })
 
-  test('is forgotten where a poller of the release before says that more is done', () => {
+  test('is forgotten if a poller of an older release reports more as done', () => {
     const ledger = announced()
     flushDone(ledger, fingerprinted)
     ledger.flush(flushOf({ partition: 0, epoch: 1, announce: { from: 10, to: 20, windows: [W0] } }))
@@ -299,7 +299,7 @@ describe('the fingerprint of the last done record', () => {
     expect(only(ledger)).not.toHaveProperty('fingerprint')
   })
 
-  test('is forgotten once another log was accepted, of one partition or of all; the position stays', () => {
+  test('is forgotten once another log is accepted, for one partition or all; the position stays', () => {
     const ledger = announced()
     flushDone(ledger, fingerprinted)
     const accepted = { partition: 0, position: 10, announcedTo: null }
@@ -316,7 +316,7 @@ describe('the fingerprint of the last done record', () => {
     expect(ledger.acceptLog({ partition: 7 })).toEqual([])
   })
 
-  test('accepting twice changes nothing the second time', () => {
+  test('accepting twice changes nothing more', () => {
     const ledger = announced()
     const first = ledger.acceptLog({})
     const before = structuredClone(ledger.snapshot())
@@ -324,14 +324,14 @@ describe('the fingerprint of the last done record', () => {
     expect(ledger.snapshot()).toEqual(before)
   })
 
-  test('does not come back by a flush that was on its way when the log was accepted', () => {
+  test('does not return with a flush that was on its way when the log was accepted', () => {
     const ledger = announced()
     ledger.acceptLog({ partition: 0 })
     expect(flushDone(ledger, fingerprinted)).toEqual([0])
     expect(only(ledger)).toMatchObject({ position: 0, announcedTo: 10, accepted: true })
   })
 
-  test('is that of the accepted log as soon as something of it is done', () => {
+  test('is taken from the accepted log once part of it is done', () => {
     const ledger = announced()
     ledger.acceptLog({ partition: 0 })
     const { epoch } = only(ledger)
@@ -372,28 +372,28 @@ describe('the books of a window', () => {
   const carriedOver = (ledger: Ledger) =>
     new Ledger(rules, JSON.parse(JSON.stringify(ledger.snapshot())) as LedgerState)
 
-  const books = (ledger: Ledger) => ledger.toTell(NOW).map(({ start, sums }) => ({ start, ...sums }))
+  const books = (ledger: Ledger) => ledger.books.due(NOW).map(({ start, sums }) => ({ start, ...sums }))
 
-  test('add up what its ranges bring, and are told when it closes, also by the next run', () => {
+  test('add up its ranges, and are sent when it closes, also by the next run', () => {
     const ledger = alone()
     read(ledger, 3, 10, W0, [[W0, 4, 1]])
     read(ledger, 10, 20, END, [
       [W0, 5, 0],
       [W1, 3, 2],
     ])
-    expect(ledger.toTell(NOW)).toEqual([])
+    expect(ledger.books.due(NOW)).toEqual([])
     expect(ledger.takeDue(NOW)).toEqual({ publish: [], close: [W0] })
     for (const l of [ledger, carriedOver(ledger)]) {
       expect(books(l)).toEqual([{ start: W0, hits: 9, exceptions: 1 }])
       expect(l.windowCounts).toEqual({ open: 1, closing: 1, closed: 0 })
-      expect(l.nextTelling).toBe(NOW)
-      l.told(l.closing[0]!, NOW)
-      expect(l.toTell(NOW)).toEqual([])
-      expect(l.nextTelling).toBe(NOW + 25_000)
+      expect(l.closing[0]!.next).toBe(NOW)
+      l.books.signalSent(l.closing[0]!, NOW)
+      expect(l.books.due(NOW)).toEqual([])
+      expect(l.closing[0]!.next).toBe(NOW + 25_000)
     }
   })
 
-  test('do not grow when a range is announced again, by a retry or by whoever claims its partition', () => {
+  test('do not grow when a range is announced again, by a retry or by the next claim', () => {
     const ledger = alone()
     const announce = { from: 3, to: 10, ...arraysOf([[W0, 4, 1]]) }
     flushed(ledger, { partition: 0, epoch: 1, announce })
@@ -414,7 +414,7 @@ describe('the books of a window', () => {
     expect(books(next)).toEqual([{ start: W0, hits: 4, exceptions: 1 }])
   })
 
-  test('do not have what was refused', () => {
+  test('do not contain refused announcements', () => {
     const ledger = alone()
     read(ledger, 3, 10, W0, [[W0, 4, 1]])
     const announce = { from: 10, to: 20, ...arraysOf([[W0, 100, 100]]) }
@@ -425,7 +425,7 @@ describe('the books of a window', () => {
     expect(books(ledger)).toEqual([{ start: W0, hits: 5, exceptions: 1 }])
   })
 
-  test('are several where late events open it again', () => {
+  test('are several if late events open it again', () => {
     const ledger = alone()
     read(ledger, 3, 10, END, [[W0, 4, 1]])
     ledger.takeDue(NOW)
@@ -441,7 +441,7 @@ describe('the books of a window', () => {
     expect(ledger.windowCounts).toEqual({ open: 0, closing: 0, closed: 2 })
   })
 
-  test('are unknown where it was opened under an older release, or a poller of one announces it', () => {
+  test('are unknown if it was opened under an older release, or a poller of one announces it', () => {
     const ledger = alone()
     flushed(ledger, { partition: 0, epoch: 1, announce: { from: 3, to: 10, windows: [W0] } })
     flushed(ledger, { partition: 0, epoch: 1, done: done(10, W0) })
@@ -465,8 +465,8 @@ describe('the books of a window', () => {
     expect(next.sourceOf(W1)).toBeUndefined()
   })
 
-  describe('say where it has to be counted from', () => {
-    test('before its first record, up to what was announced, while it is open, and until it is settled', () => {
+  describe('come with the offsets to count it again from', () => {
+    test('from before its first record to the last announced one, until it is settled', () => {
       const ledger = alone()
       read(ledger, 3, 10, W0, [[W0, 4, 1]])
       flushed(ledger, { partition: 0, epoch: 1, announce: { from: 10, to: 20, ...arraysOf([[W1, 2, 0]]) } })
@@ -498,7 +498,7 @@ describe('the books of a window', () => {
       expect(next.sourceOf(W1)).toBeDefined()
     })
 
-    test('a partition that was claimed later begins at its start', () => {
+    test('a partition that was claimed later is read from its start', () => {
       const ledger = alone()
       read(ledger, 3, 10, W0, [[W0, 4, 1]])
       const partitions = [{ partition: 1, earliest: 70 }]
@@ -514,7 +514,7 @@ describe('the books of a window', () => {
       })
     })
 
-    test('also while late events have it open again', () => {
+    test('also while late events keep it open again', () => {
       const ledger = alone()
       read(ledger, 3, 10, END, [[W0, 4, 1]])
       ledger.takeDue(NOW)
@@ -529,7 +529,7 @@ describe('the books of a window', () => {
       })
     })
 
-    test('of a window that it never heard of there is nothing', () => {
+    test('not for a window that was never announced', () => {
       expect(alone().sourceOf(W0)).toBeUndefined()
     })
   })

@@ -5,8 +5,8 @@ import { cover, divides, monthOf, periodEnd, PERIODS, type Interval } from '../.
 const at = (text: string) => Date.parse(`2026-${text}Z`)
 const hours = (...all: number[]) => all.map(hour => at(`01-01T${String(hour).padStart(2, '0')}:00`))
 
-describe('what whole periods cover of a stretch', () => {
-  test('neighbours are one, and what is cut off at either end is left', () => {
+describe('covering a stretch with whole periods', () => {
+  test('merges neighbouring periods and leaves the rest at either end', () => {
     const stretch = { from: at('01-01T08:30'), to: at('01-01T11:30') }
     expect(cover([stretch], 'hour', hours(8, 9, 10, 11))).toEqual({
       covered: [{ from: at('01-01T09:00'), to: at('01-01T11:00') }],
@@ -17,7 +17,7 @@ describe('what whole periods cover of a stretch', () => {
     })
   })
 
-  test('a month ends where the next begins, in leap years too', () => {
+  test('a month ends where the next one begins, in leap years too', () => {
     expect(periodEnd('month', Date.UTC(2024, 1))).toBe(Date.UTC(2024, 2, 1))
     expect(periodEnd('month', Date.UTC(2025, 11))).toBe(Date.UTC(2026, 0))
     expect(monthOf(Date.UTC(2024, 1, 29, 23, 59))).toBe(Date.UTC(2024, 1))
@@ -29,7 +29,7 @@ describe('what whole periods cover of a stretch', () => {
     expect(divides('month', 28 * 86_400_000)).toBe(false)
   })
 
-  test('every moment is covered or left, once; and nothing is covered that is not sealed', () => {
+  test('every time is either covered or left, and only sealed periods cover', () => {
     const hour = 3_600_000
     const arbitraryStretch = fc.tuple(fc.nat(100), fc.integer({ min: 1, max: 40 }))
     fc.assert(
@@ -62,7 +62,7 @@ describe('what whole periods cover of a stretch', () => {
     )
   })
 
-  test('of the longest periods first, since the shorter ones cover what those leave', () => {
+  test('PERIODS lists the longest period first', () => {
     const ends = PERIODS.map(period => periodEnd(period, Date.UTC(2026, 0)) - Date.UTC(2026, 0))
     expect(ends).toEqual([...ends].sort((a, b) => b - a))
   })

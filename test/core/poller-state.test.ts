@@ -4,7 +4,7 @@ import { hitsOf } from '../../src/core/counts/columnar'
 import type { FlushAnswer } from '../../src/core/window/protocol'
 import type { LogRecord } from '../../src/core/event/log-record'
 import { MAX_WINDOWS } from '../../src/core/window/partition-reader'
-import { bytesOf, MAX_ANNOUNCED, PollerState } from '../../src/core/window/poller-state'
+import { bytesOf, MAX_ANNOUNCED, PollerState, type SizedDelta } from '../../src/core/window/poller-state'
 import { MINUTE, record, rules, T0 } from './support'
 
 const accepted: FlushAnswer = { refused: [], pollers: 1 }
@@ -19,19 +19,19 @@ function holding(partitions: number): PollerState {
   return state
 }
 
-/** Offsets `[from, from + windows)`, each an event in a window of its own, as it came. */
+/** Offsets `[from, from + windows)`, each an event in its own window, on time. */
 const spread = (from: number, windows: number): LogRecord[] =>
   Array.from({ length: windows }, (_, i) => {
     const at = T0 + (from + i) * 5 * MINUTE
     return { ...record(from + i, { at }), timestamp: at }
   })
 
-test('a flush announces no more windows than the bound, and every partition has its turn', () => {
+test('a flush announces at most MAX_ANNOUNCED windows, and every partition has its turn', () => {
   const PARTITIONS = 6
   const state = holding(PARTITIONS)
   const next = new Map<number, number>()
   const turns = new Map<number, number>()
-  // In every round each partition has again as much to say as one range may have.
+  // In every round, each partition has a full range to announce.
   for (let round = 0; round < 6; round++) {
     for (const reader of state.partitions) {
       const from = next.get(reader.partition) ?? 0
@@ -56,7 +56,7 @@ test('a flush announces no more windows than the bound, and every partition has 
   expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1)
 })
 
-test('a partition that has to wait for the next flush says nevertheless what is done, and loses nothing', () => {
+test('a partition that waits for the next flush still reports its done range, and loses nothing', () => {
   const PARTITIONS = 6
   const state = holding(PARTITIONS)
   for (const reader of state.partitions) reader.read(spread(0, MAX_WINDOWS), MAX_WINDOWS)
@@ -83,7 +83,7 @@ const event = fc.record({
 })
 const logs = fc.array(fc.array(fc.option(event), { maxLength: 40 }), { minLength: 1, maxLength: 3 })
 
-test('what a flush announces is what its deltas bring, and they are no larger than it is said of them', () => {
+test('deltas contain what was announced, and are no larger than their estimate', () => {
   const property = fc.property(logs, entries => {
     const state = holding(entries.length)
     entries.forEach((entries, partition) => {
@@ -93,14 +93,15 @@ test('what a flush announces is what its deltas bring, and they are no larger th
       state.reader(partition)!.read(log, log.length)
     })
     const announced: Record<string, object> = {}
-    for (const { partition, announce } of state.plan(entries.length)?.partitions ?? [])
+    const request = state.plan(entries.length)
+    for (const { partition, announce } of request?.partitions ?? [])
       announce!.windows.forEach((start, i) => {
         announced[`${partition} ${start}`] = {
           hits: announce!.hits![i],
           exceptions: announce!.exceptions![i],
         }
       })
-    const outgoing = state.accepted(accepted)
+    const outgoing = request ? state.accepted(accepted) : new Map<number, SizedDelta[]>()
     const sent: Record<string, object> = {}
     let all = 0
     for (const [start, deltas] of outgoing)
@@ -120,7 +121,7 @@ test('what a flush announces is what its deltas bring, and they are no larger th
   fc.assert(property, { numRuns: 300 })
 })
 
-test('of what was refused nothing goes out', () => {
+test('no delta of a refused range is sent', () => {
   const state = holding(2)
   for (const reader of state.partitions) reader.read([record(0, { at: T0 })], 1)
   state.plan(2)

@@ -5,11 +5,11 @@ export interface ReferenceCount {
   hits: Record<string, number>
   late: Record<string, number>
   rejected: number
-  /** Late and rejected records, by start of the window that was their partition's current one. */
+  /** Late and rejected records, by start of the partition's current window. */
   exceptions: Record<number, number>
 }
 
-/** Counts the logs of all partitions by the rules as written down, sharing nothing with the product. */
+/** Counts the logs by the documented rules, sharing no code with the product. */
 export function referenceCount(logs: LogRecord[][], windowSize = 5 * MINUTE, delay = MINUTE): ReferenceCount {
   const result: ReferenceCount = { hits: {}, late: {}, rejected: 0, exceptions: {} }
   for (const log of logs) {

@@ -23,8 +23,8 @@ const settings = {
   referrer: 'full' as const,
 }
 
-describe('a text of a stranger in Markdown', () => {
-  test('stays in its cell, on its line and in its code, however it is written', () => {
+describe('untrusted text in Markdown', () => {
+  test('stays in its cell, on its line and in its code', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', maxLength: 300 }), text => {
         const shown = code(text)
@@ -34,7 +34,7 @@ describe('a text of a stranger in Markdown', () => {
     )
   })
 
-  test('is itself where it is harmless', () => {
+  test('is unchanged if it is harmless', () => {
     expect(code('https://search.example/?q=1')).toBe('`https://search.example/?q=1`')
     expect(code('a'.repeat(81))).toBe(`\`${'a'.repeat(80)}…\``)
   })
@@ -64,7 +64,7 @@ describe('a window', () => {
     return describeWindow({ settings, start: W0, name, ...state, ...numbers, ...lists, ...fields })
   }
 
-  test('that is open says how far it is and what it waits for', () => {
+  test('that is open shows its progress and what it waits for', () => {
     const report = reportOf({}, { 'https://a.example/': 1_500, '': 2 })
     expect(report).toContain('2026-01-01 12:00–12:05 is open')
     expect(report).toContain('**1,502** hits in **2** groups')
@@ -74,14 +74,14 @@ describe('a window', () => {
     expect(report).toContain('| (none) | 2 |')
   })
 
-  test('says how many hits were not located, and the command that looks them up again', () => {
+  test('shows how many look-ups failed, and the command that repeats them', () => {
     expect(reportOf({})).not.toContain('look-up')
     const report = reportOf({ unlocated: 1_234 })
     expect(report).toContain('**1,234 hits** are under `??` since their look-up failed')
     expect(report).toContain('`web-traffic replay --unlocated`')
   })
 
-  test('names its ten most frequent referrers, most first', () => {
+  test('lists its ten most frequent referrers', () => {
     const report = reportOf({}, Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`r${i}`, i + 1])))
     const named = [...report.matchAll(/\| `(r\d+)` \| (\d+) \|/g)].map(([, name, hits]) => [
       name,
@@ -90,25 +90,25 @@ describe('a window', () => {
     expect(named).toEqual(Array.from({ length: 10 }, (_, i) => [`r${29 - i}`, 30 - i]))
   })
 
-  test('that has its partitions waits for the clock alone', () => {
+  test('that all partitions have passed waits only for the clock', () => {
     const report = reportOf({ told: 'close' })
     expect(report).toContain('it waits for the clock to pass 2026-01-01T12:06:00Z')
     expect(report).not.toContain('holds it back')
   })
 
-  test('that is stuck says at what and since when', () => {
+  test('that is stuck shows the step and since when', () => {
     const report = reportOf({ state: 'closing', stuck: { step: 'write revision 1', since: W0 } })
     expect(report).toContain('is stuck')
     expect(report).toContain('since 2026-01-01T12:00:00Z it has tried to write revision 1')
   })
 
-  test('that has ended says what became of it', () => {
+  test('that has ended shows its outcome', () => {
     expect(reportOf({ state: 'closed', outcome: 'All was written.' })).toContain('All was written.')
   })
 })
 
 describe('the ledger', () => {
-  /** Partition 0 has read on to minute 20, partition 1 to minute `other`; both windows of minutes 0 and 5 are open. */
+  /** Partition 0 is done to minute 20, partition 1 to minute `other`; the windows of minutes 0 and 5 are open. */
   function reportOf(other: number, partitionCount = 2): string {
     const ledger = new Ledger(settings)
     const earliest = [0, 1].map(partition => ({ partition, earliest: 0 }))
@@ -133,7 +133,7 @@ describe('the ledger', () => {
     return describeLedger(ledger, settings)
   }
 
-  test('names the partition that holds the oldest window back, and how far it is', () => {
+  test('names the partition that delays the oldest window, and its watermark', () => {
     const report = reportOf(3)
     expect(report).toContain(
       '**2026-01-01 12:00–12:05**, needs 2026-01-01T12:05:00Z and is held by partition 1: watermark 2026-01-01T12:02:00Z.',
@@ -144,7 +144,7 @@ describe('the ledger', () => {
     )
   })
 
-  test('says how much its partitions have that is not done, as their pollers last said', () => {
+  test('shows the lag that its pollers last reported', () => {
     const report = reportOf(3)
     expect(report).toContain('**2,500** are still to be read.')
     expect(report).toContain('| 1 | 1 | 1,000 | 2,500 | 2026-01-01T12:02:00Z |')
@@ -155,7 +155,7 @@ describe('the ledger', () => {
     expect(reportOf(20, 3)).toContain('is held by partition 2: no poller has claimed it yet.')
   })
 
-  test('does not blame a partition that has passed it', () => {
+  test('does not name a partition that has passed the window', () => {
     expect(reportOf(20)).toContain('is held by no partition')
   })
 })

@@ -9,7 +9,7 @@ const number = fc.oneof(
   fc.integer({ min: 0, max: 52 }).chain(bits => fc.integer({ min: 2 ** bits - 1, max: 2 ** bits + 1 })),
 )
 
-test('numbers are read as they were written, and JSON takes their text as it is', () => {
+test('numbers survive encoding, and JSON does not escape their text', () => {
   fc.assert(
     fc.property(fc.array(number, { maxLength: 50 }), numbers => {
       const text = rowsOf(numbers)
@@ -23,19 +23,19 @@ test('numbers are read as they were written, and JSON takes their text as it is'
   )
 })
 
-test('so many numbers that they are made into text piece by piece', () => {
+test('more numbers than one chunk are encoded correctly', () => {
   const numbers = Array.from({ length: 100_000 }, (_, i) => i * 1_000)
   const reader = new NumberReader(rowsOf(numbers))
   for (const number of numbers) if (reader.next() !== number) throw new Error(`not ${number}`)
   expect(reader.done).toBe(true)
 })
 
-test('digits are those of base64, the lowest first', () => {
+test('digits are base64, lowest first', () => {
   // 100 is 3 · 32 + 4: "k" is 32 + 4, "D" is 3.
   expect(rowsOf([0, 31, 32, 100])).toBe('AfgBkD')
 })
 
-test('a text that ends within a number, or holds what is no digit, is refused', () => {
+test('a truncated text or one with other characters is refused', () => {
   for (const text of ['', 'k', '-', 'ü', '=']) expect(() => new NumberReader(text).next()).toThrow(RangeError)
   expect(new NumberWriter().toString()).toBe('')
 })

@@ -6,7 +6,7 @@ import type { ReaderRules } from '../../src/core/window/partition-reader'
 export const MINUTE = 60_000
 export const T0 = Date.UTC(2026, 0, 1, 12)
 
-/** A fixed one, so that tests repeat. */
+/** Fixed, so that tests are repeatable. */
 export const hashKey: HashKey = [0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c]
 
 export const rules: ReaderRules = {
@@ -28,7 +28,7 @@ export interface TestEvent {
   at: number
 }
 
-/** A record whose timestamp is well after the event, as when history is loaded. */
+/** A record with a timestamp long after the event, as when history is loaded. */
 export function record(
   offset: number,
   { at, host = 'a.example', referrer = '', ip = 'DE' }: TestEvent,
@@ -37,7 +37,6 @@ export function record(
   return { offset, timestamp: T0 + 24 * 60 * MINUTE, value }
 }
 
-/** Rows of columnar counts, four numbers each. */
 export function rowsOf(numbers: number[]): string {
   const writer = new NumberWriter()
   for (const number of numbers) writer.write(number)

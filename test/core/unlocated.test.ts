@@ -10,7 +10,7 @@ import { record, rules, T0 } from './support'
 const ADDRESSES = ['1', '2', '3', 'nowhere']
 const claimed = { partition: 0, epoch: 1, position: 0, basis: null, announcedTo: null }
 
-/** What the look-up says of an address: some belong to no country. */
+/** The look-up's result; one address belongs to no country. */
 const countryOf = (ip: string) => (ip === 'nowhere' ? '??' : `C${ip}`)
 
 const event = fc.record({
@@ -35,7 +35,7 @@ function read(events: { ip: string; fails: boolean; cut: boolean }[]): Delta[] {
   return deltas
 }
 
-test('what was not located is under ??, and is counted as such once, whatever is repeated or carried over', () => {
+test('hits with a failed look-up are under ?? and counted as unlocated once, despite repeats and continue-as-new', () => {
   const property = fc.property(
     fc.array(event, { minLength: 1, maxLength: 40 }),
     fc.infiniteStream(fc.boolean()),
@@ -53,7 +53,7 @@ test('what was not located is under ??, and is counted as such once, whatever is
       const known = new Set<string>()
       let unlocated = 0
       for (const { ip, fails } of events) {
-        // What was located once is, whether the service answers or not.
+        // An address that was located once stays located, even if the service fails.
         if (!fails) known.add(ip)
         else if (!known.has(ip)) unlocated++
         const country = known.has(ip) ? countryOf(ip) : '??'
@@ -61,7 +61,7 @@ test('what was not located is under ??, and is counted as such once, whatever is
       }
       window.open()
       const counted = [...groups(window.columns())].map(({ country, hits }) => [country, hits] as const)
-      // A group is one row, also where some of its hits were located under ?? and others not at all.
+      // A group is one row, even if some of its hits are under ?? because their look-up failed and others because they have no country.
       expect(new Set(counted.map(([country]) => country)).size).toBe(counted.length)
       expect(Object.fromEntries(counted)).toEqual(expected)
       expect(window.unlocated).toBe(unlocated)
@@ -70,7 +70,7 @@ test('what was not located is under ??, and is counted as such once, whatever is
   fc.assert(property, { numRuns: 500 })
 })
 
-test('an address is looked up again for the next event after its look-up has failed', () => {
+test('after a failed look-up, the next event with the address looks it up again', () => {
   const deltas = read([true, true, false, false].map(fails => ({ ip: '1', fails, cut: true })))
   expect(deltas.map(({ countries, unlocated }) => [countries, unlocated])).toEqual([
     [['??'], 1],
@@ -80,7 +80,7 @@ test('an address is looked up again for the next event after its look-up has fai
   ])
 })
 
-test('a late event that was not located is late under ??', () => {
+test('a late event whose look-up failed is late under ??', () => {
   const locate = () => UNLOCATED
   const reader = new PartitionReader(claimed, { ...rules, locate })
   const later = T0 + 10 * rules.windowSize
@@ -88,7 +88,7 @@ test('a late event that was not located is late under ??', () => {
   expect(reader.cut()!.delta(later).exceptions!.late).toMatchObject([{ windowStart: T0, countries: ['??'] }])
 })
 
-test('what a window of an earlier release had carried over was located', () => {
+test('a snapshot of an older release has no unlocated hits', () => {
   const carried = new WindowState().snapshot()
   delete carried.unlocated
   expect(new WindowState(carried).unlocated).toBe(0)

@@ -39,7 +39,7 @@ const totals = (all: ColumnarCounts[]) => {
   return counter
 }
 
-test('pieces and what is held make the whole, in messages under the bound, however runs follow one another', () => {
+test('pieces and held counts add up to the whole, in bounded messages, across any number of runs', () => {
   const deltas = fc.array(fc.record({ size: fc.integer({ min: 1, max: 400 }), kind: fc.nat(3) }), {
     minLength: 1,
     maxLength: 12,
@@ -81,7 +81,7 @@ test('pieces and what is held make the whole, in messages under the bound, howev
   fc.assert(property, { numRuns: 60 })
 })
 
-test('in a flood of groups the totals stay exact, in bounded groups, and the host keeps its name', () => {
+test('in a flood of groups the totals stay exact, the groups bounded, and hosts keep their names', () => {
   const counter = new GroupCounter(new GroupLimit(100, hashKey))
   for (let i = 0; i < 50; i++) counter.add('a.example', `https://known/${i}`, 'DE')
   for (let i = 0; i < 10_000; i++) counter.add(`host${i % 3}`, `https://random/${i}`, i % 2 ? 'FR' : 'US')
@@ -97,7 +97,7 @@ test('in a flood of groups the totals stay exact, in bounded groups, and the hos
   )
 })
 
-test('in a flood of hosts, too', () => {
+test('in a flood of hosts the totals stay exact and the groups bounded', () => {
   const counter = new GroupCounter(new GroupLimit(100, hashKey))
   for (let i = 0; i < 10_000; i++) counter.add(`host${i}`, '', 'DE')
   const counted = [...groups(counter.columns())]
@@ -111,7 +111,7 @@ test('in a flood of hosts, too', () => {
   })
 })
 
-test('of a window group names are bounded over all ranges of a partition, not by range', () => {
+test('the limit of named groups of a window spans all ranges of a partition', () => {
   const named = new GroupLimit(10, hashKey)
   const folded = [1, 2, 3].map(() => {
     const counter = new GroupCounter(named)
@@ -130,7 +130,7 @@ const NO_COUNTS = { hosts: [], referrers: [], countries: [], rows: '' }
 const carriedOver = (window: WindowState) =>
   new WindowState(JSON.parse(JSON.stringify(window.snapshot())) as WindowSnapshot)
 
-/** A delta of partition `partition` whose offsets follow on those of the one numbered before. */
+/** Deltas numbered consecutively have consecutive offsets. */
 function anyDelta(partition: number, number: number, fields: Partial<Delta> = {}): Delta {
   const [first, last] = [number * 10, number * 10 + 9]
   return { partition, from: first, basis: null, first, last, hits: 0, ...NO_COUNTS, ...fields }
@@ -151,7 +151,7 @@ const rejected = (records: number): DeltaExceptions => ({
   samples: [],
 })
 
-test('a delta that is larger than a piece has room where nothing is held, and nothing has room beside it', () => {
+test('a delta larger than a piece fits if nothing is held, and nothing fits beside it', () => {
   const window = new WindowState(undefined, 10_000)
   window.open()
   const large = delta(0, 20, 0)
@@ -165,7 +165,7 @@ test('a delta that is larger than a piece has room where nothing is held, and no
   expect(window.hits).toBe(40)
 })
 
-test('what waits for Postgres takes room as what is counted does, and is cut each for itself', () => {
+test('waiting deltas take up room like counted ones, and are cut separately', () => {
   const window = new WindowState(undefined, 10_000)
   const small = [delta(0, 1, 0), delta(1, 1, 0), delta(2, 1, 0)]
   for (const one of small) {
@@ -177,7 +177,7 @@ test('what waits for Postgres takes room as what is counted does, and is cut eac
   expect(window.takeWaiting()).toEqual([])
 })
 
-test('deltas whose counts are in Postgres are known by their last offsets, over all runs, and count once', () => {
+test('staged deltas are known by their last offsets across runs, and count once', () => {
   let window = new WindowState()
   const staged = (partition: number, number: number, hits: number) =>
     anyDelta(partition, number, { hits, staged: true })
@@ -201,10 +201,10 @@ test('deltas whose counts are in Postgres are known by their last offsets, over 
   expect(totals([window.columns()])).toEqual(new Map([['', 2]]))
 })
 
-test('exceptions are kept until they are recorded, and those that the poller has recorded only count', () => {
+test('exceptions are kept until they are recorded; those that the poller has recorded are only counted', () => {
   let window = new WindowState()
   window.apply(anyDelta(0, 0, { exceptions: rejected(3) }))
-  // One that Postgres finds to be a repeat must not be recorded: it waits like the counts.
+  // It waits like the counts, since Postgres may find it to be a repeat, which must not be recorded.
   expect(window.toRecord).toEqual([])
   expect(window.exceptions).toBe(0)
   window.open()
@@ -227,7 +227,7 @@ test('exceptions are kept until they are recorded, and those that the poller has
   expect(carriedOver(window)).toMatchObject({ exceptions: 106, hits: 1 })
 })
 
-test('exceptions have room up to their own bound, and room again once they are recorded', () => {
+test('exceptions have a separate bound, and have room again once they are recorded', () => {
   const window = new WindowState()
   window.open()
   const samples = Array.from({ length: 1_000 }, (_, i): [number, string] => [2 ** 53 - 1 - i, 'missing_host'])
@@ -241,7 +241,7 @@ test('exceptions have room up to their own bound, and room again once they are r
   expect(window.hasRoomForExceptionsOf(anyDelta(0, taken, hit(1)))).toBe(true)
   window.recorded(taken)
   expect(window.hasRoomForExceptionsOf(many(taken))).toBe(true)
-  // However many one delta has, it has room where nothing else waits.
+  // A delta with any number of exceptions has room if no others wait.
   const huge = anyDelta(0, taken, {
     exceptions: { ...rejected(9_000), samples: new Array<[number, string]>(9_000).fill(samples[0]!) },
   })
@@ -249,7 +249,7 @@ test('exceptions have room up to their own bound, and room again once they are r
   expect(window.hasRoomForExceptionsOf(huge)).toBe(true)
 })
 
-test('a snapshot is the window: the next run holds the same, opened or not', () => {
+test('a run that resumes from a snapshot has the same state, opened or not', () => {
   const part = fc.record({
     partition: fc.nat(2),
     hits: fc.nat(3),
@@ -287,7 +287,7 @@ test('a snapshot is the window: the next run holds the same, opened or not', () 
   fc.assert(property, { numRuns: 300 })
 })
 
-test('what an older release carries has nothing staged and no exceptions', () => {
+test('a snapshot of an older release has no staged deltas and no exceptions', () => {
   const older = new WindowState().snapshot()
   delete older.staged
   delete older.exceptions
@@ -298,7 +298,7 @@ test('what an older release carries has nothing staged and no exceptions', () =>
   expect(window.toRecord).toEqual([])
 })
 
-test('the bytes of a delta are never fewer than it takes as JSON', () => {
+test('deltaBytes is never less than the size of a delta as JSON', () => {
   const text = fc.string({ unit: 'binary', maxLength: 20 })
   const property = fc.property(
     fc.array(text, { maxLength: 5 }),

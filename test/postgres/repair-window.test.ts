@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import { GroupCounter } from '../../src/core/counts/columnar'
 import type { Delta, RangeExceptions, ToldBook } from '../../src/core/window/protocol'
-import type { CountedStretch } from '../../src/core/window/window-recount'
+import type { CountedStretch } from '../../src/core/window/recount'
 import { balanceOf } from '../../src/postgres/books'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { recordClosed, recordExceptions } from '../../src/postgres/record-exceptions'

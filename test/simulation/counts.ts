@@ -1,6 +1,6 @@
 import { groups, type ColumnarCounts } from '../../src/core/counts/columnar'
 
-/** Hits by start of the window, host and country, as one text. */
+/** Hits by window start, host and country joined into a key. */
 export type Counts = Map<string, number>
 
 export function countOne(into: Counts, start: number, host: string, country: string, hits = 1): void {

@@ -9,24 +9,25 @@ import type {
   Settlement,
   ToldBook,
 } from '../../src/core/window/protocol'
+import { isBehind } from '../../src/core/window/watermark'
 import type { Kafka } from './kafka'
 import { Ownership } from './ownership'
 import { DELAY, newestEventTime, WINDOW } from './traffic'
 import type { World } from './world'
 
-/** A claim as the ledger took it in. */
+/** The ledger's answer to a claim, and the claim's number. */
 export interface TakenClaim {
   claim: number
   partitions: Claimed[]
 }
 
-/** The ledger's workflow: it takes in claims and flushes, continues as new, and tells windows to publish and close. */
+/** The ledger's workflow: takes claims and flushes, continues as new, and signals windows to publish and close. */
 export class Ingest {
   readonly ownership = new Ownership()
   private ledger: Ledger
-  /** Whether it was told anything since it last looked which windows may close. */
-  private told = false
-  /** For each window that was told to close: up to which offset of each partition ranges had been announced. */
+  /** Whether a flush came since it last checked for due windows. */
+  private flushed = false
+  /** By closed window: the offset of each partition up to which ranges had been announced. */
   private readonly announcedAtClosing = new Map<number, number[]>()
   private readonly announcedHits = new Map<number, number>()
   private readonly announcedRanges = new Set<string>()
@@ -65,16 +66,18 @@ export class Ingest {
     }
   }
 
-  /** Nothing may be accepted from whoever does not own the partition any more. */
+  /** The ledger must refuse a claim that has lost its partition. */
   flush(claim: number, request: FlushRequest): FlushAnswer {
-    this.told = true
-    const answer = this.ledger.flush(this.heard(request))
+    this.flushed = true
+    const answer = this.ledger.flush(this.mutated(request))
     this.note(request, answer)
     for (const { partition } of request.partitions) {
       if (this.ownership.holds(claim, partition)) continue
       this.world.met('a zombie was refused')
       if (!answer.refused.includes(partition))
-        throw new Error(`the ledger believed claim ${claim}, which has lost partition ${partition}`)
+        throw new Error(
+          `the ledger accepted a flush of claim ${claim}, which has lost partition ${partition}`,
+        )
     }
     return answer
   }
@@ -90,14 +93,17 @@ export class Ingest {
     }
   }
 
-  /** What a ledger would hear that lacks one of its checks. */
-  private heard(request: FlushRequest): FlushRequest {
+  /** The request as a ledger without one of its checks would see it. */
+  private mutated(request: FlushRequest): FlushRequest {
     const { mutant } = this.world
     const partitions = request.partitions.map(flush => {
       const entry = this.ledger.partitions[flush.partition]!
       if (mutant === 'no epoch check') return { ...flush, epoch: entry.epoch }
-      if (mutant === 'no range check' && flush.done && flush.done.to !== entry.position)
-        entry.announcedTo = flush.done.to
+      const { done } = flush
+      if (mutant === 'no range check' && done && flush.epoch === entry.epoch && done.to !== entry.position) {
+        entry.announcedTo = done.to
+        if (isBehind(done.basis, entry.basis)) return { ...flush, done: { ...done, basis: entry.basis } }
+      }
       return flush
     })
     return { ...request, partitions }
@@ -107,30 +113,30 @@ export class Ingest {
     return this.ledger.awaited(partitions, now)
   }
 
-  /** The windows that may publish now, and those that are told to close, with their books. */
+  /** The windows to publish now, and those to close, with their books. */
   takeDue(): {
     publish: { start: number; announced: Balance['told'] | undefined }[]
     close: { start: number; books: ToldBook[] }[]
   } {
     const { clock } = this.world
     let publish: number[] = []
-    if (this.told) {
-      this.told = false
+    if (this.flushed) {
+      this.flushed = false
       const due = this.ledger.takeDue(clock)
       publish = due.publish
       for (const start of due.publish) this.checkComplete(start, start + WINDOW)
       for (const start of due.close) this.closing(start)
     }
-    const closing = this.ledger.toTell(clock)
-    const close = closing.map(({ start }) => ({ start, books: this.ledger.booksOf(start) }))
+    const closing = this.ledger.books.due(clock)
+    const close = closing.map(({ start }) => ({ start, books: this.ledger.books.booksOf(start) }))
     for (const window of closing) {
-      if (window.told > 0) this.world.met('a window was told again to close')
-      this.ledger.told(window, clock)
+      if (window.told > 0) this.world.met('a close signal was sent again')
+      this.ledger.books.signalSent(window, clock)
       if (this.world.mutant === 'no answer awaited')
         this.ledger.settled({ start: window.start, books: [window.book] })
     }
     return {
-      publish: publish.map(start => ({ start, announced: this.ledger.announcedFor(start) })),
+      publish: publish.map(start => ({ start, announced: this.ledger.books.sumsOf(start) })),
       close,
     }
   }
@@ -146,23 +152,23 @@ export class Ingest {
     return source
   }
 
-  /** Windows whose answer was not right. */
+  /** Windows whose answer did not balance. */
   get unbalanced(): number[] {
     return this.ledger.closing.filter(({ balance }) => balance !== undefined).map(({ start }) => start)
   }
 
-  /** Windows that have less than they were told. */
+  /** Windows that have fewer hits than were announced. */
   get lacking(): number[] {
     const lacks = ({ balance }: ClosingWindow) => balance && balance.accounted.hits < balance.told.hits
     return this.ledger.closing.filter(lacks).map(({ start }) => start)
   }
 
-  /** Hits that were announced for a window, by the simulation's own count. */
+  /** Hits announced for a window, by the simulation's own count. */
   announcedFor(start: number): number {
     return this.announcedHits.get(start) ?? 0
   }
 
-  /** Only the first time: it is told so again after each late delta. */
+  /** Only the first time: late deltas close the window again. */
   private closing(start: number): void {
     if (this.announcedAtClosing.has(start)) return
     this.checkComplete(start, start + WINDOW + this.world.allowedLateness)
@@ -171,8 +177,8 @@ export class Ingest {
   }
 
   /**
-   * A partition lets a window publish or close by its watermark, once that has passed an end; or by having been
-   * silent, and then everything has to be done that came before the end and the delay had passed.
+   * A window may publish or close once each partition's watermark has passed its end, or the partition is silent and
+   * everything is done that came before the end and the delay had passed.
    */
   private checkComplete(start: number, end: number): void {
     for (const [partition, log] of this.kafka.log.entries()) {
@@ -180,7 +186,9 @@ export class Ingest {
       const done = log.filter(({ offset }) => offset < position)
       const doneUntil = log[done.length]?.timestamp ?? this.world.clock
       if (doneUntil < end + DELAY && newestEventTime(done) - DELAY < end)
-        throw new Error(`window ${start} was told with partition ${partition} done until ${doneUntil} only`)
+        throw new Error(
+          `window ${start} was signalled when partition ${partition} was only done until ${doneUntil}`,
+        )
     }
   }
 
@@ -189,7 +197,7 @@ export class Ingest {
     return entry?.announcedTo ?? entry?.position ?? 0
   }
 
-  /** A range that was announced before a window was told to close has to be part of its result. */
+  /** A range that was announced before its window closed must be part of the result. */
   mayBeLate(start: number, { partition, first }: Delta): boolean {
     return first >= (this.announcedAtClosing.get(start)?.[partition] ?? 0)
   }
@@ -199,7 +207,7 @@ export class Ingest {
     this.ledger = new Ledger(this.rules, carried)
   }
 
-  /** Whether every record is done and every window was told to close. */
+  /** Whether every record is done and every window is closed. */
   get finished(): boolean {
     const { open, closing } = this.ledger.windowCounts
     if (open > 0 || closing > 0) return false

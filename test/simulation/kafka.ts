@@ -2,12 +2,12 @@ import type { LogRecord } from '../../src/core/event/log-record'
 import type { Arrival, TrafficEvent } from './traffic'
 import type { World } from './world'
 
-/** A record, and beside it what it says: the reference need not parse it. */
+/** A record together with its event, so that the reference need not parse it. */
 export interface LoggedRecord extends LogRecord {
   event: TrafficEvent | null
 }
 
-/** Kafka's log and consumer group. A poller that is asleep does not hear of a rebalance. */
+/** Kafka's log and consumer group. A sleeping poller misses rebalances. */
 export class Kafka {
   readonly log: LoggedRecord[][]
   /** Rises with every rebalance. */
@@ -27,17 +27,17 @@ export class Kafka {
     log.push({ offset: this.end(partition) + gap, timestamp: this.world.clock, value: bytes, event })
   }
 
-  /** The offset that the next record will get at the least. */
+  /** The lowest offset that the next record can get. */
   end(partition: number): number {
     const last = this.log[partition]!.at(-1)
     return last ? last.offset + 1 : 0
   }
 
-  fetch(partition: number, from: number, atMost: number): LoggedRecord[] {
+  fetch(partition: number, from: number, max: number): LoggedRecord[] {
     if (this.end(partition) <= from) return []
     const log = this.log[partition]!
     const first = log.findIndex(({ offset }) => offset >= from)
-    return log.slice(first, first + atMost)
+    return log.slice(first, first + max)
   }
 
   rebalance(members: number[]): void {

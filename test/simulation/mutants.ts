@@ -1,10 +1,10 @@
-/** What can be taken out of the mechanism, to show that the simulation would notice. */
+/** Parts of the mechanism that can be removed, to show that the simulation notices. */
 export const MUTANTS = [
   'no deduplication',
   'no epoch check',
   'no range check',
   'no announced range',
-  'done said before the signals',
+  'done reported before the signals',
   "the watermark's basis lost at a claim",
   "the future judged by the reader's clock",
   'no revision guard',

@@ -1,13 +1,13 @@
 import { EventReader } from '../../src/core/event/event-reader'
 import type { WindowSource } from '../../src/core/window/ledger'
-import { WindowRecount, type CountedStretch } from '../../src/core/window/window-recount'
+import { Recount, type CountedStretch } from '../../src/core/window/recount'
 import { RULES } from './poller-process'
 import type { Ingest } from './ingest'
 import type { Kafka } from './kafka'
 import type { Sink } from './sink'
 import type { Process, World } from './world'
 
-/** Repairs what the ledger names, a step at a time, in the order of src/activities/repair.ts. */
+/** Repairs the unbalanced windows, a step at a time, in the order of src/activities/repair.ts. */
 export class Operator {
   private repair: Process | undefined
 
@@ -45,7 +45,7 @@ export class Operator {
   private count(start: number, { partitions }: WindowSource) {
     const { allowedLateness } = this.world
     const rules = { ...RULES, allowedLateness }
-    const recount = new WindowRecount(start, rules, new EventReader(rules))
+    const recount = new Recount([{ start }], rules, new EventReader(rules))
     const applied = this.sink.find(start)?.applied ?? []
     const counted: CountedStretch[] = []
     for (const { partition, from, basis, to } of partitions) {
@@ -54,11 +54,11 @@ export class Operator {
       const end = Math.max(to, (before?.last ?? -1) + 1)
       if (begin.from >= end) continue
       const given = { partition, from: begin.from, basis: begin.basis, to: end, hitsTo: end }
-      const reader = recount.stretch(given, 0)
+      const reader = recount.stretch(start, given, 0)
       const records = this.kafka.log[partition]!.filter(({ offset }) => offset >= begin.from && offset < end)
       reader.read(records, end)
       counted.push(reader.counted())
     }
-    return { counted, columns: recount.counter.columns() }
+    return { counted, columns: recount.counterOf(start).columns() }
   }
 }

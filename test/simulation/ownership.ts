@@ -1,12 +1,9 @@
-/**
- * Who owns which partition, by the order in which the ledger took in the claims, and by nothing that the ledger
- * itself knows.
- */
+/** Which claim owns each partition, by the order of claims and independent of the ledger's state. */
 export class Ownership {
   private claims = 0
   private readonly owners = new Map<number, number>()
 
-  /** Returns the claim's number: whoever holds its answer speaks by it. */
+  /** Returns the claim's number. */
   claimed(partitions: number[]): number {
     const claim = ++this.claims
     for (const partition of partitions) this.owners.set(partition, claim)

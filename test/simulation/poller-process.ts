@@ -19,7 +19,7 @@ export const RULES: Omit<ReaderRules, 'allowedLateness'> = {
   hashKey: [1, 2, 3, 4],
 }
 
-/** Whom a poller talks to. */
+/** The parts that a poller uses. */
 export interface Dependencies {
   world: World
   kafka: Kafka
@@ -30,34 +30,34 @@ export interface Dependencies {
 
 /** A poller's process, in the order of src/activities/poller.ts. */
 export class PollerProcess {
-  /** Not advanced before this moment (epoch ms): a process that is stopped, and wakes as a zombie. */
+  /** Does not run before this time (epoch ms): a process that is stopped, and wakes up as a zombie. */
   asleepUntil = 0
   private readonly state: PollerState
   private readonly process: Process
-  /** By which it speaks. */
+  /** Number of its last claim. */
   private claim = 0
   private assigned: number[] = []
   private readonly quietSince = new Map<number, number>()
 
   constructor(
-    private readonly around: Dependencies,
+    private readonly parts: Dependencies,
     readonly name: number,
   ) {
-    this.state = new PollerState(name, { ...RULES, allowedLateness: this.around.world.allowedLateness })
+    this.state = new PollerState(name, { ...RULES, allowedLateness: this.parts.world.allowedLateness })
     this.process = this.run()
   }
 
-  /** Goes on to its next step. While it talks to the others, Kafka hands it records. */
+  /** Runs to its next step. During its calls, Kafka delivers records. */
   advance(): Step | 'wait' {
     const { value: step, done } = this.process.next()
     if (done) throw new Error('a poller ended')
     if (step === 'claim' || step === 'wait') return step
-    for (const partition of this.assigned) if (this.around.world.random.chance(0.6)) this.fetch(partition)
+    for (const partition of this.assigned) if (this.parts.world.random.chance(0.6)) this.fetch(partition)
     return step
   }
 
   private *run(): Process {
-    const { world, kafka } = this.around
+    const { world, kafka } = this.parts
     for (;;) {
       while (this.state.pending) yield* this.flush()
       const { generation } = kafka
@@ -74,7 +74,7 @@ export class PollerProcess {
   }
 
   private *takeOver(partitions: number[]): Process {
-    const { world, ingest } = this.around
+    const { world, ingest } = this.parts
     const taken = yield* world.call('claim', () => ingest.claim(this.name, partitions))
     this.state.assign(taken.partitions, new Map())
     this.claim = taken.claim
@@ -83,7 +83,7 @@ export class PollerProcess {
   }
 
   private fetch(partition: number): void {
-    const { world, kafka } = this.around
+    const { world, kafka } = this.parts
     const reader = this.state.reader(partition)
     if (!reader) return
     const records = kafka.fetch(partition, reader.position, 1 + world.random.below(12))
@@ -97,13 +97,13 @@ export class PollerProcess {
   }
 
   private seen(record: LogRecord): LogRecord {
-    const { mutant, clock } = this.around.world
+    const { mutant, clock } = this.parts.world
     return mutant === "the future judged by the reader's clock" ? { ...record, timestamp: clock } : record
   }
 
-  /** The time is that of asking for the end of the partitions, not of the answer. */
+  /** Claims the time at which it asked for the partitions' ends, not that of the answer. */
   private *idleClaims(): Process<IdleClaim[]> {
-    const { world, ingest } = this.around
+    const { world, ingest } = this.parts
     const at = world.clock
     const idle = this.state.partitions.filter(({ partition, position }) => this.isIdle(partition, position))
     if (idle.length === 0) return []
@@ -115,20 +115,20 @@ export class PollerProcess {
   }
 
   private isIdle(partition: number, position: number): boolean {
-    const { world, kafka } = this.around
+    const { world, kafka } = this.parts
     const silent = world.clock - (this.quietSince.get(partition) ?? world.clock) >= world.idleTimeout
     return silent && position === kafka.end(partition) && this.state.isSettled(partition)
   }
 
   /** Returns how many partitions the ledger refused. */
   private *flush(idle: IdleClaim[] = []): Process<number> {
-    const { world, kafka, ingest } = this.around
+    const { world, kafka, ingest } = this.parts
     const { claim } = this
     const request = this.state.plan(kafka.partitions, idle)
     if (!request) return 0
     const answer = yield* world.call('flush', () => ingest.flush(claim, request))
     const outgoing = this.state.accepted(answer)
-    if (world.mutant === 'done said before the signals') yield* this.sayDone(claim)
+    if (world.mutant === 'done reported before the signals') yield* this.reportDone(claim)
     for (const [start, sized] of outgoing) {
       const deltas: Delta[] = []
       for (const { delta } of sized) deltas.push(yield* this.fitted(start, delta))
@@ -138,9 +138,9 @@ export class PollerProcess {
     return answer.refused.length
   }
 
-  /** A delta as it fits a message: what is too large goes to Postgres. */
+  /** The delta without what is too large for a message, which goes to Postgres. */
   private *fitted(start: number, delta: Delta): Process<Delta> {
-    const { world, sink } = this.around
+    const { world, sink } = this.parts
     let fitted = delta
     const { partition, from, exceptions } = delta
     if (exceptions && world.random.chance(0.3)) {
@@ -158,9 +158,9 @@ export class PollerProcess {
     return yield* world.call('stageDelta', () => sink.stageDelta(start, large))
   }
 
-  /** Too early: nobody would read the ranges again whose deltas are still on their way. */
-  private *sayDone(claim: number): Process {
-    const { world, kafka, ingest } = this.around
+  /** Too early: after a crash, nobody would read the ranges again whose deltas are still on their way. */
+  private *reportDone(claim: number): Process {
+    const { world, kafka, ingest } = this.parts
     this.state.signalled()
     const partitions = this.state.doneRanges.map(({ partition, epoch, to, toBasis, totals }) => ({
       partition,
@@ -172,7 +172,7 @@ export class PollerProcess {
   }
 
   private signal(claim: number, start: number, deltas: Delta[]): void {
-    const { world, ingest, windows, sink } = this.around
+    const { world, ingest, windows, sink } = this.parts
     const zombie = deltas.some(({ partition }) => !ingest.ownership.holds(claim, partition))
     if (zombie && sink.find(start)) world.met('a zombie signalled a closed window')
     windows.deliver(start, deltas)

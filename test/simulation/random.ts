@@ -1,4 +1,4 @@
-// Taken once: a name of the global object is looked up slowly in the context that jest runs a test in.
+// Captured because look-ups of globals are slow in jest's context.
 const { floor, imul } = Math
 
 /** A small seeded generator (mulberry32), so that a seed repeats a run exactly. */

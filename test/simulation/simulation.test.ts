@@ -7,7 +7,7 @@ import { SITUATIONS, type Coverage, type Fault, type Step } from './world'
 const FIRST = Number(process.env.FIRST ?? 1)
 const SEEDS = Number(process.env.SEEDS ?? 3_000)
 
-/** Pollers may die, sleep or be rebalanced at any step of theirs; every call may fail, be lost or come twice. */
+/** Pollers may crash, sleep or be rebalanced at any of their steps; every call may fail, time out or be repeated. */
 const POLLER_STEPS: Step[] = ['claim', 'read', 'awaited', 'flush', 'signal', 'exceptions']
 const CALLS: Step[] = [
   'claim',
@@ -46,9 +46,9 @@ test(`no crash, rebalance, zombie, or failed, lost or repeated call changes a co
   ]
   const met = expected.map(key => `${key}: ${coverage.get(key) ?? 0}`)
   console.log(
-    `how often each fault met each step, and each situation came about, in ${SEEDS} seeds\n${met.join('\n')}`,
+    `how often each fault hit each step, and each situation occurred, in ${SEEDS} seeds\n${met.join('\n')}`,
   )
-  // A step that no fault ever met would be a hole in this test; one seed alone cannot meet them all.
+  // A step without faults would be a hole in this test; a few seeds cannot cover them all.
   if (SEEDS >= 1_000) expect(expected.filter(key => !coverage.has(key))).toEqual([])
 }, 600_000)
 

@@ -9,16 +9,16 @@ import { countLog, inventTraffic, type Arrival } from './traffic'
 import { WindowRuns } from './window-runs'
 import { World, type Coverage, type Fault } from './world'
 
-const STEPS_AT_MOST = 20_000
+const MAX_STEPS = 20_000
 
-/** A step takes up to so long, in ms; when all that is left has to be finished, waiting is passed over faster. */
+/** Longest duration of a step, ms; longer after the faults, to shorten the waiting. */
 const STEP_TIME = { live: 1_600, finishing: 6_000 }
 
 const FAULTS: Fault[] = ['crash', 'zombie', 'rebalance']
 
 /**
- * One seeded run: Kafka's log and group, the ledger, pollers, windows and the sink, every step of them interleaved
- * at random, with faults at any. The states are the product's; only the shells around them are models.
+ * One seeded run of Kafka's log and group, the ledger, pollers, windows and the sink. Their steps are interleaved at
+ * random, with faults at any step. The state classes are the product's; only the shells around them are models.
  */
 export class Simulation {
   private readonly world: World
@@ -45,11 +45,11 @@ export class Simulation {
     this.operator = new Operator(this.world, this.kafka, this.ingest, this.sink)
   }
 
-  /** Runs to the end; throws where anything differs from the reference. */
+  /** Runs to the end; throws if anything differs from the reference. */
   run(): void {
     const pollers = 1 + this.world.random.below(3)
     for (let i = 0; i < pollers; i++) this.startPoller()
-    for (let step = 0; step < STEPS_AT_MOST; step++) {
+    for (let step = 0; step < MAX_STEPS; step++) {
       if (this.settled()) return this.check()
       this.advance()
     }
@@ -80,7 +80,7 @@ export class Simulation {
     if (this.arrived === arrivals.length && world.faults) this.endFaults()
   }
 
-  /** From here on nothing fails any more: what is left has to be finished. */
+  /** From here on nothing fails, and the rest is finished. */
   private endFaults(): void {
     this.world.faults = false
     for (const poller of this.pollers) poller.asleepUntil = 0
@@ -139,7 +139,7 @@ export class Simulation {
   private checkLate(): void {
     for (const { start, delta } of this.sink.lateDeltas)
       if (!this.ingest.mayBeLate(start, delta))
-        throw new Error(`offset ${delta.first} of ${delta.partition} missed window ${start} without need`)
+        throw new Error(`offset ${delta.first} of ${delta.partition} missed window ${start} without a reason`)
   }
 
   private checkTotals(expected: Record<'records' | 'hits' | 'late' | 'rejected', number>): void {

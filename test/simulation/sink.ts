@@ -8,7 +8,7 @@ import type {
   ToldBook,
 } from '../../src/core/window/protocol'
 import { isBalanced } from '../../src/core/window/protocol'
-import type { CountedStretch } from '../../src/core/window/window-recount'
+import type { CountedStretch } from '../../src/core/window/recount'
 import { classifyDelta } from '../../src/core/window/window-state'
 import { addColumns, totalOf, type Counts } from './counts'
 import type { World } from './world'
@@ -31,11 +31,11 @@ interface PublishedWindow extends Pick<WindowResult, 'revision' | 'status' | 'ap
 
 /** Postgres as the product uses it: every method is one transaction. */
 export class Sink {
-  /** With the counts of those that were staged. */
+  /** Including the counts of staged ones. */
   lateDeltas: { start: number; delta: Delta }[] = []
   private readonly windows = new Map<number, PublishedWindow>()
   private readonly pieces = new Map<string, ColumnarCounts[]>()
-  /** Exceptions as they were recorded, each range and window once. */
+  /** Recorded exceptions, once per range and window. */
   private ranges = new Map<string, RangeExceptions>()
   private readonly books = new Map<number, Map<number, { hits: number; exceptions: number }>>()
   private readonly staged = new Map<number, Map<string, Delta>>()
@@ -45,13 +45,13 @@ export class Sink {
     private readonly announcedFor: (start: number) => number,
   ) {}
 
-  /** One that had nothing but exceptions has closed without a result. */
+  /** A window with exceptions only is closed without a result. */
   find(start: number): PublishedWindow | undefined {
     const closed: PublishedWindow = { revision: 0, status: 'closed', applied: [], counts: [] }
     return this.windows.get(start) ?? (this.books.has(start) ? closed : undefined)
   }
 
-  /** Undefined where a piece has not arrived yet: it has to be tried again. */
+  /** Undefined if a piece has not arrived yet and the call must be retried. */
   publish(start: number, result: WindowResult): { balance: Balance | undefined } | undefined {
     const { revision, status, books } = result
     const known = this.windows.get(start)
@@ -71,15 +71,16 @@ export class Sink {
     return { balance: this.settle(start, books) }
   }
 
-  /** By what the simulation itself knows of the announcements that the books are of. */
+  /** Compares with the simulation's own count of the announcements. */
   private checkWhole(start: number, books: ToldBook[]): void {
     const told = books.reduce((sum, book) => sum + ('hits' in book ? book.hits : 0), 0)
     const { hits } = this.accounted(start)
-    if (told > this.announcedFor(start)) throw new Error(`window ${start} was told more than was announced`)
+    if (told > this.announcedFor(start))
+      throw new Error(`the books of window ${start} have more than was announced`)
     if (hits < told) throw new Error(`window ${start} was closed with ${hits} hits of ${told}`)
   }
 
-  /** What is there already stands. */
+  /** The first version stays. */
   stageDelta(start: number, delta: Delta): Delta {
     const key = `${delta.partition}:${delta.last}`
     const staged = this.staged.get(start) ?? new Map<string, Delta>()
@@ -98,7 +99,7 @@ export class Sink {
       }),
     )
     if (found.reduce((sum, delta) => sum + delta.hits, 0) !== hits)
-      throw new Error(`the staged deltas of window ${start} have other hits than it was sent`)
+      throw new Error(`the staged deltas of window ${start} have other hits than it reports`)
     return found
   }
 
@@ -144,7 +145,7 @@ export class Sink {
     return pieces.every(piece => piece !== undefined) ? pieces.flat() : undefined
   }
 
-  /** Undefined where a piece has not arrived yet: it has to be tried again. */
+  /** Undefined if a piece has not arrived yet and the call must be retried. */
   recordClosed(
     start: number,
     deltas: Delta[],
@@ -157,12 +158,12 @@ export class Sink {
     if (this.windows.has(start)) window.status = 'closed'
     for (const delta of [...sentAhead, ...deltas]) this.recordLate(start, delta, window)
     if (this.windows.has(start)) this.dropStaged(start)
-    // Empty from here on: a call that is repeated finds nothing to do, and does not wait for them.
+    // Empty them, so that a repeated call finds nothing to do and does not wait for them.
     for (let number = 1; number <= pieces.count; number++) this.pieces.set(`${pieces.chain}:${number}`, [])
     return { balance: this.settle(start, books) }
   }
 
-  /** One that had no hits has no result, until there are late ones. */
+  /** A window without hits has no result until late ones come. */
   private closedWindow(start: number, deltas: Delta[]): PublishedWindow {
     const none: PublishedWindow = { revision: 0, status: 'closed', applied: [], counts: [] }
     const window = this.windows.get(start) ?? none
@@ -194,14 +195,14 @@ export class Sink {
     if (!this.ranges.has(key)) this.ranges.set(key, range)
   }
 
-  /** A repair has recorded what its stretch had, whatever ranges it was in. */
+  /** Whether a repair has recorded the exceptions of the range. */
   private isCovered({ partition, from, window }: RangeExceptions): boolean {
     return from < (this.repairedTo.get(`${partition}:${window}`) ?? -1)
   }
 
   private readonly repairedTo = new Map<string, number>()
 
-  /** Undefined where the log has something else than was announced: nothing is changed. */
+  /** Changes nothing and returns undefined if the log does not contain what was announced. */
   repair(
     start: number,
     stretches: CountedStretch[],
@@ -241,7 +242,7 @@ export class Sink {
       this.dropStaged(start)
       return balance
     }
-    // Undone, as the transaction is.
+    // Roll back.
     this.ranges = ranges
     this.lateDeltas = late
     if (known) this.windows.set(start, known)

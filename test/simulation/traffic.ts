@@ -8,18 +8,18 @@ export const MAX_FUTURE = 5_000
 const QUIET_FOR = 3 * WINDOW
 const START = Date.UTC(2026, 0, 1)
 
-/** What a record says, where it is an event: its time (epoch ms), its host and the country of its address. */
+/** The event in a record; its time is epoch ms. */
 export interface TrafficEvent {
   time: number
   host: string
   country: string
 }
 
-/** A record that will arrive at a moment of the simulation (epoch ms). Kafka stamps it then. */
+/** A record that arrives, and gets its timestamp, at a simulated time (epoch ms). */
 export interface Arrival {
   partition: number
   at: number
-  /** What Kafka keeps to itself before it: offsets that no reader sees. */
+  /** Offsets before it that Kafka does not deliver. */
   gap: number
   value: string | null
   event: TrafficEvent | null
@@ -43,7 +43,7 @@ export function inventTraffic(random: Random, partitions: number, records: numbe
     const event = { time, host: random.pick(['h0', 'h1']), country: random.pick(['DE', 'FR']) }
     return { partition, at, gap, value: encode(event), event }
   })
-  // A partition that falls silent, and is heard of again when its windows may have closed without it.
+  // A partition that falls silent, and resumes when windows may have closed without it.
   const quiet = START + span / 3
   for (const arrival of arrivals)
     if (!history && arrival.partition === silent && arrival.at > quiet) arrival.at += QUIET_FOR
@@ -60,7 +60,7 @@ export interface Reference {
   rejected: number
 }
 
-/** The log counted by the rules as written down, in one go, sharing nothing with the product. */
+/** Counts the log by the documented rules, in one pass, sharing no code with the product. */
 export function countLog(log: LoggedRecord[][], allowedLateness: number): Reference {
   const result: Reference = { hits: new Map(), late: new Map(), rejected: 0 }
   for (const partition of log) {
@@ -80,7 +80,7 @@ export function countLog(log: LoggedRecord[][], allowedLateness: number): Refere
   return result
 }
 
-/** The basis of a partition's watermark after these records of it, by the rules as written down. */
+/** The basis of a partition's watermark after these records, by the documented rules. */
 export function newestEventTime(records: LoggedRecord[]): number {
   let newest = -Infinity
   for (const record of records)

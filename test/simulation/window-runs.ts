@@ -5,10 +5,7 @@ import type { Sink } from './sink'
 import { DELAY, WINDOW } from './traffic'
 import type { Process, World } from './world'
 
-/**
- * The workflow ids of windows. A run that has ended leaves nothing behind: Temporal may have forgotten it, and the
- * next delta starts another.
- */
+/** The runs of windows, by workflow id. A run that has ended leaves nothing behind; the next delta starts another. */
 export class WindowRuns {
   private readonly runs = new Map<number, WindowRun>()
   private chains = 0
@@ -36,24 +33,24 @@ export class WindowRuns {
   publish(start: number, announced: Balance['told'] | undefined): void {
     const run = this.runs.get(start)
     if (!run) return
-    if (run.told !== 'close') run.told = 'publish'
+    if (run.signal !== 'close') run.signal = 'publish'
     run.announced = announced
   }
 
-  /** Where no run is there, one is started for the book. */
+  /** Starts a run for the books if there is none. */
   close(start: number, books: ToldBook[]): void {
     if (!this.runs.has(start)) this.world.met('a run was started for its book')
     this.run(start).close(books)
   }
 
-  /** Lets one run, any, take its next step. */
+  /** Advances a random run by one step. */
   advance(): void {
     if (this.runs.size === 0) return
     const run = this.world.random.pick([...this.runs.values()])
     if (run.advance()) this.runs.delete(run.start)
   }
 
-  /** By hand: what the run has, and what it was told, is gone. What it had begun may come to pass all the same. */
+  /** By hand: the run's state is lost, but calls that it began may still take effect. */
   terminate(): void {
     if (this.runs.size === 0) return
     this.world.met('a run was terminated')
@@ -68,7 +65,7 @@ export class WindowRuns {
 /** A window's workflow, run after run, in the order of src/workflows/window.ts. */
 class WindowRun {
   readonly inbox: Delta[] = []
-  told: 'wait' | 'publish' | 'close' = 'wait'
+  signal: 'wait' | 'publish' | 'close' = 'wait'
   announced: Balance['told'] | undefined
   private window: WindowState
   private opened = false
@@ -94,12 +91,12 @@ class WindowRun {
   }
 
   close(books: ToldBook[]): void {
-    this.told = 'close'
+    this.signal = 'close'
     for (const book of books) if (!this.books.some(known => known.book === book.book)) this.books.push(book)
   }
 
   private *run(): Process {
-    // Merged, and no longer there to be recorded as late.
+    // Merges deltas that would have to be recorded as late.
     if (this.world.mutant === 'a delta merged before openWindow has answered') this.open()
     this.receive()
     if (this.world.random.chance(0.3)) this.continueAsNew()
@@ -107,7 +104,7 @@ class WindowRun {
     if (known) {
       if (known.status === 'published') {
         this.world.met('a run found what another had published')
-        while (this.told !== 'close') yield 'wait'
+        while (this.signal !== 'close') yield 'wait'
         yield* this.untilRepaired()
       }
       yield* this.recordClosed(this.window.takeWaiting(), this.window.pieces)
@@ -115,7 +112,7 @@ class WindowRun {
     }
     this.open()
     yield* this.serve()
-    yield* this.emptyHands()
+    yield* this.recordAll()
     if (this.lacks && this.world.mutant !== 'an incomplete window is written') {
       const books = [...this.books]
       const none = { chain: this.chain, count: 0 }
@@ -124,7 +121,7 @@ class WindowRun {
       )
       if (asked?.balance && isBalanced(asked.balance)) this.world.met('a window had nothing but exceptions')
       else {
-        this.world.met('a window lacked what it was told')
+        this.world.met('a window had less than was announced')
         yield* this.untilRepaired()
       }
       return yield* this.recordClosed()
@@ -151,7 +148,7 @@ class WindowRun {
     }
   }
 
-  private *emptyHands(): Process {
+  private *recordAll(): Process {
     for (;;) {
       this.receive()
       if (this.window.toRecord.length > 0) yield* this.recordExceptions()
@@ -198,12 +195,12 @@ class WindowRun {
   }
 
   private get mayClose(): boolean {
-    return this.told === 'close' && this.isPast(WINDOW + DELAY + this.world.allowedLateness)
+    return this.signal === 'close' && this.isPast(WINDOW + DELAY + this.world.allowedLateness)
   }
 
   private get mayPublish(): boolean {
     if (this.revision > 0) return this.changed
-    return this.told !== 'wait' && this.isPast(WINDOW + DELAY) && this.holds(this.announced)
+    return this.signal !== 'wait' && this.isPast(WINDOW + DELAY) && this.holds(this.announced)
   }
 
   private isPast(span: number): boolean {
@@ -280,7 +277,7 @@ class WindowRun {
     if (this.opened) this.window.open()
   }
 
-  /** Offsets that a window without a memory would take for new. */
+  /** Offsets that make any delta look new. */
   private unseen({ partition, last }: Delta): Pick<Delta, 'first' | 'last'> {
     const applied = this.window.applied.find(known => known.partition === partition)?.last ?? -1
     return { first: applied + 1, last: Math.max(last, applied + 1) }

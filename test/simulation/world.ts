@@ -19,7 +19,7 @@ export type Step =
   | 'repairWindow'
 export type Fault = 'crash' | 'rebalance' | 'zombie' | 'failed' | 'timed out' | 'repeated'
 
-/** What a run may come to by itself, without a fault at that very step. */
+/** Situations that a run may reach. */
 export const SITUATIONS = [
   'a range was read again',
   'a zombie was refused',
@@ -34,37 +34,37 @@ export const SITUATIONS = [
   'a window continued as new',
   'a delta was staged',
   'a run was started for its book',
-  'a window was told again to close',
+  'a close signal was sent again',
   'a run was terminated',
-  'a window lacked what it was told',
+  'a window had less than was announced',
   'a window was repaired',
   'a window had nothing but exceptions',
   'a run found what another had published',
 ] as const
 export type Situation = (typeof SITUATIONS)[number]
 
-/** How often each fault met each step, and each situation came about. */
+/** How often each fault hit each step, and each situation occurred. */
 export type Coverage = Map<`${Fault} at ${Step}` | Situation, number>
 
-/** A process of the simulation: runs to its next step, and is resumed by the scheduler. */
+/** A simulated process, which the scheduler resumes step by step. */
 export type Process<T = void> = Generator<Step | 'wait', T, void>
 
 const FAULT_FREE = { answered: true, effects: 1 } as const
 
-/** What all parts of one seeded run share: chance, the clock, and the calls between them, which may go wrong. */
+/** What all parts of one seeded run share: randomness, the clock, and the unreliable calls between them. */
 export class World {
   readonly random: Random
   /** Epoch milliseconds. */
   clock = 0
   faults = true
-  /** Short, and any gap in the traffic is taken for silence; long, and several windows wait for it. Milliseconds. */
+  /** Milliseconds. If short, any gap in the traffic counts as silence; if long, several windows wait for it. */
   readonly idleTimeout: number
   readonly allowedLateness: number
-  /** Whether somebody terminates runs of windows by hand. */
+  /** Whether runs of windows are terminated by hand. */
   readonly terminates: boolean
-  /** Small, and a window has to be put together from several pieces. */
+  /** If small, a window consists of several pieces. */
   readonly maxPieceBytes: number
-  /** Calls that were answered and arrive once more, later. */
+  /** Answered calls that arrive again later. */
   private readonly echoes: { at: number; effect: () => void }[] = []
 
   constructor(
@@ -83,7 +83,7 @@ export class World {
     this.coverage.set(what, (this.coverage.get(what) ?? 0) + 1)
   }
 
-  /** A call that is made until it is answered. Its effect may come to pass more than once, and long after. */
+  /** Makes a call until it is answered. Its effect may happen more than once, and much later. */
   *call<T>(step: Step, effect: () => T): Process<T> {
     for (;;) {
       yield step
@@ -109,7 +109,7 @@ export class World {
     return FAULT_FREE
   }
 
-  /** Lets a call arrive once more whose time has come; false where there is none. */
+  /** Repeats a call that is due; returns false if there is none. */
   echo(): boolean {
     const due = this.echoes.findIndex(({ at }) => at <= this.clock)
     if (due < 0) return false

@@ -1,20 +1,20 @@
 import { halfSipHash, type HashKey } from './half-sip-hash'
 
-/** Entries, and bytes of their keys, from which on it is full. */
+/** The cache is full at this many entries, or bytes of their keys. */
 const MAX_ENTRIES = 1 << 16
 const MAX_BYTES = 1 << 22
 const FIRST_ENTRIES = 1 << 8
 
 /**
- * Remembers what a function gives for a text, and finds it by the text's UTF-8 bytes: for texts that come again and
- * again, no string is made. A hash table with linear probing, at most half full; the hashes are keyed, so that
- * nobody can choose texts that collide. Its owner bounds it, and makes it {@link forget} once it is {@link full}.
+ * Caches a function of a text by the text's UTF-8 bytes, so that a repeated text makes no string. A hash table with linear
+ * probing, at most half full; keyed hashes prevent chosen collisions. The owner calls {@link clear} once it is
+ * {@link full}.
  */
 export class ByteCache<T> {
-  /** Index of an entry plus one, 0 where there is none. */
+  /** Index of an entry plus one, 0 if the slot is free. */
   private slots = new Int32Array(FIRST_ENTRIES * 2)
   private hashes = new Int32Array(FIRST_ENTRIES)
-  /** Where the key of an entry ends in `keys`; it begins where the one before it ends. */
+  /** Where an entry's key ends in `keys`; it begins where the previous one ends. */
   private ends = new Int32Array(FIRST_ENTRIES)
   private keys = new Uint8Array(FIRST_ENTRIES * 16)
   private values: T[] = []
@@ -22,7 +22,7 @@ export class ByteCache<T> {
   private readonly k0: number
   private readonly k1: number
 
-  /** @param keeps false for a value that is not remembered: the text is given to the function again the next time */
+  /** @param keeps false for a value that is not cached */
   constructor(
     private readonly make: (text: string) => T,
     key: HashKey,
@@ -31,13 +31,13 @@ export class ByteCache<T> {
     ;[this.k0, this.k1] = key
   }
 
-  /** What the function gives for the text at `[from, to)`; bytes that are no UTF-8 read as U+FFFD. */
+  /** The function's value for the text at `[from, to)`; invalid UTF-8 is read as U+FFFD. */
   get(bytes: Uint8Array, from: number, to: number): T {
     const hash = halfSipHash(bytes, from, to, this.k0, this.k1)
     const mask = this.slots.length - 1
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const entry = this.slots[slot]! - 1
-      if (entry < 0) return this.remember(bytes.subarray(from, to), hash, slot)
+      if (entry < 0) return this.add(bytes.subarray(from, to), hash, slot)
       if (this.hashes[entry] === hash && this.isKey(entry, bytes, from, to)) return this.values[entry]!
     }
   }
@@ -53,7 +53,7 @@ export class ByteCache<T> {
     return entry === 0 ? 0 : this.ends[entry - 1]!
   }
 
-  private remember(key: Uint8Array, hash: number, slot: number): T {
+  private add(key: Uint8Array, hash: number, slot: number): T {
     const value = this.make(decodeText(key))
     if (!this.keeps(value)) return value
     const entry = this.values.length
@@ -86,7 +86,7 @@ export class ByteCache<T> {
     return this.values.length >= MAX_ENTRIES || this.startOf(this.values.length) >= MAX_BYTES
   }
 
-  forget(): void {
+  clear(): void {
     this.slots.fill(0)
     this.values = []
   }
@@ -99,7 +99,7 @@ function enlarged<A extends Int32Array | Uint8Array>(from: A, into: A): A {
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
-/** UTF-8 text; bytes that are none read as U+FFFD, and a byte order mark is kept. */
+/** Decodes UTF-8; invalid bytes become U+FFFD, and a byte order mark is kept. */
 export function decodeText(bytes: Uint8Array): string {
   return decoder.decode(bytes)
 }

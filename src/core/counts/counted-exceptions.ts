@@ -4,41 +4,61 @@ import type { DeltaExceptions } from '../window/protocol'
 import { publishable } from './unknown-country'
 import type { Interners } from './string-interning'
 
-/** A sample as JSON at most: an offset below 2⁵³, a reason, and what stands around them. Bytes. */
+/** Upper bound of a sample as JSON: an offset below 2⁵³, a reason, and punctuation. Bytes. */
 const SAMPLE_BYTES = 64
-/** The counts of a window as JSON have its start and braces around them, at most. Bytes. */
+/** Upper bound of a window's start and braces around its counts. Bytes. */
 const LATE_FRAME_BYTES = 32
 
-/** Late and rejected records of a range, as they are counted. */
+/** Late and rejected records. */
 export class CountedExceptions {
   private readonly late = new Map<number, GroupCounter>()
   private readonly rejected = new Map<string, number>()
-  private readonly samples: [number, string][] = []
-  private lateBytes = 0
+  private samples: [number, string][] = []
   records = 0
 
-  /** @returns by how many bytes it grew */
-  countLate(start: number, event: LocatedEvent, words: Interners): number {
-    let counter = this.late.get(start)
-    if (!counter) this.late.set(start, (counter = new GroupCounter()))
+  /** @returns by how many bytes {@link encodedBytes} grew */
+  countLate(start: number, event: LocatedEvent, interners: Interners): number {
+    const counter = this.lateCounter(start)
     const before = counter.groups === 0 ? -LATE_FRAME_BYTES : counter.encodedBytes
-    counter.count(event, words)
+    counter.count(event, interners)
     this.records++
-    const grown = counter.encodedBytes - before
-    this.lateBytes += grown
-    return grown
+    return counter.encodedBytes - before
   }
 
-  /** @param offset absent where the record is not named */
+  private lateCounter(start: number): GroupCounter {
+    let counter = this.late.get(start)
+    if (!counter) this.late.set(start, (counter = new GroupCounter()))
+    return counter
+  }
+
+  /** @param offset absent if the record does not become a sample */
   countRejected(reason: string, offset: number | undefined, records = 1): void {
     this.rejected.set(reason, (this.rejected.get(reason) ?? 0) + records)
     if (offset !== undefined) this.samples.push([offset, reason])
     this.records += records
   }
 
+  /** Adds those of a delta, and keeps the newest `maxSamples` samples. */
+  addAll({ late, rejected, samples }: DeltaExceptions, maxSamples: number): void {
+    for (const { windowStart, ...counts } of late) {
+      const counter = this.lateCounter(windowStart)
+      const before = counter.hits
+      counter.addAll(counts)
+      this.records += counter.hits - before
+    }
+    for (const [reason, records] of Object.entries(rejected)) this.countRejected(reason, undefined, records)
+    this.samples = [...this.samples, ...samples].slice(-maxSamples)
+  }
+
+  rejectedFor(reason: string): number {
+    return this.rejected.get(reason) ?? 0
+  }
+
   /** Upper bound of {@link toMessage} as JSON. */
   get encodedBytes(): number {
-    return this.lateBytes + (this.samples.length + this.rejected.size) * SAMPLE_BYTES
+    let bytes = (this.samples.length + this.rejected.size) * SAMPLE_BYTES
+    for (const counter of this.late.values()) bytes += counter.encodedBytes + LATE_FRAME_BYTES
+    return bytes
   }
 
   toMessage(): DeltaExceptions {

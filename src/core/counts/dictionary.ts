@@ -1,30 +1,30 @@
 import type { StringInterner } from './string-interning'
 
-/** An index that no text has. */
+/** The index of a text that is not in the dictionary. */
 export const ABSENT = -1
 
-/** Numbers below this are looked up in an array as long as the highest of them. */
+/** Lower numbers are looked up in an array, higher ones in a map. */
 const LOW_NUMBERS = 4_096
 
-/** The distinct texts of one column, in the order in which they came, and the bytes that they take as JSON. */
+/** The distinct texts of one column in order of arrival, and their size as JSON. */
 export class Dictionary {
   private readonly indexes = new Map<string, number>()
   private readonly texts: string[] = []
-  /** Of texts whose hash was asked for. */
+  /** Filled on demand. */
   private readonly hashes: number[] = []
-  /** Index plus one of the text that a lexicon knows by this number, 0 where it is not known yet. */
+  /** Index plus one by the interner's number; 0 if not learned yet. */
   private numbered = new Int32Array(16)
-  /** The same of high numbers, which texts have that came late and are rare: there may be many dictionaries. */
+  /** The same for high numbers: late, rare texts, which must not cost every dictionary a long array. */
   private readonly rare = new Map<number, number>()
   bytes = 0
 
-  /** The text's index; {@link ABSENT} where it has none. */
-  numberOf(text: string): number {
+  /** The text's index, or {@link ABSENT}. */
+  indexOf(text: string): number {
     return this.indexes.get(text) ?? ABSENT
   }
 
-  /** The text's index, given to it now where it has none. */
-  index(text: string): number {
+  /** The text's index; adds the text if it is absent. */
+  add(text: string): number {
     let index = this.indexes.get(text)
     if (index === undefined) {
       index = this.texts.push(text) - 1
@@ -34,15 +34,15 @@ export class Dictionary {
     return index
   }
 
-  /** The index of the text with this number; {@link ABSENT} where it has none, or none that was {@link learn}ed. */
-  findNumber(number: number): number {
+  /** The index of the text with this number; {@link ABSENT} if it has none or was not {@link learn}ed. */
+  indexOfNumber(number: number): number {
     if (number >= LOW_NUMBERS) return (this.rare.get(number) ?? 0) - 1
     return number < this.numbered.length ? this.numbered[number]! - 1 : ABSENT
   }
 
-  /** Looks up what {@link findNumber} is to find. */
-  learn(number: number, lexicon: StringInterner): void {
-    const found = this.numberOf(lexicon.text(number)) + 1
+  /** Makes {@link indexOfNumber} find the text with this number. */
+  learn(number: number, interner: StringInterner): void {
+    const found = this.indexOf(interner.text(number)) + 1
     if (number >= LOW_NUMBERS) {
       this.rare.set(number, found)
       return
@@ -55,25 +55,25 @@ export class Dictionary {
     this.numbered[number] = found
   }
 
-  /** The numbers of texts hold no longer. */
+  /** Invalidates the interner's numbers. */
   unlearn(): void {
     this.numbered.fill(0)
     this.rare.clear()
   }
 
-  /** The indexes, {@link ABSENT} among them, of the texts of another dictionary. */
+  /** The index of each text, or {@link ABSENT}. */
   translate(texts: string[]): Int32Array {
-    return Int32Array.from(texts, text => this.numberOf(text))
+    return Int32Array.from(texts, text => this.indexOf(text))
   }
 
-  /** What the names know the text by; remembered where it has an index. */
-  hash(text: string, names: GroupPolicy): number {
-    const index = this.numberOf(text)
-    return index === ABSENT ? names.hash(text) : this.hashAt(index, names)
+  /** The policy's hash of the text; cached if the text has an index. */
+  hash(text: string, policy: GroupPolicy): number {
+    const index = this.indexOf(text)
+    return index === ABSENT ? policy.hash(text) : this.hashAt(index, policy)
   }
 
-  hashAt(index: number, names: GroupPolicy): number {
-    return (this.hashes[index] ??= names.hash(this.texts[index]!))
+  hashAt(index: number, policy: GroupPolicy): number {
+    return (this.hashes[index] ??= policy.hash(this.texts[index]!))
   }
 
   text(index: number): string {
@@ -85,7 +85,7 @@ export class Dictionary {
   }
 }
 
-/** Upper bound of a string's bytes as a JSON array element in UTF-8 (RFC 8259: quotes, escapes, a comma). */
+/** Upper bound of a string's bytes as a JSON array element in UTF-8: quotes, escapes, a comma. */
 export function jsonBytes(text: string): number {
   let bytes = 3
   for (let i = 0; i < text.length; i++) {
@@ -98,10 +98,9 @@ export function jsonBytes(text: string): number {
   return bytes
 }
 
-/** Says which groups keep their name. */
+/** Decides which groups keep their name. */
 export interface GroupPolicy {
-  /** By which it knows a part of a group. */
   hash: (text: string) => number
-  /** Whether a group that is new keeps its name, by the hashes of its parts. */
+  /** Whether a new group keeps its name, given the hashes of its parts. */
   admits: (host: number, referrer: number, country: number) => boolean
 }

@@ -7,12 +7,11 @@ const TWO_32 = 2 ** 32
 const { imul } = Math
 
 /**
- * Remembers which groups of a window have a name, in a few bytes a group: after `max` distinct ones no new group gets
- * one. Groups are told apart by 64 bits, of which outsiders know nothing since the hashes of texts are keyed: nobody can
- * choose groups that pass for one another.
+ * Names the first `max` distinct groups of a window, at a few bytes per group. It distinguishes groups by 64 bits of keyed
+ * hashes, so nobody can choose groups that are mistaken for each other.
  */
 export class GroupLimit implements GroupPolicy {
-  /** Two halves of a hash a slot, the second 0 where there is none: a hash table with linear probing, at most half full. */
+  /** A hash table with linear probing, at most half full. A slot is two halves of a hash; the second is 0 if it is free. */
   private slots = new Int32Array(FIRST_CAPACITY * 4)
   private size = 0
 
@@ -21,14 +20,14 @@ export class GroupLimit implements GroupPolicy {
     private readonly key: HashKey,
   ) {}
 
-  /** 53 bits of two hashes by two keys. */
+  /** 53 bits from two hashes with two keys. */
   hash(text: string): number {
     const end = write(text)
     const [a, b, c, d] = this.key
     return (halfSipHash(bytes, 0, end, c, d) >>> 11) * TWO_32 + (halfSipHash(bytes, 0, end, a, b) >>> 0)
   }
 
-  /** The factors are odd and differ, so that a text counts as another as a host than as a referrer. */
+  /** Different odd factors make one text as a host differ from the same text as a referrer. */
   admits(host: number, referrer: number, country: number): boolean {
     const low = (imul(host | 0, 0x9e3779b1) + imul(referrer | 0, 0x85ebca77) + (country | 0)) | 0
     const high = (imul(upper(host), 0xc2b2ae3d) + imul(upper(referrer), 0x27d4eb2f) + upper(country)) | 0 || 1
@@ -41,7 +40,6 @@ export class GroupLimit implements GroupPolicy {
     return true
   }
 
-  /** Where the hash is, or would be. */
   private slotOf(low: number, high: number): number {
     const { slots } = this
     const mask = slots.length - 2
@@ -68,10 +66,7 @@ function upper(hash: number): number {
   return (hash / TWO_32) | 0
 }
 
-/**
- * Names the first `max` groups that it is asked about. For what is counted by one counter, which asks about a group once
- * where it gets its name.
- */
+/** Names the first `max` groups of a single counter, which asks about a named group only once. */
 export function firstGroups(max: number): GroupPolicy {
   let named = 0
   return { hash: () => 0, admits: () => named < max && ++named > 0 }
@@ -79,7 +74,7 @@ export function firstGroups(max: number): GroupPolicy {
 
 let bytes = new Uint8Array(1_024)
 
-/** Writes the text's code units; returns where they end. */
+/** Writes the text's code units into `bytes`; returns their end. */
 function write(text: string): number {
   const { length } = text
   if (length * 2 > bytes.length) bytes = new Uint8Array(length * 4)

@@ -2,34 +2,33 @@ import { NumberWriter } from './row-text'
 
 const FIRST_CAPACITY = 16
 
-/** A key further than this from where its hash points means that the keys were chosen for the hash: by chance none is. */
+/** A key further than this from its home slot means that the keys were chosen to collide; chance does not do that. */
 const MAX_DISTANCE = 256
 
-// Workflows look up a global through the sandbox, every time anew, which took a third of their time here.
+// Captured because a workflow's sandbox makes every look-up of a global slow.
 const { clz32, imul } = Math
 
 /**
- * Counts by three whole numbers, each below 2³¹. Rows lie one after another in the order in which they came; a hash
- * table with linear probing (Knuth, The Art of Computer Programming 3, 6.4, algorithm L) that is at most half full
- * finds them, so that nothing is allocated for an event.
+ * Counts by three integers, each below 2³¹. Rows are kept in order of arrival and found through a hash table with linear
+ * probing that is at most half full, so counting an event allocates nothing.
  *
- * Workflows have no secret to hash by, and outsiders who choose hosts and referrers in the right order choose the keys. So
- * keys that crowd are hashed again, by other constants: those that collide by one set of constants do not by the next.
+ * Workflows have no secret to hash with, and outsiders can choose the keys by choosing the order of hosts and referrers.
+ * Keys that crowd are therefore hashed again with other constants, under which they no longer collide.
  */
 export class GroupTable {
   private keys = new Int32Array(FIRST_CAPACITY * 3)
   private counts = new Float64Array(FIRST_CAPACITY)
-  /** Index of a row plus one, 0 where there is none. */
+  /** Index of a row plus one, 0 if the slot is free. */
   private slots = new Int32Array(FIRST_CAPACITY * 2)
-  /** The hash is the upper bits of a sum: 32 less this many. */
+  /** How many of the hash's 32 bits are dropped. */
   private shift = shiftFor(FIRST_CAPACITY * 2)
-  /** Odd, with well spread bits: at first those of xxHash. */
+  /** Odd, with well spread bits; the first ones are from xxHash. */
   private factorA = 0x9e3779b1 | 0
   private factorB = 0x85ebca77 | 0
   private factorC = 0xc2b2ae3d | 0
   size = 0
 
-  /** Index of the row, -1 where there is none. */
+  /** Index of the row, or -1. */
   indexOf(a: number, b: number, c: number): number {
     return this.slots[this.slotFor(a, b, c)]! - 1
   }
@@ -38,7 +37,7 @@ export class GroupTable {
     this.counts[row]! += count
   }
 
-  /** Appends the row of a key that has none. */
+  /** Appends a row; the key must not have one. */
   append(a: number, b: number, c: number, count: number): void {
     if (this.size === this.counts.length) this.grow()
     const at = this.size * 3
@@ -49,7 +48,7 @@ export class GroupTable {
     this.slots[this.slotFor(a, b, c)] = ++this.size
   }
 
-  /** Four numbers a row: its key and its count. */
+  /** Four numbers per row: its key and its count. */
   toText(): string {
     const writer = new NumberWriter()
     for (let row = 0; row < this.size; row++) {
@@ -59,7 +58,7 @@ export class GroupTable {
     return writer.toString()
   }
 
-  /** Where the key's row is named, or would be. */
+  /** The key's slot, or the free slot where it belongs. */
   private slotFor(a: number, b: number, c: number): number {
     const home = this.hash(a, b, c)
     const slot = this.probe(home, a, b, c)
@@ -97,7 +96,7 @@ export class GroupTable {
     if (!this.placeAll(MAX_DISTANCE)) this.spread()
   }
 
-  /** Hashes all keys by other constants. Each try allows twice the distance, so that there is a last one. */
+  /** Hashes all keys with other constants. Each try allows twice the distance, so that it ends. */
   private spread(): void {
     for (let distance = MAX_DISTANCE; ; distance *= 2) {
       this.factorA = next(this.factorA)
@@ -108,7 +107,7 @@ export class GroupTable {
     }
   }
 
-  /** Whether no key had to be placed further from where its hash points; where one had to, the rest is left out. */
+  /** Returns false, and stops, at a key that would be further than this from its home slot. */
   private placeAll(distance: number): boolean {
     const mask = this.slots.length - 1
     for (let row = 0; row < this.size; row++) {
@@ -127,7 +126,7 @@ function shiftFor(slots: number): number {
   return clz32(slots - 1)
 }
 
-/** The next of a sequence of odd numbers that bear no simple relation to each other. */
+/** The next of a sequence of unrelated odd numbers. */
 function next(factor: number): number {
   return imul(factor ^ (factor >>> 15), 0x2c1b3c6d) | 1
 }

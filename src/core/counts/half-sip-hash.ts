@@ -1,13 +1,12 @@
 /**
- * 128 secret random bits as four 32-bit numbers. Hosts, referrers and addresses are chosen by outsiders: hashed without
- * a secret, they could be chosen so that all of them collide (hash flooding).
+ * 128 secret random bits as four 32-bit numbers. Outsiders choose hosts, referrers and addresses; without a secret they
+ * could choose colliding ones (hash flooding).
  */
 export type HashKey = readonly [number, number, number, number]
 
 /**
- * HalfSipHash-1-3 with 32 bits of output, as a signed number, of the bytes at `[from, to)`: SipHash (Aumasson and
- * Bernstein, "SipHash: a fast short-input PRF", 2012) on 32-bit words, one round a word and three at the end. Linux has
- * it as `hsiphash` and Rust the 64-bit SipHash-1-3, for hash tables as here.
+ * HalfSipHash-1-3 of the bytes at `[from, to)`, 32 bits as a signed number: SipHash (Aumasson and Bernstein, 2012) on
+ * 32-bit words, with one round per word and three at the end. Linux uses it for hash tables as `hsiphash`.
  */
 export function halfSipHash(bytes: Uint8Array, from: number, to: number, k0: number, k1: number): number {
   let v0 = k0

@@ -1,20 +1,20 @@
-// Captured: a workflow looks up a global through the sandbox, every time anew.
+// Captured because a workflow's sandbox makes every look-up of a global slow.
 const { fromCharCode } = String
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
 const CODES = Uint8Array.from(ALPHABET, digit => digit.charCodeAt(0))
-/** The digit of a character code; {@link NONE} where it is none. */
+/** Marks character codes that are not digits. */
 const NONE = 64
 const DIGITS = new Uint8Array(128).fill(NONE)
 CODES.forEach((code, digit) => (DIGITS[code] = digit))
 
-/** Characters that are made into a string at once: as many as a call can have arguments, by far. */
+/** Characters turned into a string at once; far fewer than the arguments a call may have. */
 const CHUNK = 8_192
 
 /**
- * Whole numbers from 0 to 2⁵³ − 1 as text: base64 digits of five bits each, the lowest first, with the sixth bit set in
- * all but the last of a number. (The VLQ of source maps, ECMA-426, without its bit for the sign.) Half the bytes of a
- * JSON array, and JSON takes it as it is.
+ * Encodes integers from 0 to 2⁵³ − 1 as text: base64 digits of five bits each, lowest first, with the sixth bit set in all
+ * but the last digit of a number (the VLQ of source maps, ECMA-426, without the sign bit). Takes half the bytes of a
+ * JSON array, and JSON need not escape it.
  */
 export class NumberWriter {
   private readonly chunk = new Uint8Array(CHUNK)
@@ -24,7 +24,7 @@ export class NumberWriter {
   write(number: number): void {
     if (this.length > CHUNK - 11) this.flush()
     let rest = number
-    // Bitwise operators are of 32 bits; few numbers need more.
+    // Bitwise operators have 32 bits; few numbers need more.
     while (rest >= 0x4000_0000) {
       this.chunk[this.length++] = CODES[32 + (rest % 32)]!
       rest = (rest - (rest % 32)) / 32
@@ -37,7 +37,7 @@ export class NumberWriter {
   }
 
   private flush(): void {
-    // eslint-disable-next-line prefer-spread -- a spread goes through an iterator, one character at a time
+    // eslint-disable-next-line prefer-spread -- a spread iterates one character at a time
     this.text += fromCharCode.apply(null, this.chunk.subarray(0, this.length) as unknown as number[])
     this.length = 0
   }
@@ -48,7 +48,7 @@ export class NumberWriter {
   }
 }
 
-/** Reads what a {@link NumberWriter} wrote. */
+/** Decodes the text of a {@link NumberWriter}. */
 export class NumberReader {
   private at = 0
 
@@ -58,21 +58,21 @@ export class NumberReader {
     return this.at >= this.text.length
   }
 
-  /** @throws RangeError where the text has no further number */
+  /** @throws RangeError if no complete number follows */
   next(): number {
     let number = 0
     let scale = 1
     for (;;) {
       const digit = DIGITS[this.text.charCodeAt(this.at++)] ?? NONE
       if (digit < 32) return number + digit * scale
-      if (digit === NONE) throw new RangeError('The text does not go on with a number.')
+      if (digit === NONE)
+        throw new RangeError('The encoded rows are truncated or contain a character that is not a digit.')
       number += (digit - 32) * scale
       scale *= 32
     }
   }
 }
 
-/** How many numbers a text has. */
 export function countNumbers(text: string): number {
   let numbers = 0
   for (let at = 0; at < text.length; at++) if (DIGITS[text.charCodeAt(at)]! < 32) numbers++

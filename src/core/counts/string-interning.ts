@@ -1,25 +1,24 @@
 import { ByteCache } from './byte-cache'
 import type { HashKey } from './half-sip-hash'
 
-/** Texts of one kind at most; then all are forgotten. */
 const MAX_TEXTS = 1 << 16
 
-/** Numbers texts in the order in which they come, and finds a text's number by the bytes that it was written in. */
+/** Numbers strings in order of arrival, and finds a string's number by its UTF-8 bytes. */
 export class StringInterner {
   private readonly numbers = new Map<string, number>()
   private texts: string[] = []
   private readonly cache: ByteCache<number>
 
   /**
-   * @param normal how a text is counted, from the way it was written
-   * @param transient a text that the next time may be another one
+   * @param normalize turns a text as written into the form that is counted
+   * @param transient a form that is not cached by the bytes, because the next call may normalize them differently
    */
-  constructor(normal: (written: string) => string, key: HashKey, transient?: string) {
+  constructor(normalize: (written: string) => string, key: HashKey, transient?: string) {
     const keeps = (number: number) => this.texts[number] !== transient
-    this.cache = new ByteCache(written => this.number(normal(written)), key, keeps)
+    this.cache = new ByteCache(written => this.number(normalize(written)), key, keeps)
   }
 
-  /** Number of the text that is written at `[from, to)` in UTF-8. */
+  /** Number of the text whose UTF-8 bytes are at `[from, to)`. */
   read(bytes: Uint8Array, from: number, to: number): number {
     return this.cache.get(bytes, from, to)
   }
@@ -41,16 +40,16 @@ export class StringInterner {
     return this.texts.length >= MAX_TEXTS || this.cache.full
   }
 
-  forget(): void {
+  clear(): void {
     this.numbers.clear()
     this.texts = []
-    this.cache.forget()
+    this.cache.clear()
   }
 }
 
 /**
- * The hosts, referrers and countries of events by number, so that an event is counted without a string being made or
- * looked up. Numbers hold for one generation: when there are too many texts, all are forgotten, and a new one begins.
+ * Numbers of the hosts, referrers and countries of events, so that counting an event neither makes nor looks up a string.
+ * Numbers are valid for one generation: once one interner is full, all are cleared and the next generation begins.
  */
 export class Interners {
   generation = 0
@@ -61,10 +60,10 @@ export class Interners {
     readonly countries: StringInterner,
   ) {}
 
-  /** To be called between two events: the numbers of one must be of one generation. */
+  /** Call it only between two events, since the numbers of one event must be of one generation. */
   makeRoom(): void {
     if (!this.hosts.full && !this.referrers.full && !this.countries.full) return
-    for (const lexicon of [this.hosts, this.referrers, this.countries]) lexicon.forget()
+    for (const interner of [this.hosts, this.referrers, this.countries]) interner.clear()
     this.generation++
   }
 }

@@ -1,12 +1,12 @@
 import { hitsOfCountry, type ColumnarCounts } from './columnar'
 
-/** Stands for the country of an event whose look-up failed and was not waited for, until its counts leave the poller. */
+/** Country of an event whose look-up failed; used only inside the poller. */
 export const UNLOCATED = '(unlocated)'
 
-/** What readers see of it, as of an address that belongs to no country. */
+/** Published country of an address that belongs to none or whose look-up failed. */
 export const UNKNOWN_COUNTRY = '??'
 
-/** Counts as they are published, and how many hits of them a look-up that succeeds might place elsewhere. */
+/** The counts with {@link UNLOCATED} replaced, and how many hits a repeated look-up could still assign to a country. */
 export function publishable(counts: ColumnarCounts): { counts: ColumnarCounts; unlocated: number } {
   const unlocated = hitsOfCountry(counts, UNLOCATED)
   if (unlocated === 0) return { counts, unlocated }

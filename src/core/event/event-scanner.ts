@@ -10,13 +10,13 @@ const BACKSLASH = 0x5c
 const OPENING = { object: 0x7b, array: 0x5b }
 const CLOSING = { object: 0x7d, array: 0x5d }
 
-/** Deeper than this nothing is scanned, so that no record can exhaust the stack. */
+/** Deeper values are declined, so that no record can exhaust the stack. */
 const MAX_DEPTH = 32
 
-/** In place of where a text goes on. */
-const NOT_TAKEN = -1
+/** Returned when the scanner declines the input. */
+const DECLINED = -1
 
-/** Where a field's value lies: the text of a string without its quotes, or any other value as it is written. */
+/** Where a field's value is: a string without its quotes, or any other value as written. */
 export class Field {
   from = 0
   to = 0
@@ -31,7 +31,7 @@ export class Field {
     this.to = text ? to - 1 : to
   }
 
-  /** Whether the name without escapes whose opening quote is here is this one's. */
+  /** Whether the member name that starts at this quote is the field's. */
   isNamed(bytes: Uint8Array, quote: number): boolean {
     const { name } = this
     const from = quote + 1
@@ -40,10 +40,9 @@ export class Field {
 }
 
 /**
- * Finds a few fields in the UTF-8 bytes of a JSON object, and makes nothing of the others. It reads the whole text
- * by RFC 8259 and takes only what is plain in form: no string with an escape. What it does not take may be JSON all
- * the same and is for `JSON.parse`; what it takes, `JSON.parse` reads as it does, the last of several fields of one
- * name included.
+ * Finds some top-level fields in the UTF-8 bytes of a JSON object without allocating. It checks the whole text by
+ * RFC 8259 and declines strings with escapes, which are left to `JSON.parse`. Whatever it accepts, `JSON.parse` reads
+ * the same way: the last of several fields with one name wins.
  */
 export class EventScanner {
   readonly fields: Field[]
@@ -52,59 +51,47 @@ export class EventScanner {
     this.fields = names.map(name => new Field(encoder.encode(name)))
   }
 
-  /** Whether the text was taken; then the fields say where their values are. */
+  /** Returns whether the text was accepted; if so, the fields say where their values are. */
   scan(bytes: Uint8Array): boolean {
     for (const field of this.fields) field.kind = 'absent'
     const opening = skipSpace(bytes, 0)
     if (bytes[opening] !== OPENING.object) return false
-    const end = this.scanObject(bytes, opening)
-    return end !== NOT_TAKEN && skipSpace(bytes, end) === bytes.length
-  }
-
-  private noteField(bytes: Uint8Array, name: number, from: number, to: number): void {
-    for (const field of this.fields) if (field.isNamed(bytes, name)) field.note(bytes, from, to)
-  }
-
-  /** The outermost object, whose members are noted. */
-  private scanObject(bytes: Uint8Array, opening: number): number {
-    let at = skipSpace(bytes, opening + 1)
-    if (bytes[at] === CLOSING.object) return at + 1
-    for (;;) {
-      const value = skipName(bytes, at)
-      const end = value === NOT_TAKEN ? NOT_TAKEN : skipValue(bytes, value, 1)
-      if (end === NOT_TAKEN) return NOT_TAKEN
-      this.noteField(bytes, at, value, end)
-      at = skipSpace(bytes, end)
-      if (bytes[at] === CLOSING.object) return at + 1
-      if (bytes[at] !== COMMA) return NOT_TAKEN
-      at = skipSpace(bytes, at + 1)
-    }
+    const end = skipItems(bytes, opening, CLOSING.object, 1, this.fields)
+    return end !== DECLINED && skipSpace(bytes, end) === bytes.length
   }
 }
 
-// Each of these begins at a place and gives the one behind, or NOT_TAKEN.
+// Each skip function starts at an index and returns the index after what it skipped, or DECLINED.
 
-function skipItems(bytes: Uint8Array, opening: number, closing: number, depth: number): number {
+/** @param fields those to look for among the members of an object */
+function skipItems(
+  bytes: Uint8Array,
+  opening: number,
+  closing: number,
+  depth: number,
+  fields?: readonly Field[],
+): number {
   let at = skipSpace(bytes, opening + 1)
   if (bytes[at] === closing) return at + 1
   for (;;) {
     const value = closing === CLOSING.object ? skipName(bytes, at) : at
-    const end = value === NOT_TAKEN ? NOT_TAKEN : skipValue(bytes, value, depth)
-    if (end === NOT_TAKEN) return NOT_TAKEN
+    const end = value === DECLINED ? DECLINED : skipValue(bytes, value, depth)
+    if (end === DECLINED) return DECLINED
+    if (fields) for (const field of fields) if (field.isNamed(bytes, at)) field.note(bytes, value, end)
     at = skipSpace(bytes, end)
     if (bytes[at] === closing) return at + 1
-    if (bytes[at] !== COMMA) return NOT_TAKEN
+    if (bytes[at] !== COMMA) return DECLINED
     at = skipSpace(bytes, at + 1)
   }
 }
 
-/** A member's name, to where its value begins. */
+/** Skips a member's name and colon, up to its value. */
 function skipName(bytes: Uint8Array, from: number): number {
-  if (bytes[from] !== QUOTE) return NOT_TAKEN
+  if (bytes[from] !== QUOTE) return DECLINED
   const end = skipText(bytes, from)
-  if (end === NOT_TAKEN) return NOT_TAKEN
+  if (end === DECLINED) return DECLINED
   const colon = skipSpace(bytes, end)
-  return bytes[colon] === COLON ? skipSpace(bytes, colon + 1) : NOT_TAKEN
+  return bytes[colon] === COLON ? skipSpace(bytes, colon + 1) : DECLINED
 }
 
 function skipValue(bytes: Uint8Array, from: number, depth: number): number {
@@ -112,9 +99,9 @@ function skipValue(bytes: Uint8Array, from: number, depth: number): number {
     case QUOTE:
       return skipText(bytes, from)
     case OPENING.object:
-      return depth < MAX_DEPTH ? skipItems(bytes, from, CLOSING.object, depth + 1) : NOT_TAKEN
+      return depth < MAX_DEPTH ? skipItems(bytes, from, CLOSING.object, depth + 1) : DECLINED
     case OPENING.array:
-      return depth < MAX_DEPTH ? skipItems(bytes, from, CLOSING.array, depth + 1) : NOT_TAKEN
+      return depth < MAX_DEPTH ? skipItems(bytes, from, CLOSING.array, depth + 1) : DECLINED
     case 0x74:
       return skipWord(bytes, from, TRUE)
     case 0x66:
@@ -126,36 +113,36 @@ function skipValue(bytes: Uint8Array, from: number, depth: number): number {
   }
 }
 
-/** From the opening quote to behind the closing one; there is no escape and no control character between. */
+/** Declines escapes and control characters. */
 function skipText(bytes: Uint8Array, opening: number): number {
   const { length } = bytes
   for (let at = opening + 1; at < length; at++) {
     const byte = bytes[at]!
     if (byte === QUOTE) return at + 1
-    if (byte < 0x20 || byte === BACKSLASH) return NOT_TAKEN
+    if (byte < 0x20 || byte === BACKSLASH) return DECLINED
   }
-  return NOT_TAKEN
+  return DECLINED
 }
 
 function skipNumber(bytes: Uint8Array, from: number): number {
   let at = bytes[from] === MINUS ? from + 1 : from
   at = bytes[at] === ZERO ? at + 1 : skipDigits(bytes, at)
-  if (at !== NOT_TAKEN && bytes[at] === DOT) at = skipDigits(bytes, at + 1)
+  if (at !== DECLINED && bytes[at] === DOT) at = skipDigits(bytes, at + 1)
   // e or E
-  if (at === NOT_TAKEN || (bytes[at]! | 0x20) !== 0x65) return at
+  if (at === DECLINED || (bytes[at]! | 0x20) !== 0x65) return at
   at++
   return skipDigits(bytes, bytes[at] === PLUS || bytes[at] === MINUS ? at + 1 : at)
 }
 
-/** At least one. */
+/** Declines if there is no digit. */
 function skipDigits(bytes: Uint8Array, from: number): number {
   let at = from
   while (at < bytes.length && bytes[at]! >= ZERO && bytes[at]! <= NINE) at++
-  return at > from ? at : NOT_TAKEN
+  return at > from ? at : DECLINED
 }
 
 function skipWord(bytes: Uint8Array, from: number, word: Uint8Array): number {
-  return isAt(bytes, from, word) ? from + word.length : NOT_TAKEN
+  return isAt(bytes, from, word) ? from + word.length : DECLINED
 }
 
 function isAt(bytes: Uint8Array, from: number, expected: Uint8Array): boolean {

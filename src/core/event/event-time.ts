@@ -1,12 +1,12 @@
 const ISO =
   /^(\d{4})-(\d{2})-(\d{2})([Tt ])(\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?([Zz]|[+-]\d{2}(?::?\d{2})?)?$/
 
-/** Below this a number counts seconds, from it on milliseconds (10¹¹ s lie in the year 5138). */
+/** Smaller numbers are seconds, others milliseconds (10¹¹ s is in the year 5138). */
 const FIRST_MILLISECONDS = 1e11
 
 /**
- * Windows are named by years of four digits, which is all that a Datetime in Temporal takes (RFC 3339); a year is left for
- * the end of the last one. Microseconds that were meant as milliseconds lie far beyond.
+ * Windows are named by four-digit years, which is all that a Datetime in Temporal accepts (RFC 3339); one year is left for
+ * the end of the last window. Microseconds mistaken for milliseconds are far beyond.
  */
 const LAST_INSTANT = Date.UTC(9999, 0) - 1
 
@@ -32,13 +32,13 @@ function fromText(text: string): number {
   const match = ISO.exec(text.trim())
   if (!match) return NaN
   const [, year, month, day, separator, hour, minute, second = '0', fraction = '', offset] = match
-  // Local time without an offset is only accepted in the form that is defined to be UTC.
+  // Without an offset, only the form that is defined to be UTC is accepted.
   if (offset === undefined && (separator !== ' ' || match[7] === undefined)) return NaN
   const [y, mo, d, h, mi, s] = [year, month, day, hour, minute, second].map(Number) as SixNumbers
   return instant(y, mo, d, h, mi, s, Number(fraction.padEnd(3, '0').slice(0, 3))) - offsetMilliseconds(offset)
 }
 
-/** NaN where the calendar or the clock has no such moment. */
+/** Epoch milliseconds; NaN if the calendar or the clock has no such moment. */
 function instant(
   year: number,
   month: number,
@@ -51,7 +51,7 @@ function instant(
   if (hour > 23 || minute > 59 || second > 59) return NaN
   const time = Date.UTC(year, month - 1, day, hour, minute, second, milliseconds)
   const calendar = new Date(time)
-  // The year too: Date.UTC takes 75 for 1975.
+  // Compares the year too, since Date.UTC reads 75 as 1975.
   const exists =
     calendar.getUTCFullYear() === year &&
     calendar.getUTCMonth() === month - 1 &&
@@ -70,7 +70,7 @@ function offsetMilliseconds(offset: string | undefined): number {
 }
 
 const LENGTHS = { seconds: 20, milliseconds: 24 }
-/** `-`, `-`, `T`, `:`, `:` by their places. */
+/** Positions of `-`, `-`, `T`, `:` and `:`. */
 const MARKS = [
   [4, 0x2d],
   [7, 0x2d],
@@ -79,12 +79,12 @@ const MARKS = [
   [16, 0x3a],
 ] as const
 
-/** Reads the form that nearly every event time has, `YYYY-MM-DDTHH:MM:SS[.fff]Z`, from its bytes. */
+/** Reads the most common form, `YYYY-MM-DDTHH:MM:SS[.fff]Z`, from its bytes. Remembers the last date. */
 export class PlainTimes {
   private date = NaN
   private midnight = NaN
 
-  /** As {@link parseEventTime}; undefined also for any other form. */
+  /** Like {@link parseEventTime}, but undefined for any other form. */
   read(bytes: Uint8Array, from: number, to: number): number | undefined {
     const length = to - from
     if (length === LENGTHS.milliseconds) {
@@ -92,7 +92,7 @@ export class PlainTimes {
     } else if (length !== LENGTHS.seconds) return undefined
     // Z
     if (bytes[to - 1] !== 0x5a) return undefined
-    for (const [place, mark] of MARKS) if (bytes[from + place] !== mark) return undefined
+    for (const [position, mark] of MARKS) if (bytes[from + position] !== mark) return undefined
     const year = wholeNumber(bytes, from, from + 4)
     const month = wholeNumber(bytes, from + 5, from + 7)
     const day = wholeNumber(bytes, from + 8, from + 10)
@@ -111,7 +111,7 @@ export class PlainTimes {
   }
 }
 
-/** The number that is written at `[from, to)`; NaN where anything but digits is. */
+/** The number written at `[from, to)`; NaN if there is anything but digits. */
 export function wholeNumber(bytes: Uint8Array, from: number, to: number): number {
   let value = 0
   for (let i = from; i < to; i++) {

@@ -19,7 +19,7 @@ export interface WebEvent {
   eventTime: number
   host: string
   referrer: string
-  /** As it came: only the country look-up sees it. */
+  /** As received; only the country look-up sees it. */
   ip: string
 }
 
@@ -29,11 +29,10 @@ export interface EventRules {
 }
 
 /**
- * Reads one record's value (UTF-8 text of a JSON object, or null) and checks all that does not depend on
- * its place in the log.
+ * Parses one record's value, a JSON object or null, and makes every check that does not depend on its position in the log.
  *
- * @param recordTimestamp the record's Kafka timestamp, epoch ms. An event is in the future by this clock, not
- *   by the reader's: a second reading would judge differently.
+ * @param recordTimestamp the record's Kafka timestamp, epoch ms. Future events are judged by it, not by the reader's
+ *   clock, so that a second reading gives the same result.
  */
 export function readEvent(
   value: string | null,
@@ -68,7 +67,7 @@ function hostOf({ host, url }: Record<string, unknown>): string {
   return (typeof host === 'string' && normalHost(host)) || normalHost(hostOfUrl(url))
 }
 
-/** How a host is counted, whichever way it was written; empty where there is none. */
+/** The form in which a host is counted; empty if there is none. */
 export function normalHost(host: string): string {
   return storable(withoutPort(host.trim()).toLowerCase())
 }
@@ -77,7 +76,7 @@ function withoutPort(host: string): string {
   if (!host.includes(':')) return host
   const bracketed = /^(\[[^\]]*\])(?::\d*)?$/.exec(host)
   if (bracketed) return bracketed[1]!
-  // More than one colon is an IPv6 address without brackets, which has no port.
+  // With more than one colon it is an IPv6 address without brackets, which has no port.
   return host.indexOf(':') === host.lastIndexOf(':') ? host.replace(/:\d*$/, '') : host
 }
 
@@ -90,7 +89,7 @@ function hostOfUrl(url: unknown): string {
   }
 }
 
-/** How a referrer is counted; empty where there is none. */
+/** The form in which a referrer is counted; empty if there is none. */
 export function normalReferrer(value: unknown, grouping: EventRules['referrer']): string {
   if (typeof value !== 'string' || value === '-') return ''
   const referrer = grouping === 'origin' ? originOf(value) : value
@@ -106,10 +105,7 @@ function originOf(referrer: string): string {
   }
 }
 
-/**
- * Postgres text holds neither U+0000 nor half a surrogate pair. They are replaced here, before counting, so
- * that two values that the sink could not tell apart are one group from the start.
- */
+/** Replaces U+0000 and lone surrogates, which Postgres cannot store, before they could form groups of their own. */
 function storable(text: string): string {
   return (text.includes('\0') ? text.replaceAll('\0', '\uFFFD') : text).toWellFormed()
 }

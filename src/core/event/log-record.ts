@@ -1,11 +1,12 @@
-/** One record of the log. `timestamp` is epoch milliseconds. */
+/** One Kafka record. */
 export interface LogRecord {
   offset: number
+  /** Epoch milliseconds. */
   timestamp: number
   /** UTF-8 text; null for a tombstone. */
   value: Uint8Array | null
-  /** Bytes; -1, or absent, where the record has none. */
+  /** Bytes; -1 or absent if the record has no key. */
   keySize?: number
-  /** Of the leader that appended it, where Kafka says so. */
+  /** Epoch of the leader that appended the record, if Kafka reports it. */
   leaderEpoch?: number
 }

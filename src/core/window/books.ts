@@ -1,50 +1,61 @@
+import { invariant } from '../invariant'
 import { isBalanced, type Balance, type Settlement, type Sums, type ToldBook } from './protocol'
 
-/** A window that was told to close, and has not answered yet with a balance that is right. Times are epoch ms. */
+/** A window that was sent the close signal and has not answered with a balanced book yet. Times are epoch ms. */
 export interface ClosingWindow {
   start: number
   book: number
-  /** Absent where the ledger does not know them: the window was opened under an older release. */
+  /** Absent if the ledger does not know them: the window was opened under an older release. */
   sums?: Sums
-  /** When it was told first, how often it was told, and when it is told again. */
+  /** When the signal is sent first. */
   since: number
+  /** How often the signal was sent. */
   told: number
+  /** When the signal is sent next. */
   next: number
-  /** The window's answer, where that is not right. */
+  /** The window's answer, if it does not balance. */
   balance?: Balance
 }
 
-/** What the books carry from run to run; all of it absent in what an older release carries. */
+/** The state that runs carry over. Older releases carry none of it. */
 export interface BooksState {
-  /** What was announced for windows that are open. */
+  /** What was announced for open windows. */
   sums?: [start: number, hits: number, exceptions: number][]
   closing?: ClosingWindow[]
   nextBook?: number
 }
 
-/** A window is told again to close after so long, then after twice as long, up to an hour. ms */
-const TOLD_AGAIN = 25_000
-const LONGEST_WAIT = 3_600_000
+/** The close signal is sent again after this long, then after twice as long each time, up to an hour. Milliseconds. */
+const FIRST_RESEND = 25_000
+const MAX_RESEND = 3_600_000
 
 /**
- * The ledger's books: what was announced for each window, from its opening until the window has answered that Postgres
- * has all of it. A run that was terminated, lost or reset takes its counts with it; the books are what notices.
+ * The ledger's books: what was announced for each window, from its opening until it answers that Postgres has everything.
+ * They reveal a run that was terminated, lost or reset, and took counts with it.
  */
 export class Books {
   private readonly sums: Map<number, Sums>
-  private readonly closing = new Map<number, ClosingWindow>()
-  /** The same by the window's start: asked for with every announcement. */
-  private readonly closingOf = new Map<number, ClosingWindow[]>()
+  /** By start of the window, since every announcement looks it up; each list in order of the books. */
+  private readonly closing = new Map<number, ClosingWindow[]>()
   private nextBook: number
 
   constructor(carried: BooksState) {
     this.sums = new Map(carried.sums?.map(([start, hits, exceptions]) => [start, { hits, exceptions }]))
-    for (const window of carried.closing ?? []) this.keep(window)
+    for (const window of carried.closing ?? []) this.add(window)
     this.nextBook = carried.nextBook ?? 1
   }
 
-  /** @param isNew whether nothing was announced for the window before: one that has no sums then gets none */
-  add(start: number, { hits, exceptions }: Sums, isNew: boolean): void {
+  private add(window: ClosingWindow): void {
+    this.closing.set(window.start, [...this.closingOf(window.start), window])
+  }
+
+  private closingOf(start: number): ClosingWindow[] {
+    return this.closing.get(start) ?? []
+  }
+
+  /** @param isNew whether nothing was announced for the window before; otherwise unknown sums stay unknown */
+  announce(start: number, { hits, exceptions }: Sums, isNew: boolean): void {
+    invariant(hits >= 0 && exceptions >= 0, 'the sums of a book never decrease')
     const sums = this.sums.get(start)
     if (sums) {
       sums.hits += hits
@@ -52,92 +63,79 @@ export class Books {
     } else if (isNew) this.sums.set(start, { hits, exceptions })
   }
 
-  /** What was announced for a window came without sums: an older release runs a poller. */
-  lose(start: number): void {
+  /** Makes the sums of a window unknown, because a poller of an older release announced without them. */
+  forgetSums(start: number): void {
     this.sums.delete(start)
   }
 
-  /** The window is told to close: its book is full. */
+  /** Completes the book of a window, which is to be closed. */
   close(start: number, now: number): void {
     const sums = this.sums.get(start)
     this.sums.delete(start)
     const book = this.nextBook++
-    this.keep({ start, book, ...(sums && { sums }), since: now, told: 0, next: now })
+    invariant(
+      this.closingOf(start).every(window => window.book < book),
+      'a book number is never used twice',
+    )
+    this.add({ start, book, ...(sums && { sums }), since: now, told: 0, next: now })
   }
 
-  private keep(window: ClosingWindow): void {
-    this.closing.set(window.book, window)
-    this.closingOf.set(window.start, [...this.allOf(window.start), window])
+  /** Closing windows that are due for the close signal, oldest first. */
+  due(now: number, max = Infinity): ClosingWindow[] {
+    return this.windows.filter(({ next }) => next <= now).slice(0, max)
   }
 
-  private drop({ book, start }: ClosingWindow): void {
-    this.closing.delete(book)
-    const others = this.allOf(start).filter(window => window.book !== book)
-    if (others.length > 0) this.closingOf.set(start, others)
-    else this.closingOf.delete(start)
-  }
-
-  private allOf(start: number): ClosingWindow[] {
-    return this.closingOf.get(start) ?? []
-  }
-
-  /** Closing windows that are to be told now, oldest first. */
-  due(now: number, atMost: number): ClosingWindow[] {
-    return [...this.closing.values()].filter(({ next }) => next <= now).slice(0, atMost)
-  }
-
-  /** When the next one is to be told, epoch ms; Infinity where none is. */
-  get nextDue(): number {
-    let next = Infinity
-    for (const window of this.closing.values()) next = Math.min(next, window.next)
-    return next
-  }
-
-  /** It was told: it is told again, ever more rarely, until it answers. */
-  told({ book }: ClosingWindow, now: number): void {
-    const window = this.closing.get(book)
+  /** The close signal was sent; schedules the next one. */
+  signalSent({ start, book }: ClosingWindow, now: number): void {
+    const window = this.closingOf(start).find(closing => closing.book === book)
     if (!window) return
-    window.next = now + Math.min(TOLD_AGAIN * 2 ** window.told, LONGEST_WAIT)
+    window.next = now + Math.min(FIRST_RESEND * 2 ** window.told, MAX_RESEND)
     window.told++
   }
 
-  /** A window's answer. Only a balance that is right ends the book; one that is not is kept, and named. */
-  settle({ books, balance }: Settlement): void {
-    for (const book of books) {
-      const window = this.closing.get(book)
-      if (!window) continue
-      if (!balance || isBalanced(balance)) this.drop(window)
-      else window.balance = balance
-    }
+  /** Takes a window's answer. A balanced one ends its books; any other is kept, so that it can be reported. */
+  settle({ start, books, balance }: Settlement): void {
+    const isSettled = !balance || isBalanced(balance)
+    const left = this.closingOf(start).filter(({ book }) => !isSettled || !books.includes(book))
+    if (!isSettled) for (const window of left) if (books.includes(window.book)) window.balance = balance
+    if (left.length > 0) this.closing.set(start, left)
+    else this.closing.delete(start)
   }
 
-  /** Whether the books of a window are still open. */
+  /** Whether a book of the window is open or closing. */
   has(start: number): boolean {
-    return this.sums.has(start) || this.closingOf.has(start)
+    return this.sums.has(start) || this.closing.has(start)
   }
 
-  /** All that was announced for a window and is not settled; undefined where the ledger does not know it. */
-  of(start: number): Sums | undefined {
-    const closing = this.allOf(start)
-    if (closing.some(({ sums }) => !sums)) return undefined
-    const all = [this.sums.get(start), ...closing.map(({ sums }) => sums)].filter(sums => sums !== undefined)
+  /** The sums of everything announced for a window and not settled; undefined if they are not known. */
+  sumsOf(start: number): Sums | undefined {
+    const all = this.closingOf(start).map(({ sums }) => sums)
+    const open = this.sums.get(start)
+    if (open) all.push(open)
     if (all.length === 0) return undefined
-    return {
-      hits: all.reduce((sum, { hits }) => sum + hits, 0),
-      exceptions: all.reduce((sum, { exceptions }) => sum + exceptions, 0),
+    const total = { hits: 0, exceptions: 0 }
+    for (const sums of all) {
+      if (!sums) return undefined
+      total.hits += sums.hits
+      total.exceptions += sums.exceptions
     }
+    return total
   }
 
+  /** The books that the close signal carries: all that are not settled, since Postgres may have none of them. */
   booksOf(start: number): ToldBook[] {
-    return this.allOf(start).map(toldOf)
+    return this.closingOf(start).map(({ book, sums }) => (sums ? { book, ...sums } : { book }))
   }
 
+  /** In order of the books. */
   get windows(): ClosingWindow[] {
-    return [...this.closing.values()]
+    return [...this.closing.values()].flat().sort((a, b) => a.book - b.book)
   }
 
   get size(): number {
-    return this.closing.size
+    let size = 0
+    for (const { length } of this.closing.values()) size += length
+    return size
   }
 
   snapshot(): Required<BooksState> {
@@ -147,9 +145,4 @@ export class Books {
       nextBook: this.nextBook,
     }
   }
-}
-
-/** A book as the window hears of it. */
-function toldOf({ book, sums }: ClosingWindow): ToldBook {
-  return sums ? { book, ...sums } : { book }
 }

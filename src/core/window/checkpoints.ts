@@ -1,22 +1,22 @@
 import type { MaxEventTime } from './watermark'
 
-/** Places in the log, all partitions together, before which a window has no record; by partition. */
+/** A position in each partition, with the watermark's basis there, before which a window has no record. */
 export interface Checkpoint {
   id: number
   places: Record<number, [position: number, basis: MaxEventTime]>
 }
 
-/** Places that are kept, over all checkpoints: what they may take of the ledger's message, at about 40 bytes each. */
+/** Positions kept over all checkpoints, at about 40 bytes each of the ledger's message. */
 const MAX_PLACES = 8_192
 
 /**
- * Where the log has to be read from to count a window again, for windows that are not settled yet. An older checkpoint
- * than a window's own serves as well, with more to read: so their number is bounded, and the newest are given up first.
+ * Where to start reading to count a window again, for windows that are not settled. A window can also use an older
+ * checkpoint, at the price of more reading; so their number is bounded, and beyond it no new ones are kept.
  */
 export class Checkpoints {
-  /** Of each window, by its start. */
+  /** By start of the window. */
   private readonly ids: Map<number, number>
-  private readonly kept: Checkpoint[]
+  private kept: Checkpoint[]
   private nextId: number
 
   constructor(
@@ -31,7 +31,7 @@ export class Checkpoints {
     this.nextId = (this.kept.at(-1)?.id ?? 0) + 1
   }
 
-  /** Opens windows that are new: they have no record before these places. */
+  /** Records a checkpoint for windows that have none yet. */
   open(starts: number[], places: () => Checkpoint['places']): void {
     const added = starts.filter(start => !this.ids.has(start))
     if (added.length === 0) return
@@ -47,18 +47,17 @@ export class Checkpoints {
     this.kept.push({ id: this.nextId++, places })
   }
 
-  /** Undefined for a window that was opened under an older release, or is settled. */
+  /** Undefined for a window that is settled or was opened under an older release. */
   of(start: number): Checkpoint['places'] | undefined {
     const id = this.ids.get(start)
     return this.kept.find(checkpoint => checkpoint.id === id)?.places
   }
 
-  /** Forgets a window, and the checkpoints that no window needs any more. */
+  /** Removes a window, and the checkpoints that no other window needs. */
   drop(start: number): void {
     if (!this.ids.delete(start)) return
     const needed = new Set(this.ids.values())
-    const unneeded = this.kept.filter(({ id }) => !needed.has(id))
-    for (const checkpoint of unneeded) this.kept.splice(this.kept.indexOf(checkpoint), 1)
+    this.kept = this.kept.filter(({ id }) => needed.has(id))
   }
 
   snapshot(): { checkpoints: Checkpoint[]; checkpointOf: [number, number][] } {

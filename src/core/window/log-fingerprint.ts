@@ -1,17 +1,17 @@
 import type { LogRecord } from '../event/log-record'
 
 /**
- * What tells a record from one that has its offset in another log of the same name. It has no content and no hash of
- * it: an address could be guessed from a hash.
+ * Distinguishes a record from the one at the same offset in another log of the same name. It contains neither content
+ * nor a hash of it, since an address could be guessed from a hash.
  */
 export interface LogFingerprint {
   offset: number
   /** Epoch milliseconds. */
   timestamp: number
-  /** Bytes; -1 for null, as Kafka encodes it. */
+  /** Bytes; -1 for null. */
   keySize: number
   valueSize: number
-  /** Of the leader that appended the record; absent where Kafka does not say. */
+  /** Epoch of the leader that appended the record; absent if Kafka does not report it. */
   leaderEpoch?: number
 }
 
@@ -43,14 +43,14 @@ export function isSameRecord(a: LogFingerprint, b: LogFingerprint): boolean {
   )
 }
 
-/** A partition of a topic, and the next offset to read of it. */
-export interface ReadPartition {
+interface ReadPartition {
   topic: string
   partition: number
+  /** The next offset to read. */
   position: number
 }
 
-/** The line for a partition whose log has another record where the last done one was. */
+/** Error message for a partition that has another record at the offset of the last done one. */
 export function otherRecord(read: ReadPartition, expected: LogFingerprint, found: LogFingerprint): string {
   return (
     `Partition ${read.partition} of "${read.topic}" is not the log that was read: at offset ${expected.offset} ` +
@@ -58,7 +58,7 @@ export function otherRecord(read: ReadPartition, expected: LogFingerprint, found
   )
 }
 
-/** The line for a partition whose log ends before what is done. */
+/** Error message for a partition whose log ends before the position. */
 export function endsTooSoon(read: ReadPartition, end: number): string {
   return (
     `Partition ${read.partition} of "${read.topic}" ends at offset ${end}, but it was read to offset ` +
@@ -69,8 +69,8 @@ export function endsTooSoon(read: ReadPartition, end: number): string {
 function causeAndDecisions({ partition, position }: ReadPartition): string {
   return (
     'The topic was deleted and re-created, or Kafka lost records. To count this log from its start, run ' +
-    '"web-traffic migrate" and "web-traffic start" with another KAFKA_GROUP and POSTGRES_DB. To go on at offset ' +
-    `${position} and leave out the records before it, run "web-traffic accept-log --partition ${partition}" ` +
+    '"web-traffic migrate" and "web-traffic start" with another KAFKA_GROUP and POSTGRES_DB. To continue at offset ' +
+    `${position} and skip the records before it, run "web-traffic accept-log --partition ${partition}" ` +
     '(without --partition for all partitions).'
   )
 }

@@ -1,16 +1,13 @@
-import { GroupCounter } from '../counts/columnar'
-import type { RejectionReason } from '../event/event'
-import { CountedExceptions } from '../counts/counted-exceptions'
-import { EventReader, type LocatedEvent, type LocatingRules } from '../event/event-reader'
-import type { Claimed, Delta, RangeTotals, Sums } from './protocol'
-import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
-import type { LogRecord } from '../event/log-record'
-import { GroupLimit } from '../counts/group-limit'
-import { windowStart } from './tumbling-window'
-import { publishable } from '../counts/unknown-country'
-import type { Interners } from '../counts/string-interning'
-import { advance, isLate, type MaxEventTime } from './watermark'
 import type { GroupPolicy } from '../counts/dictionary'
+import { GroupLimit } from '../counts/group-limit'
+import { EventReader, type LocatedEvent, type LocatingRules } from '../event/event-reader'
+import type { LogRecord } from '../event/log-record'
+import { invariant } from '../invariant'
+import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
+import { OffsetRange } from './offset-range'
+import type { Claimed } from './protocol'
+import { windowStart } from './tumbling-window'
+import { advance, isBehind, isLate, type MaxEventTime } from './watermark'
 
 export interface ReaderRules extends LocatingRules {
   windowSize: number
@@ -19,151 +16,27 @@ export interface ReaderRules extends LocatingRules {
   maxGroups: number
 }
 
-/** A range is cut before the encoded counts of one window, or of its late events, grow beyond this. */
-export const MAX_DELTA_BYTES = 900_000
+/** A range is cut before the encoded counts of one window, or of its late events, exceed this. */
+const MAX_DELTA_BYTES = 900_000
 
 /**
- * A range is cut before it has counts of more windows than this, or late events of more: all of them are named in one
- * message, and each has a workflow that receives them.
+ * A range is cut before it has counts of more windows than this, or late events for more: one message names all of them,
+ * and each has a workflow that receives a delta.
  */
 export const MAX_WINDOWS = 1_000
 
-/** At most this many rejected records of a range are named one by one; their counts are always exact. */
-export const MAX_SAMPLES = 1_000
-
-/** A delta as JSON without its counts and exceptions, at most. */
-const FRAME_BYTES = 256
-
-/** What a range brings to one window: hits in it, and exceptions that were read while it was the current one. */
-interface WindowCounts {
-  start: number
-  counter: GroupCounter
-  exceptions: CountedExceptions | undefined
-  first: number
-  last: number
-}
-
-/** The counts of the offsets `[from, to)` of one partition. */
-export class OffsetRange {
-  readonly windows = new Map<number, WindowCounts>()
-  readonly totals: RangeTotals = { records: 0, hits: 0, late: 0, rejected: 0 }
-  /** Late events: the windows they were for, and the bytes of their counts. */
-  readonly lateFor = new Set<number>()
-  lateBytes = 0
-  to: number
-  toBasis: MaxEventTime
-  /** Of the last record before `to`, where one is known. */
-  fingerprint?: LogFingerprint
-  private samples = 0
-  private newest: WindowCounts | undefined
-
-  constructor(
-    readonly partition: number,
-    readonly epoch: number,
-    readonly from: number,
-    readonly fromBasis: MaxEventTime,
-  ) {
-    this.to = from
-    this.toBasis = fromBasis
-  }
-
-  /** The counts of a window, made now where there are none. */
-  window(start: number, offset: number, names: (start: number) => GroupPolicy): WindowCounts {
-    // Nearly always the window of the event before.
-    if (this.newest?.start === start) return this.newest
-    let window = this.windows.get(start)
-    if (!window) {
-      const counter = new GroupCounter(names(start))
-      window = { start, counter, exceptions: undefined, first: offset, last: offset }
-      this.windows.set(start, window)
-    }
-    return (this.newest = window)
-  }
-
-  countHit(window: WindowCounts, offset: number, event: LocatedEvent, words: Interners): void {
-    window.counter.count(event, words)
-    window.last = offset
-    this.totals.hits++
-  }
-
-  /** @param window the current one, not the one that the event is too late for */
-  countLate(
-    window: WindowCounts,
-    offset: number,
-    lateFor: number,
-    event: LocatedEvent,
-    words: Interners,
-  ): void {
-    this.lateFor.add(lateFor)
-    this.lateBytes += (window.exceptions ??= new CountedExceptions()).countLate(lateFor, event, words)
-    window.last = offset
-    this.totals.late++
-  }
-
-  countRejected(window: WindowCounts, offset: number, reason: RejectionReason): void {
-    const named = this.samples < MAX_SAMPLES
-    if (named) this.samples++
-    ;(window.exceptions ??= new CountedExceptions()).countRejected(reason, named ? offset : undefined)
-    window.last = offset
-    this.totals.rejected++
-  }
-
-  /** Records that retention removed before they were read; what is left begins at `earliest`. */
-  countLost(window: WindowCounts, earliest: number): void {
-    const lost = earliest - this.to
-    ;(window.exceptions ??= new CountedExceptions()).countRejected('lost_to_retention', this.to, lost)
-    this.samples++
-    window.last = earliest - 1
-    this.totals.rejected += lost
-    this.totals.records += lost
-    this.to = earliest
-  }
-
-  /** What a window's delta takes in a message, at most. Bytes. */
-  encodedBytes(start: number): number {
-    const { counter, exceptions } = this.windows.get(start)!
-    return counter.encodedBytes + FRAME_BYTES + (exceptions?.encodedBytes ?? 0)
-  }
-
-  /** Hits and exceptions for a window. */
-  sumsOf(start: number): Sums {
-    const { counter, exceptions } = this.windows.get(start)!
-    return { hits: counter.hits, exceptions: exceptions?.records ?? 0 }
-  }
-
-  delta(start: number): Delta {
-    const { counter, exceptions, first, last } = this.windows.get(start)!
-    const { partition, from, fromBasis: basis } = this
-    const { counts, unlocated } = publishable(counter.columns())
-    return {
-      partition,
-      from,
-      basis,
-      first,
-      last,
-      hits: counter.hits,
-      ...(unlocated > 0 && { unlocated }),
-      ...(exceptions && { exceptions: exceptions.toMessage() }),
-      ...counts,
-    }
-  }
-}
-
-/**
- * What a poller holds of one partition, from its claim to the loss of it: the place in the log, the watermark's
- * basis there, and the counts since the last cut.
- */
+/** Reads one partition from a claim on: the position, the watermark's basis there, and the counts since the last cut. */
 export class PartitionReader {
   readonly partition: number
   readonly epoch: number
   private range: OffsetRange
-  /** While a range that was announced before is re-read: its end, past which nothing may be taken. */
+  /** End of a range that was announced before, while it is re-read; the range must end exactly there. */
   private limit: number | null
-  /** Of the windows that still take hits. */
-  private readonly named = new Map<number, GroupLimit>()
+  /** By start of the windows that can still have hits. */
+  private readonly groupLimits = new Map<number, GroupLimit>()
   private last: LogFingerprint | undefined
 
-  /** @param earliest the first offset that Kafka still has: what was to be read before it is counted as lost */
+  /** @param earliest the first offset that Kafka still has; earlier records are counted as lost */
   constructor(
     claimed: Claimed,
     private readonly rules: ReaderRules,
@@ -187,17 +60,17 @@ export class PartitionReader {
     return this.range.toBasis
   }
 
-  /** Of the last record before the position, where one is known. */
+  /** Of the last record before the position, if known. */
   get fingerprint(): LogFingerprint | undefined {
     return this.last
   }
 
   /**
-   * Counts records of a fetch, and returns how many of them it could take: the range has to be cut before the next.
-   * Records before the position are passed over: they are done.
+   * Counts the records of a fetch, skipping those before the position.
    *
-   * @param next offset after the last one that the fetch covers, records that Kafka keeps to itself included
+   * @param next offset after the last one that the fetch covers, including records that Kafka does not deliver
    *   (transaction markers, aborted and compacted records)
+   * @returns how many records it took; if not all, the range must be cut before the next one
    */
   read(records: readonly LogRecord[], next: number): number {
     const { position } = this
@@ -228,7 +101,7 @@ export class PartitionReader {
     return this.range.to === this.range.from
   }
 
-  /** Whether a range that was announced before is not yet read to its end: it may not be cut sooner. */
+  /** Whether the end of a range that was announced before is not reached yet. */
   get rereading(): boolean {
     return this.limit !== null && this.range.to < this.limit
   }
@@ -237,20 +110,22 @@ export class PartitionReader {
     return this.range.totals.records
   }
 
-  /** Ends the range at the position and begins the next; undefined where there is nothing to announce. */
+  /** Ends the range at the position and begins the next; undefined if there is nothing to announce. */
   cut(): OffsetRange | undefined {
     const range = this.range
-    // Whoever claimed before may have sent deltas of exactly this range: a shorter one would overlap them.
+    // Deltas of the announced range may have been sent before; those of a shorter one would overlap them.
     if (this.empty || this.rereading) return undefined
+    invariant(this.limit === null || range.to === this.limit, 'a re-read range ends where it was announced')
+    invariant(!isBehind(range.toBasis, range.fromBasis), 'the watermark of a partition never moves back')
     this.limit = null
     if (this.last) range.fingerprint = this.last
     this.range = new OffsetRange(this.partition, this.epoch, range.to, range.toBasis)
     this.countLost()
-    for (const start of this.named.keys()) if (this.isLate(start)) this.named.delete(start)
+    for (const start of this.groupLimits.keys()) if (this.isLate(start)) this.groupLimits.delete(start)
     return range
   }
 
-  /** A range that was announced before ends where it was said to end, also where retention went beyond it. */
+  /** A re-read range keeps its announced end even if retention went beyond it. */
   private countLost(): void {
     const { range } = this
     const until = Math.min(this.earliest, this.limit ?? Infinity)
@@ -258,29 +133,29 @@ export class PartitionReader {
   }
 
   /**
-   * Start of the window that exceptions travel to: that of the watermark's basis at their place, which is a function of
-   * the log. It cannot have closed unless the partition was idle. Before a partition's first event it is that of 1970.
+   * Start of the window that contains the watermark's basis; it carries the exceptions. It depends on the log alone and
+   * cannot have closed unless the partition was idle. Before a partition's first event it is that of 1970.
    */
   private get currentWindow(): number {
     return windowStart(this.range.toBasis ?? 0, this.rules.windowSize)
   }
 
-  private windowOf(start: number, offset: number): WindowCounts {
-    return this.range.window(start, offset, this.names)
+  private windowOf(start: number, offset: number) {
+    return this.range.window(start, offset, this.policyOf)
   }
 
   private isLate(start: number): boolean {
     return isLate(start + this.rules.windowSize, this.range.toBasis, this.rules)
   }
 
-  private readonly names = (start: number): GroupPolicy => {
+  private readonly policyOf = (start: number): GroupPolicy => {
     const { maxGroups, hashKey } = this.rules
-    let named = this.named.get(start)
-    if (!named) this.named.set(start, (named = new GroupLimit(maxGroups, hashKey)))
-    return named
+    let limit = this.groupLimits.get(start)
+    if (!limit) this.groupLimits.set(start, (limit = new GroupLimit(maxGroups, hashKey)))
+    return limit
   }
 
-  /** False where the event would make its range or message too large. */
+  /** Returns false if the event would make the range or a message too large. */
   private count(record: LogRecord): boolean {
     const { range, rules, events } = this
     const event = events.read(record.value, record.timestamp)
@@ -296,7 +171,7 @@ export class PartitionReader {
         if (this.isFull(range.windows, start)) return false
         const window = this.windowOf(start, record.offset)
         if (this.isTooLarge(window.counter.encodedBytes)) return false
-        range.countHit(window, record.offset, event, events.words)
+        range.countHit(window, record.offset, event, events.interners)
         range.toBasis = advance(range.toBasis, event.eventTime, record.timestamp)
       }
     }
@@ -309,7 +184,7 @@ export class PartitionReader {
     const current = this.currentWindow
     if (this.isFull(range.windows, current) || this.isFull(range.lateFor, start)) return false
     if (this.isTooLarge(range.lateBytes)) return false
-    range.countLate(this.windowOf(current, record.offset), record.offset, start, event, events.words)
+    range.countLate(this.windowOf(current, record.offset), record.offset, start, event, events.interners)
     return true
   }
 
@@ -317,8 +192,8 @@ export class PartitionReader {
     return this.limit === null && windows.size >= MAX_WINDOWS && !windows.has(start)
   }
 
+  /** A re-read range has a fixed end; what is too large for a message then is staged in Postgres. */
   private isTooLarge(bytes: number): boolean {
-    // While re-reading, the end is given. Whatever is larger for it goes to Postgres, and not into a message.
     return this.limit === null && bytes > MAX_DELTA_BYTES
   }
 }

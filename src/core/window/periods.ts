@@ -1,9 +1,9 @@
-/** Periods of which totals are kept, aligned to UTC, the longest first. */
+/** Periods for which totals are kept, aligned to UTC, longest first. */
 export const PERIODS = ['month', 'day', 'hour'] as const
 
 export type PeriodName = (typeof PERIODS)[number]
 
-/** From and up to, epoch milliseconds. */
+/** `[from, to)`, epoch milliseconds. */
 export interface Interval {
   from: number
   to: number
@@ -12,7 +12,7 @@ export interface Interval {
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
 
-/** Where the period that begins at `start` ends. */
+/** End of the period that begins at `start`. */
 export function periodEnd(period: PeriodName, start: number): number {
   if (period === 'hour') return start + HOUR
   if (period === 'day') return start + DAY
@@ -20,19 +20,20 @@ export function periodEnd(period: PeriodName, start: number): number {
   return Date.UTC(month.getUTCFullYear(), month.getUTCMonth() + 1)
 }
 
-/** The start of the month that holds a time. */
+/** Start of the month that contains a time. */
 export function monthOf(time: number): number {
   const date = new Date(time)
   return Date.UTC(date.getUTCFullYear(), date.getUTCMonth())
 }
 
-/** Whether buckets of this length, counted from the epoch, are made of whole periods; months have no one length. */
+/** Whether buckets of this length, aligned to the epoch, consist of whole periods; never for months, whose length varies. */
 export function divides(period: PeriodName, bucket: number): boolean {
   return period !== 'month' && bucket % (period === 'hour' ? HOUR : DAY) === 0
 }
 
 /**
- * What whole periods cover of some stretches, neighbours as one, and what is left. Stretches and starts come in order.
+ * Splits stretches into what the periods with these starts cover, merging neighbours, and what is left. Only whole periods
+ * within a stretch count. Stretches and starts are ascending.
  *
  *     [8:30, 11:30) by the hours of 9:00 and 10:00: covered [9:00, 11:00), left [8:30, 9:00) and [11:00, 11:30)
  */

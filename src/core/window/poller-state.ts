@@ -1,16 +1,8 @@
-import type { Announcement, FlushAnswer, FlushRequest, Claimed, Delta, PartitionFlush } from './protocol'
 import { EventReader } from '../event/event-reader'
-import { MAX_WINDOWS, PartitionReader, type OffsetRange, type ReaderRules } from './partition-reader'
-
-/** The word for the ledger that a range is done. */
-export function doneOf({
-  to,
-  toBasis,
-  totals,
-  fingerprint,
-}: OffsetRange): NonNullable<PartitionFlush['done']> {
-  return { to, basis: toBasis, totals, ...(fingerprint && { fingerprint }) }
-}
+import { invariant } from '../invariant'
+import type { OffsetRange } from './offset-range'
+import { MAX_WINDOWS, PartitionReader, type ReaderRules } from './partition-reader'
+import type { Announcement, Claimed, Delta, FlushAnswer, FlushRequest, PartitionFlush } from './protocol'
 
 export interface IdleClaim {
   partition: number
@@ -24,39 +16,36 @@ export interface SizedDelta {
   bytes: number
 }
 
-/** What an accepted flush allows to be sent: deltas by start of the window. */
+/** The deltas of an accepted flush, by start of the window. */
 export type Outgoing = Map<number, SizedDelta[]>
 
-/** Upper bound of the size of its deltas as JSON. */
+/** Upper bound of the size of all deltas as JSON. */
 export function bytesOf(outgoing: Outgoing): number {
   return [...outgoing.values()].flat().reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
-/**
- * Windows that one flush announces, over all its partitions: a range names {@link MAX_WINDOWS} at most, and the ranges
- * of further partitions wait for the next flush.
- */
+/** Windows that one flush announces over all partitions; ranges of further partitions wait for the next flush. */
 export const MAX_ANNOUNCED = 4_000
 
 /**
- * The state of one poller: its partitions, and the ranges on their way through the one order that carries
- * exactly-once:
+ * A poller's partitions, and their ranges in the order that counting exactly once rests on:
  *
- * 1. {@link plan} announces the ranges to the ledger, so that it knows every window before its first delta.
- * 2. {@link accepted} hands out their deltas, and nothing that was refused: a delta of a range that was not
- *    announced could not be recognised when another poller reads the range again.
- * 3. {@link signalled} is told when all of them have been accepted; only then does the next plan say that the
- *    ranges are done, because the ledger closes windows on that word and forgets the ranges.
+ * 1. {@link plan} announces ranges to the ledger, so that it knows every window before its first delta.
+ * 2. {@link accepted} returns the deltas of the ranges that the ledger accepted. A delta of any other range would not be
+ *    recognised when another poller reads the range again.
+ * 3. {@link signalled} is called once the windows have accepted all of them. Only then does the next plan report the
+ *    ranges as done, because the ledger then closes windows and forgets the ranges.
  */
 export class PollerState {
   private readers = new Map<number, PartitionReader>()
-  /** Announced and accepted; their deltas may be on their way. */
+  /** Ranges of the plan in flight; undefined if there is none. */
+  private planned: OffsetRange[] | undefined
+  /** Ranges that the ledger accepted and whose deltas may be on their way. */
   private announced = new Map<number, OffsetRange>()
-  /** Every delta accepted by its window; to be said with the next flush. */
+  /** Ranges whose deltas all arrived; the next flush reports them. */
   private done = new Map<number, OffsetRange>()
-  private planned: OffsetRange[] = []
   private lastAnnounced: number | undefined
-  /** What it remembers of hosts, referrers and addresses serves all partitions. */
+  /** Shared by all partitions for its caches. */
   private readonly events: EventReader
 
   constructor(
@@ -67,7 +56,7 @@ export class PollerState {
   }
 
   /**
-   * Takes the place of every earlier assignment: what was held of it belongs to whoever claims it next.
+   * Replaces every earlier assignment and drops its counts, which now belong to the next claim.
    *
    * @param earliest the first offset that Kafka still has, by partition
    */
@@ -75,7 +64,7 @@ export class PollerState {
     this.readers.clear()
     this.announced.clear()
     this.done.clear()
-    this.planned = []
+    this.planned = undefined
     for (const claimed of claims) {
       const { partition } = claimed
       const reader = new PartitionReader(claimed, this.rules, earliest.get(partition), this.events)
@@ -91,36 +80,34 @@ export class PollerState {
     return [...this.readers.values()]
   }
 
-  /** Whether the ledger has yet to be told of anything: ranges to announce or to say done. */
+  /** Whether there are ranges to announce or to report as done. */
   get pending(): boolean {
     return this.done.size > 0 || this.partitions.some(reader => !reader.empty && !reader.rereading)
   }
 
-  /** Whether everything that was read of a partition is done, and said so. */
+  /** Whether everything that was read of a partition was reported as done. */
   isSettled(partition: number): boolean {
-    return (
-      this.readers.get(partition)?.empty === true &&
-      !this.announced.has(partition) &&
-      !this.done.has(partition)
-    )
+    const isEmpty = this.readers.get(partition)?.empty === true
+    return isEmpty && !this.announced.has(partition) && !this.done.has(partition)
   }
 
-  /** The next flush, or undefined where there is nothing to say. Only one may be under way. */
+  /** The next flush; undefined if there is nothing to report. Its answer must arrive before the next plan. */
   plan(partitionCount: number, idle: IdleClaim[] = []): FlushRequest | undefined {
+    invariant(!this.planned, 'a poller has at most one plan in flight')
     const partitions: PartitionFlush[] = []
-    this.planned = []
-    let announced = 0
+    const planned: OffsetRange[] = []
+    let windows = 0
     for (const reader of this.readersInTurn()) {
       const { partition, epoch } = reader
       const flush: PartitionFlush = { partition, epoch }
       const done = this.done.get(partition)
-      if (done) flush.done = doneOf(done)
-      const hasRoom = announced + MAX_WINDOWS <= MAX_ANNOUNCED
+      if (done) flush.done = reportOf(done)
+      const hasRoom = windows + MAX_WINDOWS <= MAX_ANNOUNCED
       const range = this.announced.has(partition) || !hasRoom ? undefined : reader.cut()
       if (range) {
         flush.announce = announcementOf(range)
-        announced += range.windows.size
-        this.planned.push(range)
+        windows += range.windows.size
+        planned.push(range)
         this.lastAnnounced = partition
       }
       const claim = idle.find(claim => claim.partition === partition)
@@ -128,24 +115,33 @@ export class PollerState {
       if (flush.done || flush.announce || flush.idle) partitions.push(flush)
     }
     if (partitions.length === 0) return undefined
+    this.planned = planned
     return { poller: this.poller, partitionCount, partitions }
   }
 
-  /** Beginning after the partition that came last to be announced, so that each has its turn. */
+  /** Begins after the partition that was announced last, so that each has its turn. */
   private readersInTurn(): PartitionReader[] {
     const readers = this.partitions
     const next = readers.findIndex(({ partition }) => partition === this.lastAnnounced) + 1
     return [...readers.slice(next), ...readers.slice(0, next)]
   }
 
-  /** The ledger's answer to the plan; what it refused is dropped. */
-  accepted(answer: FlushAnswer): Outgoing {
-    for (const partition of answer.refused) this.readers.delete(partition)
+  /** Takes the ledger's answer to the plan, and drops the partitions that it refused. */
+  accepted({ refused }: FlushAnswer): Outgoing {
+    const { planned } = this
+    invariant(planned !== undefined, 'the ledger answers a plan that is in flight')
+    this.planned = undefined
+    for (const partition of refused) this.readers.delete(partition)
     this.done.clear()
     const outgoing: Outgoing = new Map()
-    for (const range of this.planned) {
-      if (answer.refused.includes(range.partition)) continue
-      this.announced.set(range.partition, range)
+    for (const range of planned) {
+      const { partition } = range
+      if (refused.includes(partition)) continue
+      invariant(
+        this.readers.get(partition)?.epoch === range.epoch && !this.announced.has(partition),
+        'a partition has one range on its way, of its current epoch',
+      )
+      this.announced.set(partition, range)
       for (const start of range.windows.keys()) {
         const sized = { delta: range.delta(start), bytes: range.encodedBytes(start) }
         const deltas = outgoing.get(start)
@@ -153,20 +149,23 @@ export class PollerState {
         else outgoing.set(start, [sized])
       }
     }
-    this.planned = []
     return outgoing
   }
 
-  /** The ranges that the next flush will say are done. */
+  /** The ranges that the next flush reports as done. */
   get doneRanges(): OffsetRange[] {
     return [...this.done.values()]
   }
 
-  /** Everything that the last accepted flush handed out has been accepted by its windows. */
+  /** The windows have accepted all deltas of the last flush. */
   signalled(): void {
     for (const [partition, range] of this.announced) this.done.set(partition, range)
     this.announced.clear()
   }
+}
+
+function reportOf({ to, toBasis, totals, fingerprint }: OffsetRange): NonNullable<PartitionFlush['done']> {
+  return { to, basis: toBasis, totals, ...(fingerprint && { fingerprint }) }
 }
 
 function announcementOf(range: OffsetRange): Announcement {
@@ -174,9 +173,7 @@ function announcementOf(range: OffsetRange): Announcement {
   const windows = [...range.windows.keys()]
   const sums = windows.map(start => range.sumsOf(start))
   return {
-    from,
-    to,
-    windows,
+    ...{ from, to, windows },
     hits: sums.map(({ hits }) => hits),
     exceptions: sums.map(({ exceptions }) => exceptions),
   }

@@ -2,26 +2,26 @@ import type { ColumnarCounts } from '../counts/columnar'
 import type { LogFingerprint } from './log-fingerprint'
 import type { MaxEventTime } from './watermark'
 
-/** A poller that is given partitions by Kafka claims them from the ledger before it counts anything of them. */
+/** A poller claims the partitions that Kafka assigned to it before it counts anything of them. */
 export interface ClaimRequest {
   poller: number
-  /** How many partitions the topic has: one never heard of holds windows open. */
+  /** Partitions of the topic; one that nobody has claimed keeps windows open. */
   partitionCount: number
-  /** `earliest`: the first offset that Kafka still has, where a partition starts that the ledger does not know. */
+  /** `earliest`: the first offset that Kafka still has, where an unknown partition begins. */
   partitions: { partition: number; earliest: number }[]
 }
 
 export interface Claimed {
   partition: number
   epoch: number
-  /** The next offset to read: everything before it is done. */
+  /** The next offset to read; everything before it is done. */
   position: number
   basis: MaxEventTime
-  /** End of a range that was announced and not yet said to be done; it is re-read first, and cut exactly there. */
+  /** End of a range that was announced and is not done; it must be re-read first and cut exactly there. */
   announcedTo: number | null
-  /** Of the last done record, where the ledger knows it. */
+  /** Of the last done record, if the ledger knows it. */
   fingerprint?: LogFingerprint
-  /** A person accepted the log that is there now: it may still end before the position. */
+  /** A person accepted the present log; it may still end before the position. */
   accepted?: true
 }
 
@@ -29,7 +29,7 @@ export interface ClaimAnswer {
   partitions: Claimed[]
 }
 
-/** What became of the records of a range. */
+/** How many records of a range there are, and what they turned out to be. */
 export interface RangeTotals {
   records: number
   hits: number
@@ -40,31 +40,30 @@ export interface RangeTotals {
 export interface PartitionFlush {
   partition: number
   epoch: number
-  /** The announced range that ends at `to` is done: every delta of it was accepted. */
+  /** The announced range that ends at `to` is done: the windows accepted all its deltas. */
   done?: {
     to: number
     basis: MaxEventTime
     totals: RangeTotals
-    /** Of the last record before `to`; a release before sends none. */
+    /** Of the last record before `to`; older releases send none. */
     fingerprint?: LogFingerprint
   }
-  /** The next range, and what its deltas will bring to which windows. */
   announce?: Announcement
-  /** The partition's end was `position` when it was asked for at `at` (epoch ms), and it had been silent long enough. */
+  /** The partition's end was `position` when the poller asked for it at `at` (epoch ms), after `IDLE_TIMEOUT` of silence. */
   idle?: { position: number; at: number }
-  /** The offset that its next record will get, as the poller last heard; shown, and decides nothing. */
+  /** The partition's end as the poller last heard it; only for display. */
   end?: number | undefined
 }
 
-/** A range that a poller is about to send. The arrays are parallel: one entry a window. */
+/** The next range of a partition. The arrays are parallel, with one entry per window. */
 export interface Announcement {
   from: number
   to: number
   /** Starts of the windows, epoch ms. */
   windows: number[]
-  /** Hits for each window; absent in what an older release sends. */
+  /** Hits for each window; older releases send none. */
   hits?: number[]
-  /** Late and rejected records that travel to each window; absent in what an older release sends. */
+  /** Late and rejected records that each window carries; older releases send none. */
   exceptions?: number[]
 }
 
@@ -74,48 +73,48 @@ export interface FlushRequest {
   partitions: PartitionFlush[]
 }
 
-/** To go on in the log that is there now; in all partitions where none is named. */
+/** Without a partition, all of them. */
 export interface AcceptLogRequest {
   partition?: number
 }
 
-/** Reading goes on at `position`, of the log that is there now. */
 export interface AcceptedLog {
   partition: number
+  /** Where reading continues in the accepted log. */
   position: number
-  /** End of a range of the log before whose counts may have been sent. */
+  /** End of a range of the previous log whose counts may have been sent. */
   announcedTo: number | null
 }
 
 export interface FlushAnswer {
-  /** Partitions whose epoch is not the current one: the poller drops what it holds of them. */
+  /** Partitions of which nothing was accepted; the poller drops its counts of them. */
   refused: number[]
-  /** How many pollers hold the topic's partitions. */
+  /** How many pollers have claimed the topic's partitions. */
   pollers: number
 }
 
 /** What one range of one partition brings to one window. Never split over two messages. */
 export interface Delta extends ColumnarCounts {
   partition: number
-  /** Start of the range, and the watermark's basis there: where a replay of the window has to begin. */
+  /** Start of the range and the watermark's basis there, where a replay of the window has to begin. */
   from: number
   basis: MaxEventTime
-  /** Offsets of the first and the last record that is counted here. */
+  /** Offset of the first record that is counted here. */
   first: number
+  /** Offset of the last record that is counted here. */
   last: number
   hits: number
-  /** Hits among them whose look-up failed and was not waited for; none where it is absent. */
+  /** Those of the hits whose country look-up failed; absent for none. */
   unlocated?: number
-  /** The counts are too large for a message: Postgres has them (`staged_deltas`), and they are empty here. */
+  /** The counts were too large for a message: they are empty here, and Postgres has them in `staged_deltas`. */
   staged?: true
-  /** Late and rejected records that were read while this window was the current one of the partition. */
+  /** Late and rejected records that were read while this was the partition's current window. */
   exceptions?: DeltaExceptions
 }
 
 export interface DeltaExceptions extends Exceptions {
-  /** How many records. */
   records: number
-  /** Too many for a message: the poller has recorded them, and they are not named here. */
+  /** They were too many for a message: they are empty here, and the poller has recorded them. */
   recorded?: true
 }
 
@@ -124,47 +123,44 @@ export interface Exceptions {
   late: ({ windowStart: number } & ColumnarCounts)[]
   /** How many, by reason. */
   rejected: Record<string, number>
-  /** Offset and reason of rejected records, bounded. */
+  /** Some of the rejected records. */
   samples: [offset: number, reason: string][]
 }
 
-/** Late and rejected records of one range. */
+/** Late and rejected records of one range. The partition, `from` and `window` make recording them idempotent. */
 export interface RangeExceptions extends Exceptions {
   partition: number
-  /** Start of the range: with the partition and {@link window} it makes recording idempotent. */
+  /** Start of the range. */
   from: number
-  /**
-   * Start of the window that was the partition's current one, epoch ms. Absent in what an older release has under way,
-   * which kept them by range alone.
-   */
+  /** Start of the partition's current window, epoch ms; absent in messages of older releases. */
   window?: number
 }
 
-/** What a window is known to have applied of one partition. */
+/** What a window has applied of one partition. */
 export interface AppliedPartition {
   partition: number
   from: number
   basis: MaxEventTime
   last: number
-  /** The last offset that is counted as a hit, where later ones came after the window had closed. */
+  /** The last offset that is a hit, if later ones came after the window had closed. */
   counted?: number
 }
 
-/** What the ledger tells a window when it closes: the sums of everything that was announced for it. */
+/** The sums of everything that was announced for a window, as sent with the close signal. */
 export interface WindowBook {
-  /** Serial number. A window that was opened again by late events has several. */
+  /** Serial number. A window that late events opened again has several books. */
   book: number
   hits: number
   exceptions: number
 }
 
-/** Of a window: hits, and the late and rejected records that travelled with it. */
+/** Hits of a window, and the late and rejected records that it carries. */
 export interface Sums {
   hits: number
   exceptions: number
 }
 
-/** A window by its books, and by what Postgres has of it. */
+/** A window's sums by its books, and by what Postgres has. */
 export interface Balance {
   told: Sums
   accounted: Sums
@@ -174,16 +170,16 @@ export function isBalanced({ told, accounted }: Balance): boolean {
   return told.hits === accounted.hits && told.exceptions === accounted.exceptions
 }
 
-/** A window's answer to the ledger: these books are in Postgres, and this is the balance of all of the window's. */
+/** A window's answer to the close signal: Postgres has these books. */
 export interface Settlement {
-  /** The window's first instant, epoch milliseconds. */
+  /** Start of the window, epoch milliseconds. */
   start: number
   books: number[]
-  /** Absent for a book whose sums the ledger does not know: it was opened under an older release. */
+  /** Of all books of the window; absent if one was opened under an older release, without sums. */
   balance?: Balance
 }
 
-/** Pieces of a window that one chain of its runs sent ahead to Postgres, numbered from 1. */
+/** Pieces of a window, numbered from 1, that one chain of its runs has staged in Postgres. */
 export interface StagedPieces {
   chain: string
   count: number
@@ -198,50 +194,47 @@ export interface StagedDeltas {
 
 /** A window's absolute totals. */
 export interface WindowTotals {
-  /** Its first instant, epoch milliseconds. */
+  /** Start of the window, epoch milliseconds. */
   start: number
   revision: number
-  /** Whether corrections may follow. */
+  /** After `published`, corrections may follow. */
   status: 'published' | 'closed'
-  /** Of the pieces and counts together. */
+  /** Of pieces, staged deltas and counts together. */
   hits: number
-  /** Hits among them whose look-up failed and was not waited for; none where it is absent. */
+  /** Those of the hits whose country look-up failed; absent for none. */
   unlocated?: number
   pieces?: StagedPieces
-  /** Deltas whose counts the pollers put into Postgres. */
   staged?: StagedDeltas
-  /** What is neither in a piece nor staged. */
+  /** The counts that are neither in a piece nor staged. */
   counts: ColumnarCounts
   applied: AppliedPartition[]
-  /** Where it closes: what the ledger told it. */
+  /** What the close signal carried. */
   books?: ToldBook[]
 }
 
 export interface Published {
-  /** False where this revision or a newer one was there already. */
+  /** False if Postgres already had this revision or a newer one. */
   written: boolean
   groups: number
   /** Hits of groups beyond `MAX_GROUPS`, counted under `(other)`. */
   otherHits: number
-  /** Where it closed. */
+  /** Present once the window is closed. */
   balance?: Balance
 }
 
-/** A book as it travels; without sums where the ledger does not know them. */
+/** A book as sent to the window; without sums if the ledger does not know them. */
 export type ToldBook = WindowBook | { book: number }
 
 /** Deltas that came after their window had closed. */
 export interface ClosedDeltas {
-  /** The window's first instant, epoch milliseconds. */
+  /** Start of the window, epoch milliseconds. */
   start: number
   deltas: Delta[]
-  /** Earlier ones that were sent ahead, each for itself. */
+  /** Earlier ones, which were staged. */
   pieces?: StagedPieces
-  /** What the ledger told the window. */
   books?: ToldBook[]
 }
 
-/** What such deltas turned out to be. */
 export interface ClosedOutcome {
   lateHits: number
   repeats: number
@@ -249,5 +242,5 @@ export interface ClosedOutcome {
   balance?: Balance
 }
 
-/** Records of a range that contradict what the window has applied. */
+/** Offsets of a delta that contradicts what its window has applied. */
 export type Overlap = Pick<Delta, 'partition' | 'first' | 'last'>

@@ -1,10 +1,12 @@
 import { GroupCounter } from '../counts/columnar'
-import type { EventReader } from '../event/event-reader'
-import type { AppliedPartition } from './protocol'
+import { CountedExceptions } from '../counts/counted-exceptions'
 import { firstGroups } from '../counts/group-limit'
+import type { EventReader } from '../event/event-reader'
 import type { LogRecord } from '../event/log-record'
+import type { OffsetRange } from './offset-range'
 import { PartitionReader, type ReaderRules } from './partition-reader'
-import type { MaxEventTime } from './watermark'
+import type { AppliedPartition, RangeExceptions } from './protocol'
+import { isLate, type MaxEventTime } from './watermark'
 
 /** A closed window, and what it was counted from. */
 export interface CountedWindow {
@@ -13,37 +15,61 @@ export interface CountedWindow {
   partitions: AppliedPartition[]
 }
 
-/** Which closed windows are counted anew. Times are epoch milliseconds. */
+/** Which closed windows to count again. Times are epoch milliseconds. */
 export interface WindowSelection {
   /** Windows that begin at or after it. */
   from?: number
   /** Windows that end at or before it. */
   to?: number
-  /** Only those that have late events which are in no result; with `unlocated`, those of either kind. */
+  /** Only those with late events that are in no result; with `unlocated`, those of either kind. */
   late?: boolean
-  /** Only those with hits whose look-up failed and was not waited for. */
+  /** Only those with hits whose look-up failed. */
   unlocated?: boolean
 }
 
-/** A stretch `[from, to)` of a partition's log in which windows were counted. */
-export interface Segment {
+/** The offsets `[from, to)` of a partition. */
+interface Stretch {
   partition: number
   from: number
   to: number
   /** The watermark's basis at `from`. */
   basis: MaxEventTime
-  /** The last offset that was counted in each window, by its start. */
+}
+
+/** A stretch in which several windows were counted. */
+interface Segment extends Stretch {
+  /** The last offset that was counted in each window, by the window's start. */
   windows: Map<number, number>
 }
 
-/** The last offset whose event is a hit of the window: what came after it had closed is late. */
+/** A stretch that contains the records of one window. */
+export interface LogStretch extends Stretch {
+  /** Hits from this offset on came after the window had closed and are late; `to` if there are none. */
+  hitsTo: number
+}
+
+/** The window's share of a stretch. */
+export interface CountedStretch extends LogStretch {
+  /** The last offset that is a hit; `from - 1` if there is none. */
+  lastHit: number
+  /** The last offset that is a hit or an exception; `from - 1` if there is none. */
+  last: number
+  hits: number
+  exceptions: RangeExceptions
+  /** How many exceptions. */
+  records: number
+  /** Records that retention removed, if they would have travelled to the window. */
+  lost: number
+}
+
+/** The last offset whose event is a hit of the window; later ones came after it had closed. */
 export function lastCounted({ counted, last }: AppliedPartition): number {
   return counted ?? last
 }
 
 /**
- * What has to be read again to count the windows anew, each offset once: stretches that touch are one. A window's events
- * begin at its first range, where the basis is known, so that the same events are late as the first time.
+ * The segments to read to count the windows again, each offset once. A segment begins with a window's first range, where
+ * the basis is known, so that the same events are late as the first time.
  */
 export function segmentsOf(windows: CountedWindow[]): Segment[] {
   const parts = windows
@@ -63,12 +89,12 @@ export function segmentsOf(windows: CountedWindow[]): Segment[] {
   return segments
 }
 
-/** The counts of windows that are counted anew, from all their segments. */
+/** Counts windows again from the log, by the rules that counted them the first time. */
 export class Recount {
   private readonly counters = new Map<number, GroupCounter>()
 
   constructor(
-    windows: CountedWindow[],
+    windows: { start: number }[],
     private readonly rules: ReaderRules,
     private readonly events: EventReader,
   ) {
@@ -79,60 +105,152 @@ export class Recount {
     return this.counters.get(start)!
   }
 
+  /** Counts the hits of all windows of a segment. */
   segment(segment: Segment): SegmentRecount {
     return new SegmentRecount(segment, this.rules, this.events, start => this.counterOf(start))
   }
+
+  /**
+   * Counts the hits and exceptions of one window.
+   *
+   * @param earliest the first offset that Kafka still has
+   */
+  stretch(start: number, stretch: LogStretch, earliest: number): StretchRecount {
+    return new StretchRecount(start, stretch, earliest, this.rules, this.events, this.counterOf(start))
+  }
 }
 
-/** Counts one segment's records as they were counted the first time. */
-class SegmentRecount {
-  private readonly reader: PartitionReader
-  /** Offsets after the last one of each window, in order. */
-  private readonly ends: number[]
+/** Reads a stretch again, in ranges that end at given offsets. */
+abstract class StretchReader {
+  protected readonly reader: PartitionReader
 
+  /**
+   * @param ends offsets at which a range must end, ascending; the last one is the end of the stretch
+   * @param earliest the first offset that Kafka still has
+   */
   constructor(
-    private readonly segment: Segment,
-    rules: ReaderRules,
+    { partition, from, basis }: Stretch,
+    private readonly ends: number[],
+    protected readonly rules: ReaderRules,
     events: EventReader,
-    private readonly counterOf: (start: number) => GroupCounter,
+    earliest = 0,
   ) {
-    const { partition, from, basis, windows } = segment
     const claimed = { partition, epoch: 0, position: from, basis, announcedTo: null }
-    this.reader = new PartitionReader(claimed, rules, 0, events)
-    this.ends = [...new Set(windows.values())].map(last => last + 1).sort((a, b) => a - b)
+    this.reader = new PartitionReader(claimed, rules, earliest, events)
   }
+
+  protected abstract add(range: OffsetRange): void
 
   /** The next offset to read. */
   get position(): number {
     return this.reader.position
   }
 
-  /** Takes the records of a fetch that covers everything before `next`; those that are not awaited are passed over. */
-  read(records: readonly LogRecord[], next: number): void {
+  /** Whether the rest of the stretch is not needed. */
+  get done(): boolean {
+    return this.position >= this.ends.at(-1)!
+  }
+
+  /** Counts the records of a fetch that covers all offsets before `next`; returns whether the stretch is done. */
+  read(records: readonly LogRecord[], next: number): boolean {
     let rest = records
-    while (this.ends.length > 0) {
-      // A range ends with each window, so that what came after it had closed is in another one.
-      const end = Math.min(this.ends[0]!, next)
+    while (!this.done) {
+      const rangeEnd = this.ends.find(end => end > this.position)!
+      const end = Math.min(rangeEnd, next)
       const beyond = rest.findIndex(({ offset }) => offset >= end)
       const part = beyond < 0 ? rest : rest.slice(0, beyond)
       const taken = this.reader.read(part, end)
-      if (taken < part.length) {
-        this.settle()
-        rest = rest.slice(taken)
-        continue
-      }
-      rest = rest.slice(part.length)
-      if (this.position < this.ends[0]!) return
-      this.settle()
-      this.ends.shift()
+      rest = rest.slice(taken)
+      if (taken === part.length && this.position < rangeEnd) break
+      this.cut()
     }
+    return this.done
   }
 
-  private settle(): void {
+  protected cut(): void {
     const range = this.reader.cut()
-    for (const start of range?.windows.keys() ?? []) {
+    if (range) this.add(range)
+  }
+}
+
+class SegmentRecount extends StretchReader {
+  constructor(
+    private readonly segment: Segment,
+    rules: ReaderRules,
+    events: EventReader,
+    private readonly counterOf: (start: number) => GroupCounter,
+  ) {
+    // A range ends with each window, so that events after it had closed are in another range.
+    const ends = [...new Set(segment.windows.values())].map(last => last + 1).sort((a, b) => a - b)
+    super(segment, ends, rules, events)
+  }
+
+  protected add(range: OffsetRange): void {
+    for (const start of range.windows.keys()) {
       const last = this.segment.windows.get(start)
-      if (last !== undefined && range!.from <= last) this.counterOf(start).addAll(range!.delta(start))
+      if (last !== undefined && range.from <= last) this.counterOf(start).addAll(range.delta(start))
     }
+  }
+}
+
+const LOST = 'lost_to_retention'
+/** Rejected records of a stretch that are sampled; the newest. */
+const MAX_SAMPLES = 10_000
+
+export class StretchRecount extends StretchReader {
+  private readonly exceptions = new CountedExceptions()
+  private hits = 0
+  private lastHit: number
+  private last: number
+
+  constructor(
+    private readonly start: number,
+    private readonly stretch: LogStretch,
+    earliest: number,
+    rules: ReaderRules,
+    events: EventReader,
+    private readonly counter: GroupCounter,
+  ) {
+    // Records that were lost after the stretch do not belong to the window.
+    super(stretch, [stretch.hitsTo, stretch.to], rules, events, Math.min(earliest, stretch.to))
+    this.lastHit = this.last = stretch.from - 1
+    this.cut()
+  }
+
+  /** Whether no later record can belong to the window. */
+  override get done(): boolean {
+    return super.done || isLate(this.start + this.rules.windowSize, this.reader.basis, this.rules)
+  }
+
+  override read(records: readonly LogRecord[], next: number): boolean {
+    super.read(records, next)
+    this.cut()
+    return this.done
+  }
+
+  protected add(range: OffsetRange): void {
+    if (!range.windows.has(this.start)) return
+    const { hits, exceptions, last, ...counts } = range.delta(this.start)
+    this.last = last
+    if (hits > 0 && range.from < this.stretch.hitsTo) {
+      this.counter.addAll(counts)
+      this.hits += hits
+      this.lastHit = last
+    }
+    if (exceptions) this.exceptions.addAll(exceptions, MAX_SAMPLES)
+  }
+
+  /** @param withLost whether the lost records had not been read before and count as exceptions */
+  counted(withLost = false): CountedStretch {
+    const { stretch, hits, lastHit, last, start: window } = this
+    const { partition, from } = stretch
+    const lost = this.exceptions.rejectedFor(LOST)
+    const { records, late, rejected, samples } = this.exceptions.toMessage()
+    const exceptions = { partition, from, window, late, rejected, samples }
+    const counted = { ...stretch, hits, lastHit, last, lost }
+    if (withLost) return { ...counted, exceptions, records }
+    delete rejected[LOST]
+    exceptions.samples = samples.filter(([, reason]) => reason !== LOST)
+    return { ...counted, exceptions, records: records - lost }
   }
 }

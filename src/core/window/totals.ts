@@ -1,6 +1,5 @@
 import type { RangeTotals } from './protocol'
 
-/** What became of the records of all of them together. */
 export function sumOf(ranges: { totals: RangeTotals }[]): RangeTotals {
   const sum = { records: 0, hits: 0, late: 0, rejected: 0 }
   for (const { totals } of ranges) {

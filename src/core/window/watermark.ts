@@ -1,10 +1,9 @@
 /**
- * Event time of one partition.
+ * Event time of one partition, epoch milliseconds.
  *
- * The basis is the largest `min(event_time, record timestamp)` accepted so far, null before the first event; the
- * watermark is the basis minus the watermark delay. The minimum keeps a wrong `event_time` from pushing the watermark
- * past its record's timestamp: the moment of arrival where the broker sets it (LogAppendTime), and else what the producer
- * takes for now. All times are epoch milliseconds.
+ * The watermark is the basis minus the watermark delay. The basis is the largest `min(event_time, record timestamp)`
+ * accepted so far, null before the first event; the minimum keeps a wrong `event_time` from pushing the watermark past
+ * its record's timestamp.
  */
 export type MaxEventTime = number | null
 
@@ -13,13 +12,18 @@ export function advance(basis: MaxEventTime, eventTime: number, recordTimestamp:
   return basis === null || seen > basis ? seen : basis
 }
 
+/** Whether a watermark with this basis would be behind one with the other basis. */
+export function isBehind(basis: MaxEventTime, other: MaxEventTime): boolean {
+  return other !== null && (basis === null || basis < other)
+}
+
 /** The partition's watermark; before the first event it is behind every window. */
 export function watermark(basis: MaxEventTime, watermarkDelay: number): number {
   return basis === null ? -Infinity : basis - watermarkDelay
 }
 
 /**
- * An event is late if and only if, at its place in its partition, its window's end plus the allowed lateness is not
+ * An event is late if and only if, at its position in its partition, its window's end plus the allowed lateness is not
  * after the watermark.
  */
 export function isLate(
@@ -30,7 +34,7 @@ export function isLate(
   return windowEnd + rules.allowedLateness <= watermark(basis, rules.watermarkDelay)
 }
 
-/** Whether the watermark has passed the end of a window on its way from one basis to another. */
+/** Whether the watermark passes the end of a window between two bases. */
 export function passesWindowEnd(
   before: MaxEventTime,
   after: MaxEventTime,

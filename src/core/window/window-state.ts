@@ -1,4 +1,5 @@
 import { encodedBytes, GroupCounter, type ColumnarCounts } from '../counts/columnar'
+import { invariant } from '../invariant'
 import type {
   AppliedPartition,
   Delta,
@@ -8,30 +9,31 @@ import type {
   StagedDeltas,
 } from './protocol'
 
-export type Applied = 'applied' | 'repeat' | 'overlap'
+type Verdict = 'applied' | 'repeat' | 'overlap'
 
-/** Whether a delta is new to a window, given the last offset that was applied of its partition. */
-export function classifyDelta(
-  delta: Pick<Delta, 'first' | 'last'>,
-  lastApplied: number | undefined,
-): Applied {
-  if (lastApplied === undefined || delta.first > lastApplied) return 'applied'
-  return delta.last <= lastApplied ? 'repeat' : 'overlap'
+/**
+ * Whether a delta is new to a window, given the last offset that the window applied of its partition. Ranges of a
+ * partition reach the window in order, so this offset distinguishes new deltas from those of a retry, a restarted poller
+ * or a zombie.
+ */
+export function classifyDelta(delta: Pick<Delta, 'first' | 'last'>, lastApplied = -Infinity): Verdict {
+  if (delta.last <= lastApplied) return 'repeat'
+  return delta.first > lastApplied ? 'applied' : 'overlap'
 }
 
-/** Bytes of counts, as JSON, that a window holds and sends in one message; the server refuses payloads of 2 MB. */
+/** Bytes of counts, as JSON, that a window holds and sends in one message; the server refuses payloads above 2 MB. */
 export const MAX_PIECE_BYTES = 1_000_000
 /** Bytes of late and rejected records, as JSON, that a window holds until they are recorded. */
 export const MAX_EXCEPTION_BYTES = 250_000
 
-/** A window as plain data: what continue-as-new carries over. */
+/** A window as plain data, which continue-as-new carries over. */
 export interface WindowSnapshot {
-  /** Deltas that wait for Postgres to say whether the window is closed already. */
+  /** Deltas that wait until Postgres answers whether the window is closed. */
   waiting: Delta[]
   counts: ColumnarCounts
   partitions: AppliedPartition[]
   hits: number
-  /** Absent in what a release before wrote. */
+  /** Older releases carry none of these. */
   unlocated?: number
   staged?: StagedDeltas
   exceptions?: number
@@ -42,17 +44,17 @@ export interface WindowSnapshot {
   pieces: number
 }
 
-/** Part of a window's counts, numbered from 1: deltas each for itself, or counted together. */
+/** Part of a window's counts, numbered from 1; until the window is opened it consists of separate deltas. */
 export interface Piece {
   number: number
   counts: ColumnarCounts[]
 }
 
 /**
- * What a window has accumulated: the last offset applied of each partition, and counts, in bounded memory.
+ * What a window has accumulated, in bounded memory: counts, and the last offset applied of each partition.
  *
- * Deltas wait, each for itself, until {@link open}: in a window that was closed by an earlier run each of them is
- * a repeat or late. A delta that there is no room for has to wait until a piece was cut, or exceptions were recorded.
+ * Deltas are kept separately until {@link open}, because in a window that an earlier run closed each of them is a repeat
+ * or late. A delta without room has to wait until a piece is cut or exceptions are recorded.
  */
 export class WindowState {
   private counter = new GroupCounter()
@@ -63,71 +65,64 @@ export class WindowState {
   /** Exceptions that Postgres does not have yet, oldest first. */
   private unrecorded: RangeExceptions[] = []
   private unrecordedBytes = 0
-  hits: number
-  /** Hits among them whose look-up failed and was not waited for. */
-  unlocated: number
-  private readonly stagedOf: Map<number, number[]>
+  private readonly stagedOffsets: Map<number, number[]>
   private stagedHits: number
-  /** Late and rejected records that travelled to this window, recorded or not. */
+  hits: number
+  /** Those of the hits whose country look-up failed. */
+  unlocated: number
+  /** Late and rejected records that this window carries, recorded or not. */
   exceptions: number
   deltas: number
-  /** Deltas that came again, and were dropped. */
+  /** Deltas that were dropped as repeats. */
   repeats: number
-  /** Deltas that overlap what was applied without being covered by it: no range of the protocol gives such. */
+  /** Deltas that contradict what was applied; the protocol never causes any. */
   readonly overlaps: Overlap[]
-  /** How many pieces were cut; they, what is staged and what is held make the whole. */
+  /** How many pieces were cut. */
   pieces: number
 
   constructor(
-    carried?: WindowSnapshot,
+    carried: Partial<WindowSnapshot> = {},
     private readonly maxPieceBytes = MAX_PIECE_BYTES,
   ) {
-    this.partitions = new Map(carried?.partitions.map(applied => [applied.partition, applied]))
-    this.hits = carried?.hits ?? 0
-    this.unlocated = carried?.unlocated ?? 0
-    this.stagedOf = new Map(carried?.staged?.last)
-    this.stagedHits = carried?.staged?.hits ?? 0
-    this.exceptions = carried?.exceptions ?? 0
-    this.deltas = carried?.deltas ?? 0
-    this.repeats = carried?.repeats ?? 0
-    this.overlaps = carried?.overlaps ?? []
-    this.pieces = carried?.pieces ?? 0
-    if (!carried) return
-    this.counter.addAll(carried.counts)
-    for (const delta of carried.waiting) this.hold(delta)
+    this.partitions = new Map(carried.partitions?.map(applied => [applied.partition, applied]))
+    this.hits = carried.hits ?? 0
+    this.unlocated = carried.unlocated ?? 0
+    this.stagedOffsets = new Map(carried.staged?.last)
+    this.stagedHits = carried.staged?.hits ?? 0
+    this.exceptions = carried.exceptions ?? 0
+    this.deltas = carried.deltas ?? 0
+    this.repeats = carried.repeats ?? 0
+    this.overlaps = carried.overlaps ?? []
+    this.pieces = carried.pieces ?? 0
+    if (carried.counts) this.counter.addAll(carried.counts)
+    for (const delta of carried.waiting ?? []) this.hold(delta)
     for (const range of carried.unrecorded ?? []) this.keep(range)
   }
 
-  /** Whether the counts of a delta go with what is held into one message. */
+  /** Whether the counts of a delta fit into one message with those held. */
   hasRoomFor(delta: Delta): boolean {
     return this.heldBytes === 0 || this.heldBytes + encodedBytes(delta) <= this.maxPieceBytes
   }
 
-  /** The same of its exceptions. */
   hasRoomForExceptionsOf({ exceptions }: Delta): boolean {
     if (!exceptions || this.unrecordedBytes === 0) return true
     return this.unrecordedBytes + exceptionBytes(exceptions) <= MAX_EXCEPTION_BYTES
   }
 
-  /**
-   * Takes a delta in once. Ranges of a partition reach the window in order, so the last offset applied tells a
-   * repeat (of a retry, a restarted poller, a zombie) from what is new.
-   */
-  apply(delta: Delta): Applied {
-    const known = this.partitions.get(delta.partition)
+  /** Takes a delta in, at most once. */
+  apply(delta: Delta): Verdict {
+    const { partition, from, basis, first, last } = delta
+    const known = this.partitions.get(partition)
     const verdict = classifyDelta(delta, known?.last)
     if (verdict === 'repeat') this.repeats++
-    if (verdict === 'overlap') {
-      const { partition, first, last } = delta
-      this.overlaps.push({ partition, first, last })
-    }
+    if (verdict === 'overlap') this.overlaps.push({ partition, first, last })
     if (verdict !== 'applied') return verdict
-    if (!this.opened) this.hold(delta)
-    else this.count(delta)
+    if (this.opened) this.count(delta)
+    else this.hold(delta)
     this.hits += delta.hits
     this.unlocated += delta.unlocated ?? 0
     this.deltas++
-    const { partition, from, basis, last } = delta
+    invariant(!known || last > known.last, 'the last applied offset of a partition only advances')
     if (known) known.last = last
     else this.partitions.set(partition, { partition, from, basis, last })
     return verdict
@@ -138,21 +133,18 @@ export class WindowState {
     if (exceptions) this.addExceptions(partition, from, exceptions)
     if (!delta.staged) return this.counter.addAll(delta)
     this.stagedHits += hits
-    const offsets = this.stagedOf.get(partition)
+    const offsets = this.stagedOffsets.get(partition)
     if (offsets) offsets.push(delta.last)
-    else this.stagedOf.set(partition, [delta.last])
+    else this.stagedOffsets.set(partition, [delta.last])
   }
 
   /** Deltas whose counts are in Postgres. */
   get staged(): StagedDeltas {
-    return { hits: this.stagedHits, last: [...this.stagedOf] }
+    return { hits: this.stagedHits, last: [...this.stagedOffsets] }
   }
 
-  /** How many of them there are. */
   get stagedDeltas(): number {
-    let deltas = 0
-    for (const offsets of this.stagedOf.values()) deltas += offsets.length
-    return deltas
+    return [...this.stagedOffsets.values()].reduce((sum, { length }) => sum + length, 0)
   }
 
   private addExceptions(
@@ -169,23 +161,23 @@ export class WindowState {
     this.unrecordedBytes += exceptionBytes(range)
   }
 
-  /** Exceptions that have to be recorded; they stay until {@link recorded}. */
+  /** Exceptions to record; they stay until {@link recorded}. */
   get toRecord(): RangeExceptions[] {
     return [...this.unrecorded]
   }
 
-  /** Postgres has the oldest so many of {@link toRecord}. */
+  /** Postgres has recorded the oldest ranges of {@link toRecord}. */
   recorded(ranges: number): void {
+    invariant(ranges <= this.unrecorded.length, 'only exceptions that wait are recorded')
     for (const range of this.unrecorded.splice(0, ranges)) this.unrecordedBytes -= exceptionBytes(range)
   }
 
-  /** Postgres knows of no result: from here on what waited, and what comes, is counted together. */
+  /** Postgres has no result of the window, so deltas can be counted together from now on. */
   open(): void {
     this.opened = true
     for (const delta of this.takeWaiting()) this.count(delta)
   }
 
-  /** The deltas that wait. */
   takeWaiting(): Delta[] {
     this.waitingBytes = 0
     return this.waiting.splice(0)
@@ -200,7 +192,7 @@ export class WindowState {
     return this.waitingBytes + (this.counter.groups > 0 ? this.counter.encodedBytes : 0)
   }
 
-  /** Takes what is held away as a piece, to be sent ahead to where the result is put together. */
+  /** Removes the counts held, to be staged in Postgres until the result is written. */
   cutPiece(): Piece {
     this.pieces++
     const counts = this.opened ? [this.counter.columns()] : this.takeWaiting()
@@ -208,7 +200,7 @@ export class WindowState {
     return { number: this.pieces, counts }
   }
 
-  /** Groups of what is held: fewer than the window's where pieces were cut, or deltas staged. */
+  /** Groups held, without those of pieces and staged deltas. */
   get groups(): number {
     return this.counter.groups
   }
@@ -217,7 +209,7 @@ export class WindowState {
     return [...this.partitions.values()].sort((a, b) => a.partition - b.partition)
   }
 
-  /** What is held, counted. */
+  /** The counts held, without those of pieces, and of staged and waiting deltas. */
   columns(): ColumnarCounts {
     return this.counter.columns()
   }
@@ -226,28 +218,18 @@ export class WindowState {
     const { waiting, applied: partitions, hits, unlocated, staged, exceptions, unrecorded } = this
     const { deltas, repeats, overlaps, pieces } = this
     return {
-      waiting,
-      counts: this.columns(),
-      partitions,
-      hits,
-      unlocated,
-      staged,
-      exceptions,
-      unrecorded,
-      deltas,
-      repeats,
-      overlaps,
-      pieces,
+      ...{ waiting, counts: this.columns(), partitions, hits, unlocated, staged, exceptions, unrecorded },
+      ...{ deltas, repeats, overlaps, pieces },
     }
   }
 }
 
-/** Upper bound of a delta as JSON, in bytes. */
+/** Upper bound of a delta as JSON in bytes. */
 export function deltaBytes(delta: Delta): number {
   return encodedBytes(delta) + 256 + (delta.exceptions ? exceptionBytes(delta.exceptions) : 0)
 }
 
-/** Upper bound of exceptions as JSON, in bytes: samples are offsets and reasons. */
+/** Upper bound of exceptions as JSON in bytes. */
 export function exceptionBytes({
   late,
   rejected,
