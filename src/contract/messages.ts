@@ -22,8 +22,11 @@ export const publishWindow = defineSignal<[Balance['told']?]>('publish')
 export const closeWindow = defineSignal<[ToldBook[]?]>('close')
 export const windowProgress = defineQuery<WindowProgress>('progress')
 
+/** `src/workflows/window.ts` has the transitions. */
+export type WindowMode = 'opening' | 'open' | 'published' | 'closing' | 'closed'
+
 export interface WindowProgress {
-  state: 'opening' | 'open' | 'published' | 'closing' | 'closed'
+  state: WindowMode
   hits: number
   /** Hits among them whose look-up failed and was not waited for. */
   unlocated: number

@@ -4,30 +4,18 @@ import type { AppliedPartition, Overlap } from '../core/window/protocol'
 import { ingestId } from '../contract/ids'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/window/tumbling-window'
-import type { Stuck, Told } from '../contract/messages'
+import type { Stuck, Told, WindowProgress } from '../contract/messages'
 import { grouped } from '../core/numbers'
 
-export interface WindowReport {
+export interface WindowReport extends Omit<WindowProgress, 'groups'> {
   settings: PipelineSettings
   start: number
   name: string
-  state: 'opening' | 'open' | 'published' | 'closing' | 'closed'
   told: Told
-  stuck: Stuck | undefined
-  /** As a sentence, once it has ended. */
+  /** The summary, once the run has ended. */
   outcome: string | undefined
-  hits: number
-  /** Hits among them whose look-up failed and was not waited for. */
-  unlocated: number
-  deltas: number
-  repeats: number
-  revision: number
-  lateHits: number
   overlaps: Overlap[]
-  pieces: number
-  /** Deltas whose counts the pollers put into Postgres. */
-  staged: number
-  /** What is held: not what was sent ahead in pieces, or waits for Postgres to be asked. */
+  /** What this run has merged, without pieces, staged deltas, and deltas that wait for Postgres. */
   counts: ColumnarCounts
   applied: AppliedPartition[]
 }
