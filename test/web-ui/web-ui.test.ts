@@ -114,11 +114,11 @@ test('a window explains itself while it is open, while its write fails, and when
   await openDetails(window)
   await detail('is open')
   await detail('4 hits in 3 groups')
-  await detail('shows which one holds it back')
+  await detail('shows which one is behind')
   await detail('https://evil.example/')
   await expectNothingOfStrangers()
   await openDetails(ingestId(group))
-  await detail('is held by partition 1: watermark')
+  await detail('in partition 1: watermark')
   await detail(`needs ${formatInstant(W0 + 5 * MINUTE)}`)
 
   await relay.close()
