@@ -2,7 +2,6 @@ import { ParentClosePolicy, patched, setWorkflowOptions, startChild } from '@tem
 import type { StagePieceInput } from '../contract/activities'
 import { pieceId } from '../contract/ids'
 import { pipelineAttributes } from '../contract/search-attributes'
-import { groupsOf } from '../core/counts/columnar'
 import type { PipelineSettings } from '../core/settings'
 import type { RangeExceptions } from '../core/window/protocol'
 import { finishedByItsBuild } from './builds'
@@ -59,24 +58,13 @@ export async function exceptions(input: {
   settings: PipelineSettings
   ranges: RangeExceptions[]
 }): Promise<string> {
-  const summary = describeExceptions(input.ranges)
+  const summary = `late and rejected records of ${input.ranges.length} ranges`
   const recorded = await untilRecorded(summary, () =>
     sink.recordExceptions.executeWithOptions({ summary }, [input]),
   )
   return `${recorded} of ${input.ranges.length} ranges recorded; Postgres already had the others.`
 }
 setWorkflowOptions(finishedByItsBuild, exceptions)
-
-/** `2 late groups and 3 rejected records in 2 ranges` */
-function describeExceptions(ranges: RangeExceptions[]): string {
-  let late = 0
-  let rejected = 0
-  for (const range of ranges) {
-    for (const counts of range.late) late += groupsOf(counts)
-    for (const records of Object.values(range.rejected)) rejected += records
-  }
-  return `${late} late groups and ${rejected} rejected records in ${ranges.length} ranges`
-}
 
 function untilRecorded<T>(what: string, run: () => Promise<T>): Promise<T> {
   let refusal: Refusal | undefined

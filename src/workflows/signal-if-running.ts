@@ -1,6 +1,5 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
-import { getExternalWorkflowHandle, log, type SignalDefinition } from '@temporalio/workflow'
-import { signalUnheard } from './counters'
+import { getExternalWorkflowHandle, log, metricMeter, type SignalDefinition } from '@temporalio/workflow'
 
 /** Signals another workflow; returns false if it is not running. */
 export async function signalIfRunning<Args extends unknown[]>(
@@ -12,7 +11,7 @@ export async function signalIfRunning<Args extends unknown[]>(
     await getExternalWorkflowHandle(workflowId).signal(signal, ...args)
     return true
   } catch (error) {
-    signalUnheard(signal.name)
+    metricMeter.createCounter('web_traffic_unheard_signals').add(1, { signal: signal.name })
     log.info('A signal did not arrive because its workflow has ended.', {
       workflowId,
       signal: signal.name,

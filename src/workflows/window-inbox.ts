@@ -1,7 +1,6 @@
-import { log, workflowInfo } from '@temporalio/workflow'
+import { log, metricMeter, workflowInfo } from '@temporalio/workflow'
 import type { Delta } from '../core/window/protocol'
 import { deltaBytes, MAX_PIECE_BYTES } from '../core/window/window-state'
-import { drop } from './counters'
 import type { OldPieces } from './old-release'
 import type { WindowExceptions } from './window-exceptions'
 import type { WindowRun } from './window-run'
@@ -58,8 +57,9 @@ export class WindowInbox {
   private apply(delta: Delta): void {
     const verdict = this.run.counts.apply(delta)
     if (verdict === 'applied') this.run.changed ||= delta.hits > 0
-    else drop(verdict)
+    if (verdict === 'repeat') metricMeter.createCounter('web_traffic_repeats').add(1, { of: 'delta' })
     if (verdict !== 'overlap') return
+    metricMeter.createCounter('web_traffic_overlaps').add(1)
     const { partition, first, last } = delta
     const message = 'A delta overlaps counts that were already merged; it is not counted. Repair this window.'
     log.error(message, { partition, first, last })
