@@ -9,7 +9,6 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing'
 import { Worker } from '@temporalio/worker'
 import { afterAll, beforeAll, describe, test } from '@jest/globals'
 import { TemporalPort } from '../../src/activities/pipeline-port'
-import type { Activities } from '../../src/contract/activities'
 import type { Delta } from '../../src/core/window/protocol'
 import { ingestId, pollerId, pollerTaskQueue, repairId, windowId } from '../../src/contract/ids'
 import type { PipelineSettings } from '../../src/core/settings'
@@ -39,6 +38,7 @@ import {
   quietRuntime,
   sinkActivities,
 } from '../workflows/support'
+import { tableActivities, W0 } from './table-activities'
 
 /**
  * `npm run histories` records what `histories.test.ts` replays, on a server that suggests continuing as new early. A
@@ -48,29 +48,7 @@ import {
 const FOLDER = join(__dirname, 'recorded')
 const taskQueue = 'web_traffic_group'
 const sinks = new Map<string, MemorySink>()
-const W0 = windowStart(Date.UTC(2026, 0, 1, 12), 5 * MINUTE)
 const never = new AbortController().signal
-
-/** Activities that recount and repair results: two windows, one of them wrong. */
-const tableActivities: Omit<Activities, keyof ReturnType<typeof sinkActivities> | 'pollKafka'> = {
-  selectWindows: ({ from = 0 }) => Promise.resolve(from <= W0 ? [W0, W0 + 5 * MINUTE] : []),
-  replayWindows: ({ starts: [start = 0] }) =>
-    Promise.resolve({
-      unchanged: 1,
-      replayed: [{ start, revision: 2, hits: 3, hitsBefore: 2, broughtIn: 0 }],
-      gone: [],
-    }),
-  verifyWindows: () => Promise.resolve({ right: 2, wrong: [], gone: [] }),
-  repairWindow: () =>
-    Promise.resolve({
-      ...{ outcome: 'repaired', revision: 1, hits: 40, hitsBefore: 0, exceptions: 0, exceptionsBefore: 0 },
-      ...{ lost: { hits: 0, exceptions: 0 }, gone: [] },
-    }),
-  findMissing: () => Promise.resolve([]),
-  findUnsettled: () => Promise.resolve([]),
-  recoverWrites: () => Promise.resolve({ windows: 1, there: 1, ranges: 0, lateHits: 0, contradictory: [] }),
-  maintainTables: () => Promise.resolve({ sealed: { hour: 1, day: 0, month: 0 }, months: [], lateHits: 0 }),
-}
 
 let environment: TestWorkflowEnvironment
 let client: Client
