@@ -1,4 +1,4 @@
-import { type ColumnarCounts } from '../core/counts/columnar'
+import type { ColumnarCounts } from '../core/counts/columnar'
 import type {
   AppliedPartition,
   Balance,
@@ -41,32 +41,31 @@ export interface PollResult {
   records: number
 }
 
-/** Which closed windows are to be counted anew. Times are epoch milliseconds. */
+/** Selects closed windows to count again. Times are epoch ms. */
 export interface SelectionInput extends WindowSelection {
   settings: PipelineSettings
 }
 
 export interface BatchInput {
   settings: PipelineSettings
-  /** Of closed windows, oldest first. */
+  /** Closed windows, oldest first. */
   starts: number[]
-  /** Whether late events that came since are brought in. */
+  /** Count late events that arrived since. */
   includeLate?: boolean
-  /** Whether windows are published that lose hits. */
+  /** Publish windows that lose hits. */
   acceptLoss?: boolean
 }
 
 export interface ReplayedBatch {
-  /** Windows whose result was right. */
   unchanged: number
   replayed: { start: number; revision: number; hits: number; hitsBefore: number; broughtIn: number }[]
-  /** Windows of which Kafka no longer has all records. */
+  /** Windows whose records Kafka no longer has. */
   gone: number[]
-  /** Windows of which Kafka has other records at the offsets that were counted: nothing was changed. */
+  /** Unchanged windows: Kafka has other records at the offsets that were counted. */
   lost?: LostWindow[]
 }
 
-/** A window of which Kafka has fewer hits than were counted. */
+/** A window for which Kafka has fewer hits than were counted. */
 export interface LostWindow {
   start: number
   expected: number
@@ -76,25 +75,25 @@ export interface LostWindow {
 export interface VerifiedBatch {
   right: number
   wrong: WrongWindow[]
-  /** Windows of which Kafka no longer has all records. */
+  /** Windows whose records Kafka no longer has. */
   gone: number[]
-  /** Windows of which Kafka has other records at the offsets that were counted. */
+  /** Windows for which Kafka has other records at the offsets that were counted. */
   lost?: LostWindow[]
-  /** Windows of an older release, which have no books to be compared with. */
+  /** Windows without books, closed by an older release. */
   withoutBooks?: number
-  /** Hits and exceptions that were given up for good. */
+  /** Counts that a person accepted as lost. */
   accepted?: Sums
 }
 
 export interface WrongWindow {
   start: number
-  /** Hits by `traffic_windows`, and by the log. */
+  /** Hits in `traffic_windows` and in the log. */
   stored: number
   counted: number
   differences: Difference[]
-  /** Differences beyond those that are named. */
+  /** How many differences are not listed. */
   more: number
-  /** Where its books do not balance. */
+  /** Set if its books do not balance. */
   balance?: Balance
 }
 
@@ -104,30 +103,29 @@ export interface RecoverInput {
   since: number
 }
 
-/** What was written again. */
 export interface Recovered {
-  /** Results of windows; one that was corrected had several. */
+  /** Results that were written again; a corrected window had several. */
   windows: number
-  /** Results that were there. */
+  /** Results that Postgres still had. */
   there: number
   /** Ranges with late or rejected records. */
   ranges: number
-  /** Hits that came after their window had closed. */
+  /** Hits that arrived after their window had closed. */
   lateHits: number
-  /** Windows whose result is of events that came after the loss, and lacks those from before. */
+  /** Windows whose newer result lacks the events from before the loss. */
   contradictory: string[]
-  /** Windows that no history has all of, and that were counted again from Kafka. */
+  /** Windows without a complete history, counted again from Kafka. */
   repaired?: string[]
-  /** Those of them that Kafka no longer has all records of, or that nobody knows the place of, and why. */
+  /** Windows that could not be counted again either, and why. */
   incomplete?: { window: string; reason: string }[]
 }
 
 export interface RepairInput extends WindowInput {
-  /** Whether what Kafka no longer has is given up. */
+  /** Give up what Kafka no longer has. */
   acceptLoss: boolean
 }
 
-/** Offsets `[from, to)` that Kafka no longer has, or never had. */
+/** Offsets `[from, to)` that Kafka does not have. */
 export interface GoneOffsets {
   partition: number
   from: number
@@ -135,56 +133,50 @@ export interface GoneOffsets {
 }
 
 export type RepairOutcome =
-  | ((Repaired | Incomplete) & { gone: GoneOffsets[] })
-  /** Why the window cannot be repaired, or not yet. */
-  | { outcome: 'refused'; reason: string }
+  ((Repaired | Incomplete) & { gone: GoneOffsets[] }) | { outcome: 'refused'; reason: string }
 
 export interface MaintainInput {
   settings: PipelineSettings
-  /** Milliseconds; null for ever. */
+  /** Milliseconds; null keeps everything. */
   retention: number | null
 }
 
-/** A window's result; an older release did not say its status, and took each for closed. */
+/** A window's result; without a status, an older release closed it. */
 export interface KnownWindow {
   revision: number
   applied: AppliedPartition[]
   status?: 'published' | 'closed'
 }
 
-/** The steps that can fail: each is retried by Temporal, in sight, until it succeeds. */
+/** The steps that can fail; Temporal retries them. */
 export interface Activities {
-  /** What Postgres knows of a window; null where it was never published. */
+  /** The window's result in Postgres; null if it was never published. */
   openWindow(input: WindowInput): Promise<KnownWindow | null>
   writeWindow(input: WriteWindowInput): Promise<Published>
   stagePiece(input: StagePieceInput): Promise<void>
-  /** Records deltas that came after the window closed. */
+  /** Records deltas that arrived after the window had closed. */
   recordClosed(input: RecordClosedInput): Promise<ClosedOutcome>
-  /** How many of the ranges had not been recorded before. */
+  /** Returns how many ranges had not been recorded before. */
   recordExceptions(input: { settings: PipelineSettings; ranges: RangeExceptions[] }): Promise<number>
   pollKafka(input: PollInput): Promise<PollResult>
-  /** The next batch of closed windows, as many as are counted anew in one pass. */
+  /** The next closed windows, as many as one pass over the log can count. */
   selectWindows(input: SelectionInput): Promise<number[]>
   replayWindows(input: BatchInput): Promise<ReplayedBatch>
   verifyWindows(input: BatchInput): Promise<VerifiedBatch>
-  /** Starts of windows in a selection that were closed, and of which Postgres has no result. */
+  /** Starts of closed windows without a result in Postgres. */
   findMissing(input: SelectionInput): Promise<number[]>
-  /** Windows in a selection that should be closed by the ledger's books, and are not. */
+  /** Windows that should be closed by the ledger's books and are not. */
   findUnsettled(input: SelectionInput): Promise<UnsettledWindow[]>
-  /** Counts a window again from Kafka, whatever has become of its runs, and publishes it. */
+  /** Counts a window again from Kafka, regardless of its runs, and publishes it. */
   repairWindow(input: RepairInput): Promise<RepairOutcome>
   recoverWrites(input: RecoverInput): Promise<Recovered>
-  /** What the tables need from time to time. */
   maintainTables(input: MaintainInput): Promise<Maintained>
 }
 
-/** The host of a {@link Difference} that is about all groups of a window together. */
+/** The host of a {@link Difference} that covers all groups of a window. */
 export const EVERY = '(all groups)'
 
-/**
- * A group of a window that Postgres has with other hits than a count; null where one of the two does not have it. The
- * host {@link EVERY} stands for all groups together.
- */
+/** A group whose hits in Postgres differ from a count; null on the side that lacks the group. */
 export interface Difference {
   table: 'aggregated_web_traffic' | 'aggregated_web_traffic_by_country'
   host: string
@@ -195,14 +187,14 @@ export interface Difference {
 }
 
 export interface Maintained extends Dropped {
-  /** How many periods were added up. */
+  /** How many periods were rolled up. */
   sealed: Record<PeriodName, number>
 }
 
 export interface Dropped {
-  /** Starts of the months whose counts were dropped. */
+  /** Starts of the dropped months. */
   months: number[]
-  /** Late events that were deleted, and are in no result. */
+  /** Deleted late events that no result includes. */
   lateHits: number
 }
 
@@ -213,13 +205,13 @@ export interface Repaired {
   hitsBefore: number
   exceptions: number
   exceptionsBefore: number
-  /** Absent where a release without books counted the window. */
+  /** Absent if an older release counted the window, without books. */
   balance?: Balance
-  /** What was given up for good, by this repair and earlier ones. */
+  /** Accepted as lost by this repair and earlier ones. */
   lost: Sums
 }
 
-/** The log has something else than was announced. Nothing was changed. */
+/** The log does not have what was announced. Nothing was changed. */
 export interface Incomplete {
   outcome: 'incomplete'
   told: Sums

@@ -2,103 +2,108 @@ import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow'
 import type {
   AcceptedLog,
   AcceptLogRequest,
-  Balance,
   ClaimAnswer,
   ClaimRequest,
   Delta,
   FlushAnswer,
   FlushRequest,
   Settlement,
+  Sums,
   ToldBook,
 } from '../core/window/protocol'
 import type { LedgerState, WindowSource } from '../core/window/ledger'
 import type { PipelineSettings } from '../core/settings'
 
-/** To a window. */
+/* Messages of a window. */
+
 export const addDeltas = defineSignal<[Delta[]]>('addDeltas')
-/** With everything that was announced so far; an older release did not say it. */
-export const publishWindow = defineSignal<[Balance['told']?]>('publish')
-/** Without books from a ledger of an older release. */
+/** Carries the sums announced so far; absent from an older release. */
+export const publishWindow = defineSignal<[Sums?]>('publish')
+/** Books are absent from an older release. */
 export const closeWindow = defineSignal<[ToldBook[]?]>('close')
 export const windowProgress = defineQuery<WindowProgress>('progress')
 
+/** `src/workflows/window.ts` has the transitions. */
+export type WindowMode = 'opening' | 'open' | 'published' | 'closing' | 'closed'
+
 export interface WindowProgress {
-  state: 'opening' | 'open' | 'published' | 'closing' | 'closed'
+  state: WindowMode
   hits: number
-  /** Hits among them whose look-up failed and was not waited for. */
+  /** Hits counted under `??` because their look-up failed. */
   unlocated: number
-  /** Of what is held: fewer than the window's where pieces of it were sent ahead. */
+  /** Groups in the run, without those in pieces and staged deltas. */
   groups: number
   deltas: number
   repeats: number
   pieces: number
-  /** Deltas whose counts the pollers put into Postgres. */
+  /** Staged deltas. */
   staged: number
-  /** Of the result in Postgres; 0 before the first. */
+  /** Revision of the result in Postgres; 0 before the first. */
   revision: number
   lateHits: number
-  /** Where Postgres does not take a step of it. */
+  /** Set if a step in Postgres is overdue or needs a person. */
   stuck: Stuck | undefined
 }
 
-/** To the ingest workflow, the ledger. */
+/* Messages of the ledger. */
+
 export const claim = defineUpdate<ClaimAnswer, [ClaimRequest]>('claim')
 export const flush = defineUpdate<FlushAnswer, [FlushRequest]>('flush')
 export const scale = defineUpdate<void, [number]>('scale')
-/** Drains the pollers, and remembers how many there were. */
+/** Drains the pollers and remembers their number. */
 export const pause = defineUpdate<void>('pause')
-/** Brings back the pollers of before the pause; how many there are now. */
+/** Restores the pollers from before the pause; returns their number. */
 export const resume = defineUpdate<number>('resume')
-/** A closing window's answer: which books Postgres has, and whether they balance. */
+/** A closing window's answer: the books that Postgres has, and their balance. */
 export const settled = defineSignal<[Settlement]>('settled')
-/** What it takes to count a window again that is not settled; null where the ledger does not know it. */
+/** What a repair needs to count an unsettled window again; null if the ledger does not know the window. */
 export const windowSource = defineQuery<WindowSource | null, [start: number]>('windowSource')
-/** Goes on in a log that is not the one that was read; what was accepted. */
+/** Continues with a log that differs from the one that was read; returns what was accepted. */
 export const acceptLog = defineUpdate<AcceptedLog[], [AcceptLogRequest]>('acceptLog')
 export const awaited = defineQuery<number[], [partitions: number[], now: number]>('awaited')
 export const ingestStatus = defineQuery<IngestStatus>('status')
-/** Does nothing but wake the workflow, for an update that waits to be taken in. */
+/** Makes the ledger handle an update that the server may have forgotten to deliver. */
 export const wake = defineSignal('wake')
 export const pollerEnded = defineSignal<[number]>('pollerEnded')
 
 export interface IngestStatus {
   settings: PipelineSettings
-  /** How many pollers there should be; 0 is a stopped pipeline. */
+  /** Wanted pollers; 0 if the pipeline is stopped. */
   pollers: number
-  /** How many a resume brings back; 0 where the pipeline is not paused. */
+  /** Pollers that a resume restores; 0 if the pipeline is not paused. */
   paused: number
-  /** The numbers of those that have not ended. */
+  /** Numbers of the pollers that have not ended. */
   running: number[]
   ledger: LedgerState
-  /** No event before this time (epoch ms) is still awaited; null before every partition was heard of. */
+  /** No event before this time (epoch ms) is still expected; null until every partition has reported. */
   frontier: number | null
 }
 
-/** To whatever writes to Postgres: what it was refused has been mended, so that it is tried again at once. */
+/** Makes a workflow that waits for Postgres try again at once, after its cause was fixed. */
 export const retry = defineSignal('retry')
 
-/** To a poller: flush what it holds, leave the group and end. */
+/** Makes a poller flush, leave the group and end. */
 export const drain = defineSignal('drain')
 
-/** To a replay or a verification: how far it is, as a sentence. */
+/** The progress of a replay, verification or repair, in sentences. */
 export const recountProgress = defineQuery<string>('progress')
 
-/** The type of the failure with which a verification ends that found something; its detail says what. */
+/** Failure type of a verification that found differences; its detail is `Verified`. */
 export const DIFFERENCES = 'Differences'
 
-/** The type of the failure with which a repair ends that has changed nothing; its detail says why. */
+/** Failure type of a repair that changed nothing; its detail is the `RepairOutcome`. */
 export const NOT_REPAIRED = 'NotRepaired'
 
-/** What the ledger has said to a window so far. */
+/** What the ledger has told a window so far. */
 export type Told = 'wait' | 'publish' | 'close'
 
-/** A step that should have been done by now. Times are epoch milliseconds. */
+/** An overdue step. Times are epoch ms. */
 export interface Stuck {
-  /** As in `write revision 1`. */
+  /** Such as `write revision 1`. */
   step: string
-  /** Since when it has been tried. */
   since: number
-  /** Where it was refused for good: why, and when it is tried again by itself. */
+  /** The permanent failure, if there was one. */
   reason?: string | undefined
+  /** Time of the next automatic retry. */
   nextTry?: number
 }

@@ -2,7 +2,7 @@ import { defineSearchAttributeKey, type SearchAttributePair } from '@temporalio/
 import { formatDuration } from '../core/duration'
 import type { PipelineSettings } from '../core/settings'
 
-/** What the list of workflows can be filtered and sorted by; `searchAttributes` registers them. */
+/** The list of workflows can be filtered and sorted by these. */
 const pipeline = defineSearchAttributeKey('Pipeline', 'KEYWORD')
 export const windowStart = defineSearchAttributeKey('WindowStart', 'DATETIME')
 const windowEnd = defineSearchAttributeKey('WindowEnd', 'DATETIME')
@@ -10,21 +10,17 @@ export const windowStatus = defineSearchAttributeKey('WindowStatus', 'KEYWORD')
 const windowRevision = defineSearchAttributeKey('WindowRevision', 'INT')
 const lateHits = defineSearchAttributeKey('LateHits', 'INT')
 
-/** All of them: a namespace that lacks one refuses what bears it. */
+/** A namespace rejects workflows whose attributes are not registered. */
 export const searchAttributes = [pipeline, windowStart, windowEnd, windowStatus, windowRevision, lateHits]
 
-/**
- * `open` from the first event on; `published` while corrections may come; `stuck` while a step waits for Postgres
- * longer than it should; `closed` at the end.
- */
+/** `published` while corrections may follow; `stuck` while a step in Postgres takes too long or needs a person. */
 export type WindowStatus = 'open' | 'published' | 'stuck' | 'closed'
 
-/** Borne by every workflow of a pipeline from its start. */
 export function pipelineAttributes({ group }: Pick<PipelineSettings, 'group'>): SearchAttributePair[] {
   return [{ key: pipeline, value: group }]
 }
 
-/** Borne by a window from its start, which costs no step of its own. */
+/** Set at a window's start, which adds no event to its history. */
 export function windowAttributes(settings: PipelineSettings, start: number): SearchAttributePair[] {
   return [
     ...pipelineAttributes(settings),
@@ -34,7 +30,7 @@ export function windowAttributes(settings: PipelineSettings, start: number): Sea
   ]
 }
 
-/** Each change is a step of the history, so a window makes few: only those that somebody looks for. */
+/** Each change adds an event to the window's history. */
 export function statusAttributes(
   status: WindowStatus,
   revision: number,
@@ -47,7 +43,7 @@ export function statusAttributes(
   ]
 }
 
-/** What of its pipeline matters to who looks at one window. */
+/** The pipeline's settings that matter for one window. */
 export function windowMemo({
   topic,
   watermarkDelay,

@@ -1,18 +1,18 @@
 import type { Sinks } from '@temporalio/workflow'
 
-/** The header of Temporal's own tracing interceptors: an object with `traceparent`, as W3C Trace Context has it. */
+/** The header of Temporal's tracing interceptors: an object with a W3C `traceparent`. */
 export const TRACE_HEADER = '_tracer-data'
 
-/** What a worker that traces makes a span of. */
+/** A span for a tracing worker to export. */
 export interface WorkflowSpan {
   name: string
-  /** 16 hexadecimal digits; any where it is absent. */
+  /** 16 hexadecimal digits; random if absent. */
   id?: string
   /** The `traceparent` of its parent. */
   parent: string
-  /** Signals that came from other traces. */
+  /** Signals from other traces. */
   links?: { signal: string; traceparent: string }[]
-  /** By the server's clock, epoch ms. */
+  /** Server time, epoch ms. */
   start: number
   end: number
   failed?: boolean

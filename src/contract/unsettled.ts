@@ -1,44 +1,43 @@
+import { grouped } from '../core/numbers'
 import type { ClosingWindow } from '../core/window/books'
 import type { Balance } from '../core/window/protocol'
-import { repairCommand } from './ids'
 import { formatInstant, formatWindow } from '../core/window/tumbling-window'
-import { grouped } from '../core/numbers'
+import { repairCommand } from './ids'
 
-/** A window that should have closed, and has not answered that Postgres has all of it. Times are epoch ms. */
+/** A window that should be closed, but has not answered that Postgres has all of it. Times are epoch ms. */
 export interface UnsettledWindow {
   start: number
-  /** When it was told to close first. */
+  /** When it was first sent the close signal. */
   since: number
-  /** What it was told and what it has, where it has answered: it is incomplete. Null where it has not. */
+  /** Its answer, if it is incomplete; null if it has not answered. */
   balance: Balance | null
 }
 
 /** A window answers within seconds, unless it waits for Postgres. ms */
-const ANSWERS_WITHIN = 120_000
-/** Windows that are named; the others are counted. */
+const MAX_ANSWER_TIME = 120_000
+/** How many unsettled windows a report names. */
 export const NAMED_UNSETTLED = 5
 
-/** Windows that are incomplete, and those that have not answered for too long by `now` (epoch ms); oldest first. */
+/** Incomplete windows, and those whose answer is overdue at `now` (epoch ms); oldest first. */
 export function unsettledWindows(closing: ClosingWindow[], now: number): UnsettledWindow[] {
   const windows = new Map<number, UnsettledWindow>()
   for (const { start, since, balance = null } of closing) {
-    const known = windows.get(start)
-    if (!known) windows.set(start, { start, since, balance })
-    else windows.set(start, { start, since: Math.min(since, known.since), balance: balance ?? known.balance })
+    const known = windows.get(start) ?? { since, balance }
+    windows.set(start, { start, since: Math.min(since, known.since), balance: balance ?? known.balance })
   }
   return [...windows.values()]
-    .filter(({ since, balance }) => balance !== null || now - since > ANSWERS_WITHIN)
+    .filter(({ since, balance }) => balance !== null || now - since > MAX_ANSWER_TIME)
     .sort((a, b) => a.start - b.start)
 }
 
-/** What is wrong with such a window, and what to do; in a sentence or two. */
+/** What is wrong with the window, and what to do. */
 export function describeUnsettled({ start, since, balance }: UnsettledWindow, windowSize: number): string {
   const name = `Window ${formatWindow(start, windowSize)}`
   if (!balance)
-    return `${name} was told to close at ${formatInstant(since)} and has not answered: "web-traffic windows" says why.`
+    return `${name} was sent the close signal at ${formatInstant(since)} and has not answered. Run "web-traffic windows" to see why.`
   const { told, accounted } = balance
   return (
-    `${name} was told ${grouped(told.hits)} hits and ${grouped(told.exceptions)} late or rejected records, and has ` +
+    `${name} should have ${grouped(told.hits)} hits and ${grouped(told.exceptions)} late or rejected records, and has ` +
     `${grouped(accounted.hits)} and ${grouped(accounted.exceptions)}. ${repairCommand(start)}`
   )
 }

@@ -9,7 +9,7 @@ import type {
   WindowInput,
   WrongWindow,
 } from './activities'
-import type { Balance, Overlap, Sums, ToldBook } from '../core/window/protocol'
+import type { Overlap, Sums, ToldBook } from '../core/window/protocol'
 import type { WindowSnapshot } from '../core/window/window-state'
 import type { Told } from './messages'
 import type { WindowSelection } from '../core/window/recount'
@@ -19,20 +19,18 @@ export interface IngestInput {
   settings: PipelineSettings
   taskQueue: string
   pollers: number
-  /** Offsets where the partitions begin at the first start; the earliest record where one is not named. */
+  /** Offset per partition at the first start; the earliest record by default. */
   startPositions: Record<number, number>
-  /** Carried from run to run. */
   carried?: { ledger: LedgerState; running: number[]; ending?: number[]; paused?: number }
 }
 
 export interface WindowRunInput extends WindowInput {
-  /** Where the ledger starts it, since no run is there to be told to close. */
+  /** Set if the ledger starts the run because none received the close signal. */
   books?: ToldBook[]
-  /** From the run before, where this one continues it. */
   carried?: {
     opened: boolean
     told: Told
-    announced?: Balance['told'] | undefined
+    announced?: Sums | undefined
     books?: ToldBook[]
     revision: number
     changed: boolean
@@ -46,11 +44,11 @@ export interface WindowSummary {
   groups: number
   /** Hits of groups beyond `MAX_GROUPS`, counted under `(other)`. */
   otherHits: number
-  /** Of the result in Postgres. */
+  /** Revision of the result in Postgres. */
   revision: number
   deltas: number
   repeats: number
-  /** Hits that came after the window had closed, counted as late. */
+  /** Hits that arrived after the window had closed. */
   lateHits: number
   overlaps: Overlap[]
 }
@@ -59,9 +57,8 @@ export interface ReplayInput {
   settings: PipelineSettings
   selection: WindowSelection
   includeLate: boolean
-  /** Whether windows are published of which Kafka has fewer hits than were counted. */
+  /** Also publish windows for which Kafka has fewer hits than were counted. */
   acceptLoss?: boolean
-  /** From the run before, where this one continues it. */
   carried?: ReplayTotals
 }
 
@@ -69,23 +66,20 @@ export interface ReplayTotals {
   unchanged: number
   replayed: number
   gone: number
-  /** Windows that would lose hits, and were left as they are. */
+  /** Windows that would lose hits and stayed unchanged. */
   lost?: number
-  /** Some of them. */
+  /** The replayed windows, up to a limit, as are the lists below. */
   windows: ReplayedBatch['replayed']
   goneWindows: string[]
   lostWindows?: LostWindow[]
 }
 
-export interface ReplaySummary extends ReplayTotals {
-  summary: string
-}
+export type ReplaySummary = ReplayTotals & { summary: string }
 
 export interface VerifyInput {
   settings: PipelineSettings
-  /** Or the day before the one on which it is started, in UTC. */
+  /** `yesterday` is the day before the start of the workflow, in UTC. */
   selection: WindowSelection | 'yesterday'
-  /** From the run before, where this one continues it. */
   carried?: Verified
 }
 
@@ -93,40 +87,34 @@ export interface Verified {
   right: number
   wrong: number
   gone: number
-  /** Some of the wrong ones. */
+  /** The wrong windows, up to a limit. */
   windows: WrongWindow[]
-  /** Some of those of which Kafka no longer has all records. */
+  /** Windows whose records Kafka no longer has, up to a limit. */
   goneWindows: string[]
-  /** Windows that were closed, and of which Postgres has no result. */
+  /** Closed windows without a result in Postgres. */
   missing: string[]
-  /** Windows of which Kafka has fewer hits than were counted, and some of them. */
+  /** Windows for which Kafka has fewer hits than were counted, and some of them. */
   lost?: number
   lostWindows?: LostWindow[]
-  /** Windows that should be closed by the ledger's books, and are not. */
+  /** Windows that should be closed and are not. */
   unsettled?: UnsettledWindow[]
-  /** Windows that an older release closed, without books. */
+  /** Windows without books, closed by an older release. */
   withoutBooks?: number
-  /** What was given up for good. */
+  /** Counts that a person accepted as lost. */
   accepted?: Sums
 }
 
-export interface VerifySummary extends Verified {
-  summary: string
-}
+export type VerifySummary = Verified & { summary: string }
 
-export interface RecoverSummary extends Recovered {
-  summary: string
-}
+export type RecoverSummary = Recovered & { summary: string }
 
 export type RepairSummary = Extract<RepairOutcome, { outcome: 'repaired' | 'unchanged' }> & {
   summary: string
   start: number
 }
 
-export interface MaintainSummary extends Maintained {
-  summary: string
-}
+export type MaintainSummary = Maintained & { summary: string }
 
-/** What clients and activities start by name; `src/workflows` has the functions. */
+/** Workflows that clients and activities start by name. */
 export type IngestWorkflow = (input: IngestInput) => Promise<void>
 export type WindowWorkflow = (input: WindowRunInput) => Promise<WindowSummary>

@@ -3,14 +3,14 @@ import { setCurrentDetails, type WorkflowInterceptorsFactory } from '@temporalio
 let describe: (() => string) | undefined
 
 /**
- * What the Web UI shows of this workflow, as Markdown, put together only when somebody looks: signals and updates of
- * the hot path pay nothing for it. It must change nothing.
+ * Sets the Markdown that the Web UI shows for this workflow. It is built only for a query, so signals and updates do
+ * not pay for it. `description` must not change any state.
  */
 export function describeWhenAsked(description: () => string): void {
   describe = description
 }
 
-/** The query by which the Web UI and the CLI read the details. */
+/** The query with which the Web UI and the CLI read the details. */
 const METADATA = '__temporal_workflow_metadata'
 
 export const interceptors: WorkflowInterceptorsFactory = () => ({

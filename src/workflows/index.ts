@@ -1,7 +1,6 @@
-export { exceptions } from './exceptions'
 export { ingest } from './ingest'
 export { maintain } from './maintain'
-export { piece } from './piece'
+export { exceptions, piece } from './old-release'
 export { poller } from './poller'
 export { recover } from './recover'
 export { repair } from './repair'

@@ -10,12 +10,12 @@ import type { Activities, PollInput } from '../contract/activities'
 import { ingestId, pollerTaskQueue } from '../contract/ids'
 import { drain, pollerEnded } from '../contract/messages'
 
-/** An activity ends only when its worker shuts down, so this many rolling restarts fit in one run. */
+/** An activity ends only when its worker shuts down, so one run lasts this many worker restarts. */
 const ACTIVITIES_PER_RUN = 200
 
 /**
- * Keeps one `pollKafka` activity running until it is told to drain. It has a workflow of its own because an
- * activity belongs to the run that started it: the ledger continues as new far more often.
+ * Keeps one `pollKafka` activity running until the drain signal. It is separate from the ledger because an activity
+ * ends with the run that started it, and the ledger continues as new often.
  */
 export async function poller(input: PollInput): Promise<void> {
   const { pollKafka } = proxyActivities<Activities>({
@@ -23,7 +23,7 @@ export async function poller(input: PollInput): Promise<void> {
     startToCloseTimeout: '365d',
     heartbeatTimeout: '7s',
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-    // Whatever goes wrong with Kafka ends the attempt, in sight; the next one has a consumer of its own.
+    // Any Kafka failure ends the attempt, visibly; the next attempt has a new consumer.
     retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '3s' },
     summary: `poller ${input.poller} of ${input.settings.topic}`,
   })
@@ -40,7 +40,7 @@ export async function poller(input: PollInput): Promise<void> {
     try {
       await polling.run(() => pollKafka(input))
     } catch (error) {
-      // However the activity ended after a drain was asked for: what it had not said done is read by the next one.
+      // After a drain signal any end will do: the next poller reads what is not done.
       if (draining) break
       await CancellationScope.nonCancellable(ended)
       throw error

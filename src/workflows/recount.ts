@@ -1,47 +1,73 @@
-import { proxyActivities, workflowInfo } from '@temporalio/workflow'
+import { proxyActivities, setHandler, workflowInfo } from '@temporalio/workflow'
 import type { Activities } from '../contract/activities'
-import type { WindowSelection } from '../core/window/recount'
+import { joinSentences } from '../contract/markdown'
+import { recountProgress } from '../contract/messages'
+import { counted } from '../core/numbers'
 import type { PipelineSettings } from '../core/settings'
+import type { WindowSelection } from '../core/window/recount'
 import { formatInstant } from '../core/window/tumbling-window'
+import { describeWhenAsked } from './details'
+
+const retry = { initialInterval: '1s', maximumInterval: '10s' } as const
 
 const { selectWindows } = proxyActivities<Activities>({
   startToCloseTimeout: '1m',
   heartbeatTimeout: '10s',
-  retry: { initialInterval: '1s', maximumInterval: '10s' },
+  retry,
 })
 
-/** Activities that read the log again: each batch is a pass over a part of it. */
+/** Activities that read a part of the log again. */
 export const batches = proxyActivities<Activities>({
   startToCloseTimeout: '6h',
   heartbeatTimeout: '20s',
-  retry: { initialInterval: '1s', maximumInterval: '10s' },
+  retry,
 })
 
-/**
- * Goes through a selection, oldest first, with as many windows at a time as are counted anew in one pass.
- *
- * @param pass counts these windows anew; they are described for people
- * @param goOn continues as new with what is left, when the history has grown long
- */
-export async function passByPass(
-  settings: PipelineSettings,
-  selection: WindowSelection,
-  pass: (starts: number[], described: string) => Promise<void>,
-  goOn: (rest: WindowSelection) => Promise<never>,
-): Promise<void> {
-  let rest = selection
-  for (;;) {
-    const starts = await selectWindows({ settings, ...rest })
-    if (starts.length === 0) return
-    await pass(starts, describeBatch(starts, settings))
-    rest = { ...rest, from: starts[starts.length - 1]! + 1 }
-    if (workflowInfo().continueAsNewSuggested) await goOn(rest)
+/** Windows that are counted again, oldest first, as many at a time as fit in one pass over the log. */
+export class Recount {
+  /** The windows of the current pass. */
+  private batch = ''
+
+  /**
+   * @param step the name of a pass in the Web UI, such as `verify`
+   * @param progress what is done, in sentences; empty if that is nothing
+   */
+  constructor(
+    private readonly step: string,
+    private readonly progress: () => string,
+    details = (progress: string) => progress,
+  ) {
+    setHandler(recountProgress, () => this.describe())
+    describeWhenAsked(() => details(this.describe()))
+  }
+
+  private describe(): string {
+    return joinSentences(this.progress(), this.batch && `Now: ${this.batch}.`) || 'Selecting windows.'
+  }
+
+  /** @param continueWith continues as new with the rest of the selection once the history has grown long */
+  async run(
+    settings: PipelineSettings,
+    selection: WindowSelection,
+    pass: (starts: number[], options: { summary: string }) => Promise<void>,
+    continueWith: (rest: WindowSelection) => Promise<never>,
+  ): Promise<void> {
+    let rest = selection
+    for (;;) {
+      const starts = await selectWindows({ settings, ...rest })
+      const last = starts.at(-1)
+      if (last === undefined) return
+      const end = formatInstant(last + settings.windowSize)
+      this.batch = `${counted(starts.length, 'window')}, ${formatInstant(starts[0]!)} to ${end}`
+      await pass(starts, { summary: `${this.step} ${this.batch}` })
+      this.batch = ''
+      rest = { ...rest, from: last + 1 }
+      if (workflowInfo().continueAsNewSuggested) await continueWith(rest)
+    }
   }
 }
 
-/** `6 windows, 2026-01-31T12:00:00Z to 2026-01-31T12:30:00Z`: for people. */
-function describeBatch(starts: number[], { windowSize }: PipelineSettings): string {
-  const end = starts[starts.length - 1]! + windowSize
-  const windows = `${starts.length} window${starts.length === 1 ? '' : 's'}`
-  return `${windows}, ${formatInstant(starts[0]!)} to ${formatInstant(end)}`
+/** Adds to a list of examples up to `max` in total. */
+export function addExamples<T>(examples: T[], found: T[], max: number): void {
+  examples.push(...found.slice(0, max - examples.length))
 }

@@ -1,33 +1,31 @@
 import { setWorkflowOptions } from '@temporalio/workflow'
 import type { Recovered, RecoverInput } from '../contract/activities'
+import { joinSentences } from '../contract/markdown'
+import type { RecoverSummary } from '../contract/workflows'
+import { grouped } from '../core/numbers'
 import { formatInstant } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
 import { batches } from './recount'
-import type { RecoverSummary } from '../contract/workflows'
-import { grouped } from '../core/numbers'
 
-/** Writes to Postgres again what the histories of the pipeline's workflows say was written since a time. */
+/** Repeats the writes to Postgres that the histories of the pipeline's workflows show since a given time. */
 export async function recover(input: RecoverInput): Promise<RecoverSummary> {
-  const summary = `write again what was written since ${formatInstant(input.since)}`
+  const summary = `repeat the writes since ${formatInstant(input.since)}`
   const recovered = await batches.recoverWrites.executeWithOptions({ summary }, [input])
-  return { summary: sentence(recovered), ...recovered }
+  return { summary: describe(recovered), ...recovered }
 }
 setWorkflowOptions(finishedByItsBuild, recover)
 
-function sentence(recovered: Recovered): string {
+function describe(recovered: Recovered): string {
   const { windows, there, ranges, lateHits, contradictory, repaired = [], incomplete = [] } = recovered
-  const again =
-    repaired.length > 0
-      ? ` ${grouped(repaired.length)} windows that no history has all of were counted again from Kafka.`
-      : ''
-  const lacking =
-    incomplete.length > 0
-      ? ` Not complete: ${incomplete.map(({ window, reason }) => `${window} (${reason})`).join('; ')}.`
-      : ''
-  const wrote =
+  return joinSentences(
     `${grouped(windows)} results of windows, ${grouped(ranges)} ranges with late or rejected records and ` +
-    `${grouped(lateHits)} hits that came after their window had closed were written again; ${grouped(there)} results ` +
-    `were there.${again}${lacking}`
-  if (contradictory.length === 0) return wrote
-  return `${wrote} Not mended, since they were written anew after the loss: ${contradictory.join(', ')}.`
+      `${grouped(lateHits)} hits that came after their window had closed were written again; ${grouped(there)} results ` +
+      'were already there.',
+    repaired.length > 0 &&
+      `${grouped(repaired.length)} windows without a complete history were counted again from Kafka.`,
+    incomplete.length > 0 &&
+      `Incomplete: ${incomplete.map(({ window, reason }) => `${window} (${reason})`).join('; ')}.`,
+    contradictory.length > 0 &&
+      `Not restored, because newer results replaced them after the loss: ${contradictory.join(', ')}.`,
+  )
 }

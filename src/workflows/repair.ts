@@ -1,17 +1,19 @@
 import { ApplicationFailure, setHandler, setWorkflowOptions } from '@temporalio/workflow'
 import type { RepairInput, RepairOutcome } from '../contract/activities'
+import { joinSentences } from '../contract/markdown'
+import { NOT_REPAIRED, recountProgress } from '../contract/messages'
+import type { RepairSummary } from '../contract/workflows'
+import { grouped } from '../core/numbers'
+import type { Sums } from '../core/window/protocol'
 import { formatInstant, formatWindow } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
 import { describeWhenAsked } from './details'
-import { NOT_REPAIRED, recountProgress } from '../contract/messages'
 import { batches } from './recount'
-import type { RepairSummary } from '../contract/workflows'
-import { grouped } from '../core/numbers'
 
-/** Partitions that are named. */
-const NAMED = 10
+/** How many ranges without records a failure names. */
+const MAX_NAMED = 10
 
-/** Counts one window again from the log and publishes it. Fails where it must not be published. */
+/** Counts one window again from the log and publishes it. Fails if it must not be published. */
 export async function repair(input: RepairInput): Promise<RepairSummary> {
   const { settings, start } = input
   const name = formatWindow(start, settings.windowSize)
@@ -19,42 +21,42 @@ export async function repair(input: RepairInput): Promise<RepairSummary> {
   setHandler(recountProgress, () => progress)
   describeWhenAsked(() => progress)
   const done = await batches.repairWindow.executeWithOptions({ summary: `repair ${name}` }, [input])
-  progress = sentence(name, start, done)
+  progress = describe(name, start, done)
   if (done.outcome === 'refused' || done.outcome === 'incomplete')
     throw ApplicationFailure.nonRetryable(progress, NOT_REPAIRED, done)
   return { summary: progress, start, ...done }
 }
 setWorkflowOptions(finishedByItsBuild, repair)
 
-function sentence(name: string, start: number, done: RepairOutcome): string {
+function describe(name: string, start: number, done: RepairOutcome): string {
   if (done.outcome === 'refused') return `${name} cannot be repaired. ${done.reason}`
-  if (done.outcome === 'incomplete') return incomplete(name, start, done)
+  if (done.outcome === 'incomplete')
+    return joinSentences(
+      `${name} was not changed.`,
+      `It should have ${sums(done.told)}, and Kafka has ${sums(done.found)}.`,
+      whyIncomplete(done.gone),
+      'To publish what Kafka still has and give up the rest for good, run',
+      `"web-traffic repair ${formatInstant(start)} --accept-loss".`,
+    )
   const { outcome, revision, hits, hitsBefore, lost } = done
-  const accepted =
-    lost.hits > 0 || lost.exceptions > 0
-      ? ` ${grouped(lost.hits)} hits and ${grouped(lost.exceptions)} late or rejected records were accepted as lost.`
-      : ''
-  if (outcome === 'unchanged')
-    return `${name} was right already, with ${grouped(hits)} hits as revision ${revision}.${accepted}`
-  return `${name} has ${grouped(hits)} hits now, ${grouped(hitsBefore)} before, as revision ${revision}.${accepted}`
+  return joinSentences(
+    outcome === 'unchanged'
+      ? `${name} was already right, with ${grouped(hits)} hits as revision ${revision}.`
+      : `${name} now has ${grouped(hits)} hits, ${grouped(hitsBefore)} before, as revision ${revision}.`,
+    lost.hits + lost.exceptions > 0 && `Accepted as lost: ${sums(lost)}.`,
+  )
 }
 
-function incomplete(
-  name: string,
-  start: number,
-  { told, found, gone }: Extract<RepairOutcome, { outcome: 'incomplete' }>,
-): string {
-  const named = gone.slice(0, NAMED).map(({ partition, from, to }) => {
+function sums({ hits, exceptions }: Sums): string {
+  return `${grouped(hits)} hits and ${grouped(exceptions)} late or rejected records`
+}
+
+function whyIncomplete(gone: Extract<RepairOutcome, { outcome: 'incomplete' }>['gone']): string {
+  if (gone.length === 0)
+    return 'Kafka has other records at its offsets: they were compacted, or the topic was deleted and re-created.'
+  const ranges = gone.slice(0, MAX_NAMED).map(({ partition, from, to }) => {
     return `partition ${partition}, offsets ${from} to ${to - 1}`
   })
-  const more = gone.length > NAMED ? `, and ${gone.length - NAMED} more` : ''
-  const why =
-    gone.length > 0
-      ? `Kafka no longer has its records: ${named.join('; ')}${more}.`
-      : 'Kafka has other records at its offsets: they were compacted, or the topic was deleted and re-created.'
-  return (
-    `${name} was not changed. It should have ${grouped(told.hits)} hits and ${grouped(told.exceptions)} late or rejected ` +
-    `records, and Kafka has ${grouped(found.hits)} and ${grouped(found.exceptions)}. ${why} To publish what is left, and ` +
-    `give up the rest for good: "web-traffic repair ${formatInstant(start)} --accept-loss".`
-  )
+  const more = gone.length > MAX_NAMED ? `, and ${gone.length - MAX_NAMED} more` : ''
+  return `Kafka no longer has its records: ${ranges.join('; ')}${more}.`
 }

@@ -1,44 +1,31 @@
-import { continueAsNew, setHandler, setWorkflowOptions } from '@temporalio/workflow'
+import { continueAsNew, setWorkflowOptions } from '@temporalio/workflow'
 import type { ReplayedBatch } from '../contract/activities'
-import { markdownTable } from '../contract/markdown'
+import { joinSentences, markdownTable } from '../contract/markdown'
+import type { ReplayInput, ReplaySummary, ReplayTotals } from '../contract/workflows'
+import { counted } from '../core/numbers'
 import { formatInstant } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
-import { describeWhenAsked } from './details'
-import { recountProgress } from '../contract/messages'
-import { batches, passByPass } from './recount'
-import type { ReplayInput, ReplaySummary, ReplayTotals } from '../contract/workflows'
+import { addExamples, batches, Recount } from './recount'
 
-/** Windows that are named in the result, of each kind. */
-const NAMED = 50
+/** How many windows of each kind the result names. */
+const MAX_NAMED = 50
 
-/** Counts closed windows anew from the log, pass by pass, and publishes those that differ as their next revision. */
+/** Counts closed windows again from the log, and publishes those that differ as their next revision. */
 export async function replay(input: ReplayInput): Promise<ReplaySummary> {
   const { settings, includeLate, acceptLoss } = input
-  const totals: ReplayTotals = input.carried ?? {
-    unchanged: 0,
-    replayed: 0,
-    gone: 0,
-    windows: [],
-    goneWindows: [],
-  }
-  let underWay = ''
-  const progress = () => `${sentence(totals)}${underWay && ` Now: ${underWay}.`}`
-  setHandler(recountProgress, progress)
-  describeWhenAsked(() => details(totals, progress()))
-
-  await passByPass(
+  const nothing = { unchanged: 0, replayed: 0, gone: 0, windows: [], goneWindows: [] }
+  const totals: ReplayTotals = input.carried ?? nothing
+  const recount = new Recount(
+    'replay',
+    () => sentence(totals),
+    progress => details(totals, progress),
+  )
+  await recount.run(
     settings,
     input.selection,
-    async (starts, described) => {
-      underWay = described
-      const options = { summary: `replay ${described}` }
-      add(
-        totals,
-        await batches.replayWindows.executeWithOptions(options, [
-          { settings, starts, includeLate, ...(acceptLoss && { acceptLoss }) },
-        ]),
-      )
-      underWay = ''
+    async (starts, options) => {
+      const batch = { settings, starts, includeLate, ...(acceptLoss && { acceptLoss }) }
+      add(totals, await batches.replayWindows.executeWithOptions(options, [batch]))
     },
     selection => continueAsNew<typeof replay>({ ...input, selection, carried: totals }),
   )
@@ -51,34 +38,26 @@ function add(totals: ReplayTotals, { unchanged, replayed, gone, lost = [] }: Rep
   totals.replayed += replayed.length
   totals.gone += gone.length
   totals.lost = (totals.lost ?? 0) + lost.length
-  const lostWindows = (totals.lostWindows ??= [])
-  lostWindows.push(...lost.slice(0, NAMED - lostWindows.length))
-  totals.windows.push(...replayed.slice(0, NAMED - totals.windows.length))
-  totals.goneWindows.push(...gone.slice(0, NAMED - totals.goneWindows.length).map(formatInstant))
+  addExamples((totals.lostWindows ??= []), lost, MAX_NAMED)
+  addExamples(totals.windows, replayed, MAX_NAMED)
+  addExamples(totals.goneWindows, gone.map(formatInstant), MAX_NAMED)
 }
 
 function sentence({ unchanged, replayed, gone, lost = 0 }: ReplayTotals): string {
-  const cannot =
-    gone > 0 ? ` ${gone} cannot be counted again, since Kafka no longer has all of their records.` : ''
-  const would =
-    lost > 0
-      ? ` ${lost} would have lost hits and ${lost === 1 ? 'was' : 'were'} left as ${lost === 1 ? 'it is' : 'they are'}, ` +
-        'since Kafka has other records now at the offsets that were counted.'
-      : ''
-  return `${windows(replayed)} replayed, ${unchanged} ${unchanged === 1 ? 'was' : 'were'} right already.${cannot}${would}`
+  return joinSentences(
+    `${counted(replayed, 'window')} replayed, ${unchanged} already right.`,
+    gone > 0 && `${gone} cannot be counted again because Kafka no longer has all of their records.`,
+    lost > 0 &&
+      `${counted(lost, 'window')} would have lost hits and stayed unchanged: ` +
+        'Kafka now has other records at the offsets that were counted.',
+  )
 }
 
-const windows = (n: number) => `${n} window${n === 1 ? '' : 's'}`
-
-function details({ windows: replayed }: ReplayTotals, progress: string): string {
-  if (replayed.length === 0) return progress
-  const rows = replayed.map(({ start, revision, hits, hitsBefore, broughtIn }) => [
-    formatInstant(start),
-    revision,
-    hitsBefore,
-    hits,
-    broughtIn,
-  ])
-  const head = ['window', 'revision', 'hits before', 'hits', 'late brought in']
+function details({ windows }: ReplayTotals, progress: string): string {
+  if (windows.length === 0) return progress
+  const rows = windows.map(({ start, revision, hits, hitsBefore, broughtIn }) => {
+    return [formatInstant(start), revision, hitsBefore, hits, broughtIn]
+  })
+  const head = ['window', 'revision', 'hits before', 'hits', 'late hits included']
   return [progress, '', ...markdownTable(head, rows)].join('\n')
 }

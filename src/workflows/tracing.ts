@@ -9,18 +9,17 @@ import {
 import { TRACE_HEADER, type TracingSinks } from '../contract/tracing'
 
 /*
- * Hands the trace on that a workflow's messages came with: nothing of OpenTelemetry is in the bundle. Whether or not
- * there is a trace, every call goes through in the same step of the same promise, so that histories replay with
- * tracing on or off, and with either for a part of them.
+ * Propagates the trace context of a workflow's messages, without OpenTelemetry in the bundle. Every call passes in the
+ * same step of the same promise with or without a trace, so histories replay whether tracing was on, off, or switched.
  */
 
 const { tracing } = proxySinks<TracingSinks>()
 
-/** They run for as long as the pipeline: their runs are no part of a trace but for the one that somebody started. */
+/** Workflows that run as long as the pipeline: only the first run belongs to the trace that started it. */
 const LASTING = new Set(['ingest', 'poller'])
 /** `version-trace-span-flags` */
 const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
-/** Links of a run at most: the newest. */
+/** A run keeps the newest links. */
 const MAX_LINKS = 100
 
 export const interceptors: WorkflowInterceptorsFactory = () => {
@@ -31,7 +30,7 @@ export const interceptors: WorkflowInterceptorsFactory = () => {
         execute(input, next) {
           run.begins(traceparentOf(input.headers))
           const result = next(input)
-          // Beside the promise that the SDK goes on with, which is settled no later for it.
+          // A side branch: it does not delay the promise that the SDK awaits.
           result.then(
             () => run.ends(false),
             error => run.ends(!(error instanceof ContinueAsNew)),
@@ -61,10 +60,10 @@ export const interceptors: WorkflowInterceptorsFactory = () => {
 
 class TracedRun {
   readonly lasting = LASTING.has(workflowInfo().workflowType)
-  /** The same whoever replays it. */
+  /** Derived from the run id, so that a replay has the same. */
   private readonly id = workflowInfo().runId.replaceAll('-', '').slice(-16)
   private parent: string | undefined
-  /** What the workflow does now comes of this. */
+  /** The parent of the calls that the workflow makes now. */
   private cause: string | undefined
   private links: { signal: string; traceparent: string }[] = []
 
@@ -73,7 +72,7 @@ class TracedRun {
     if (this.lasting) this.report(Date.now())
   }
 
-  /** @param failed continuing as new is no failure */
+  /** @param failed false if the run continued as new */
   ends(failed: boolean): void {
     if (!this.lasting) this.report(workflowInfo().runStartTime.getTime(), failed)
   }
@@ -112,7 +111,7 @@ class TracedRun {
   }
 }
 
-/** Undefined also where it is not understood: no trace is worth a workflow's task. */
+/** Undefined if malformed: a bad header must not fail a workflow task. */
 function traceparentOf({ [TRACE_HEADER]: trace }: Headers): string | undefined {
   if (!trace) return undefined
   try {

@@ -1,40 +1,28 @@
 import { groups, type ColumnarCounts } from '../core/counts/columnar'
-import { code, markdownTable } from '../contract/markdown'
+import { code, joinSentences, markdownTable } from '../contract/markdown'
 import type { AppliedPartition, Overlap } from '../core/window/protocol'
 import { ingestId } from '../contract/ids'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/window/tumbling-window'
-import type { Stuck, Told } from '../contract/messages'
+import type { Stuck, Told, WindowProgress } from '../contract/messages'
 import { grouped } from '../core/numbers'
 
-export interface WindowReport {
+export interface WindowReport extends Omit<WindowProgress, 'groups'> {
   settings: PipelineSettings
   start: number
   name: string
-  state: 'opening' | 'open' | 'published' | 'closing' | 'closed'
   told: Told
-  stuck: Stuck | undefined
-  /** As a sentence, once it has ended. */
+  /** The summary, once the run has ended. */
   outcome: string | undefined
-  hits: number
-  /** Hits among them whose look-up failed and was not waited for. */
-  unlocated: number
-  deltas: number
-  repeats: number
-  revision: number
-  lateHits: number
   overlaps: Overlap[]
-  pieces: number
-  /** Deltas whose counts the pollers put into Postgres. */
-  staged: number
-  /** What is held: not what was sent ahead in pieces, or waits for Postgres to be asked. */
+  /** What this run has merged, without pieces, staged deltas, and deltas that wait for Postgres. */
   counts: ColumnarCounts
   applied: AppliedPartition[]
 }
 
 const TOP = 10
 
-/** A window in Markdown, for the Temporal Web UI. */
+/** A window as Markdown for the Web UI. */
 export function describeWindow(report: WindowReport): string {
   const { name, state, stuck, outcome, counts, applied } = report
   const parts = report.pieces + report.staged
@@ -43,7 +31,7 @@ export function describeWindow(report: WindowReport): string {
   const next = stuck ? explainStuck(stuck) : waiting(report)
   if (next !== '') lines.push('', next)
   if (top.rows.length > 0) {
-    lines.push('', `#### Top referrers${parts > 0 ? ' of what is held here' : ''}`, '')
+    lines.push('', `#### Top referrers${parts > 0 ? ' of the counts here' : ''}`, '')
     lines.push(...markdownTable(['referrer', 'hits'], top.rows))
   }
   if (applied.length > 0) {
@@ -57,7 +45,7 @@ export function describeWindow(report: WindowReport): string {
 function progress(report: WindowReport, groups: number): string {
   const { state, hits, deltas, pieces, staged } = report
   const parts = pieces + staged
-  const held = parts > 0 ? ` here, and more in ${grouped(parts)} parts that are in Postgres` : ''
+  const held = parts > 0 ? ` here, and more in ${grouped(parts)} parts in Postgres` : ''
   const inGroups = state === 'opening' ? '' : ` in **${grouped(groups)}** groups${held}`
   return `**${grouped(hits)}** hits${inGroups}, from ${grouped(deltas)} deltas. ${asides(report)}`
 }
@@ -67,22 +55,22 @@ function explainStuck({ step, since, reason, nextTry }: Stuck): string {
     return `**Stuck**: since ${formatInstant(since)} it has tried to ${step}. ${explainRefusal(reason, nextTry)}`
   if (reason !== undefined) return `**Stuck** since ${formatInstant(since)}: ${reason}`
   return (
-    `**Stuck**: since ${formatInstant(since)} it has tried to ${step}. Its pending activity says why, and when it is ` +
-    'tried again. Mend the cause; the window then goes on by itself.'
+    `**Stuck**: since ${formatInstant(since)} it has tried to ${step}. The pending activity shows the reason and the ` +
+    'next retry. Once the cause is fixed, the window continues automatically.'
   )
 }
 
-/** A step that only a person can bring on, and how. */
+/** A step that a person has to fix, and how. */
 export function explainRefusal(reason: string, nextTry: number): string {
   return (
-    `${reason} Mend that, then run ${code('web-traffic retry')}, or send the signal ${code('retry')}; by itself it is ` +
-    `tried again at ${formatInstant(nextTry)}.`
+    `${reason} Fix that, then run ${code('web-traffic retry')} or send the signal ${code('retry')}; the next automatic ` +
+    `retry is at ${formatInstant(nextTry)}.`
   )
 }
 
-/** What the window waits for. Which partition holds it back only the ledger knows. */
+/** What the window waits for. Only the ledger knows for which partition. */
 function waiting({ settings, start, state, told }: WindowReport): string {
-  if (state === 'opening') return 'It waits for Postgres to say whether it is closed already.'
+  if (state === 'opening') return 'It waits for Postgres to say whether an earlier run closed it.'
   if (state !== 'open' && state !== 'published') return ''
   const lateness = state === 'published' ? settings.allowedLateness : 0
   const end = start + settings.windowSize + lateness
@@ -91,22 +79,21 @@ function waiting({ settings, start, state, told }: WindowReport): string {
     return `Every partition has reached ${formatInstant(end)}; it waits for the clock to pass ${clock}.`
   return (
     `It waits for the clock to pass ${clock}, and for the watermark of every partition to reach ` +
-    `${formatInstant(end)}: the workflow ${code(ingestId(settings.group))} shows which one holds it back.`
+    `${formatInstant(end)}: the workflow ${code(ingestId(settings.group))} shows which one is behind.`
   )
 }
 
 function asides({ revision, unlocated, lateHits, repeats, overlaps }: WindowReport): string {
-  const sentences = [`Late so far: ${grouped(lateHits)} hits.`]
-  if (revision > 0) sentences.push(`The result is revision ${revision}${revision > 1 ? ', corrected' : ''}.`)
-  if (unlocated > 0)
-    sentences.push(
-      `**${grouped(unlocated)} hits** are under ${code('??')} since their look-up failed: ${code('web-traffic replay --unlocated')} ` +
-        'looks them up again once the window is closed.',
-    )
-  if (repeats > 0) sentences.push(`${grouped(repeats)} repeats were dropped.`)
-  if (overlaps.length > 0)
-    sentences.push(`**${grouped(overlaps.length)} deltas overlap and are not counted: replay it.**`)
-  return sentences.join(' ')
+  return joinSentences(
+    `Late so far: ${grouped(lateHits)} hits.`,
+    revision > 0 && `The result is revision ${revision}${revision > 1 ? ', corrected' : ''}.`,
+    unlocated > 0 &&
+      `**${grouped(unlocated)} hits** are under ${code('??')} because their look-up failed: ` +
+        `${code('web-traffic replay --unlocated')} looks them up again once the window is closed.`,
+    repeats > 0 && `${grouped(repeats)} repeats were dropped.`,
+    overlaps.length > 0 &&
+      `**${grouped(overlaps.length)} deltas overlap and are not counted: replay the window.**`,
+  )
 }
 
 function topReferrers(counts: ColumnarCounts): { groups: number; rows: (string | number)[][] } {
@@ -117,8 +104,5 @@ function topReferrers(counts: ColumnarCounts): { groups: number; rows: (string |
     hitsOf.set(referrer, (hitsOf.get(referrer) ?? 0) + hits)
   }
   const top = [...hitsOf].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).slice(0, TOP)
-  return {
-    groups: size,
-    rows: top.map(([referrer, hits]) => [referrer === '' ? '(none)' : code(referrer), hits]),
-  }
+  return { groups: size, rows: top.map(([referrer, hits]) => [referrer ? code(referrer) : '(none)', hits]) }
 }

@@ -5,49 +5,46 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow'
-import { Retries, type Refusal } from './retries'
-import { statusAttributes, windowStatus, type WindowStatus } from '../contract/search-attributes'
 import type { Stuck } from '../contract/messages'
+import { statusAttributes, windowStatus, type WindowStatus } from '../contract/search-attributes'
+import { Retries, type Refusal } from './retries'
 
-/** A step that has not succeeded after so long is shown as stuck: by then it has failed a few times. */
+/** A step that takes longer than this has failed a few times already, and shows as stuck. */
 const STUCK_AFTER = 20_000
 
-/** A moment (epoch ms) by the clock, which a timer that runs already tells. */
+/** A moment (epoch ms) for which a durable timer is running already. */
 export interface Moment {
   at: number
   passed: boolean
 }
 
-interface Bounds {
-  needed: Moment
-  givenUp: () => boolean
+export interface GiveUp {
+  /** When to stop waiting for a step. */
+  givenUp?: () => boolean
 }
 
-/** What the list of workflows shows of a window. Each change is a step, so only what differs is said. */
+/** What the list of workflows shows of a window. Each change is an event in the history, so it sends only differences. */
 export class WindowVisibility {
   private status = workflowInfo().typedSearchAttributes.get(windowStatus) as WindowStatus | undefined
   stuck: Stuck | undefined
   private readonly retries = new Retries()
 
-  constructor(private readonly result: () => { revision: number; lateHits: number }) {}
+  constructor(private readonly result: { readonly revision: number; readonly lateHits: number }) {}
 
   show(status: WindowStatus): void {
     // A published window's revision changes with every correction.
     if (status === this.status && status !== 'published') return
     this.status = status
-    const { revision, lateHits } = this.result()
+    const { revision, lateHits } = this.result
     upsertSearchAttributes(statusAttributes(status, revision, lateHits))
   }
 
-  /**
-   * Shows the window as stuck, for a reason that only a person can end, until `ask` finds that it has ended. It looks on
-   * the signal `retry`, and every hour.
-   */
+  /** Shows the window as stuck until `ask` finds a repair. Asks on the signal `retry`, and every hour. */
   async untilRepaired<T>(reason: string, ask: () => Promise<T | null>): Promise<T> {
     this.stuck = { step: 'close', since: Date.now(), reason }
     this.show('stuck')
     for (;;) {
-      await this.retries.untilAsked('1h', 'incomplete: waits to be repaired')
+      await this.retries.untilAsked('1h', 'incomplete: waiting for a repair')
       const found = await this.retries.untilDone('ask Postgres', ask, () => undefined)
       if (!found) continue
       this.stuck = undefined
@@ -56,22 +53,26 @@ export class WindowVisibility {
   }
 
   /**
-   * Runs a step until it succeeds. A workflow does not see the failures that its activities repeat, but it can see that
-   * one takes longer than it should: then the window is found as stuck until the step succeeds, and at once where it was
-   * refused for good.
+   * Runs a step until it succeeds. A workflow does not see failures that Temporal retries, only that an activity takes
+   * long: after {@link STUCK_AFTER}, or at once after a permanent failure, the window shows as stuck until the step
+   * succeeds.
    *
-   * @param needed a moment before which nobody waits for the step: its timer takes the place of one more
-   * @param givenUp when nobody waits any more: then it is undefined
+   * @param until.needed nothing waits for the step before this moment, so its timer replaces that of `STUCK_AFTER`
+   * @param until.givenUp makes the step return undefined
    */
   async watched<T>(step: string, run: () => Promise<T>): Promise<T>
-  async watched<T>(step: string, run: () => Promise<T>, until: Partial<Bounds>): Promise<T | undefined>
   async watched<T>(
     step: string,
     run: () => Promise<T>,
-    { needed, givenUp }: Partial<Bounds> = {},
+    until: GiveUp & { needed?: Moment },
+  ): Promise<T | undefined>
+  async watched<T>(
+    step: string,
+    run: () => Promise<T>,
+    { needed, givenUp }: GiveUp & { needed?: Moment } = {},
   ): Promise<T | undefined> {
     const since = Date.now()
-    // A run that continues one that was stuck takes its status over.
+    // A run that continues a stuck one inherits its status.
     const usual = !this.status || this.status === 'stuck' ? 'open' : this.status
     const stick = (refusal?: Refusal) => {
       this.stuck = { step, since, ...refusal }

@@ -1,7 +1,7 @@
 import { sleep } from '@temporalio/workflow'
 import * as workflows from '../../src/workflows'
 
-/** The product's workflows with a step more, as a careless change would have it. */
+/** The product's workflows with an additional step, as after a careless change. */
 const delayed =
   <Input, Result>(workflow: (input: Input) => Promise<Result>) =>
   async (input: Input): Promise<Result> => {

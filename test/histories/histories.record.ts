@@ -9,7 +9,6 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing'
 import { Worker } from '@temporalio/worker'
 import { afterAll, beforeAll, describe, test } from '@jest/globals'
 import { TemporalPort } from '../../src/activities/pipeline-port'
-import type { Activities } from '../../src/contract/activities'
 import type { Delta } from '../../src/core/window/protocol'
 import { ingestId, pollerId, pollerTaskQueue, repairId, windowId } from '../../src/contract/ids'
 import type { PipelineSettings } from '../../src/core/settings'
@@ -39,39 +38,17 @@ import {
   quietRuntime,
   sinkActivities,
 } from '../workflows/support'
+import { tableActivities, W0 } from './table-activities'
 
 /**
- * Records what `histories.test.ts` replays, on a server that suggests continuing as new early: `npm run histories`.
- * A change of steps gets histories of its own, `npm run histories -- -t 'books'`; those of before are recorded again, or
- * deleted, only when no run of a release that took the old steps can be open any more. Nothing here makes those of `piece`
- * and `exceptions` any more.
+ * `npm run histories` records what `histories.test.ts` replays, on a server that suggests continuing as new early. A
+ * change of steps gets new histories: `npm run histories -- -t 'books'`. Replace or delete old ones only when no run
+ * that took the old steps can still be open. The histories of `piece` and `exceptions` can no longer be recorded.
  */
 const FOLDER = join(__dirname, 'recorded')
 const taskQueue = 'web_traffic_group'
 const sinks = new Map<string, MemorySink>()
-const W0 = windowStart(Date.UTC(2026, 0, 1, 12), 5 * MINUTE)
 const never = new AbortController().signal
-
-/** Those that read and mend results: two windows, one of which is wrong. */
-const tableActivities: Omit<Activities, keyof ReturnType<typeof sinkActivities> | 'pollKafka'> = {
-  selectWindows: ({ from = 0 }) => Promise.resolve(from <= W0 ? [W0, W0 + 5 * MINUTE] : []),
-  replayWindows: ({ starts: [start = 0] }) =>
-    Promise.resolve({
-      unchanged: 1,
-      replayed: [{ start, revision: 2, hits: 3, hitsBefore: 2, broughtIn: 0 }],
-      gone: [],
-    }),
-  verifyWindows: () => Promise.resolve({ right: 2, wrong: [], gone: [] }),
-  repairWindow: () =>
-    Promise.resolve({
-      ...{ outcome: 'repaired', revision: 1, hits: 40, hitsBefore: 0, exceptions: 0, exceptionsBefore: 0 },
-      ...{ lost: { hits: 0, exceptions: 0 }, gone: [] },
-    }),
-  findMissing: () => Promise.resolve([]),
-  findUnsettled: () => Promise.resolve([]),
-  recoverWrites: () => Promise.resolve({ windows: 1, there: 1, ranges: 0, lateHits: 0, contradictory: [] }),
-  maintainTables: () => Promise.resolve({ sealed: { hour: 1, day: 0, month: 0 }, months: [], lateHits: 0 }),
-}
 
 let environment: TestWorkflowEnvironment
 let client: Client
@@ -116,18 +93,17 @@ afterAll(async () => {
   console.log(`recorded: ${readdirSync(FOLDER).join(', ')}`)
 })
 
-/** One history by name, as compressed protobuf. On whose machine it ran is nobody's business. */
+/** Stores a history as compressed protobuf, without the machine's name. */
 async function keep(name: string, handle: WorkflowHandle): Promise<void> {
   const history = await handle.fetchHistory()
-  // A run that took no step yet would be no test of any.
   if (!history.events?.some(event => event.workflowTaskCompletedEventAttributes))
-    throw new Error(`${name} has not begun`)
+    throw new Error(`${name} has no completed workflow task yet`)
   forgetMachine(history)
   const encoded = temporal.api.history.v1.History.encode(history).finish()
   writeFileSync(join(FOLDER, `${name}.pb.gz`), gzipSync(encoded))
 }
 
-/** Names of workers and of their own task queues hold the machine's. */
+/** Names of workers and of their sticky task queues contain the host name. */
 function forgetMachine(node: object): void {
   for (const [key, value] of Object.entries(node) as [string, unknown][]) {
     if (typeof value === 'string' && value.includes(hostname())) Object.assign(node, { [key]: 'worker' })
@@ -152,7 +128,7 @@ function newPipeline(fields: Partial<PipelineSettings> = {}) {
 
 const latest = (handle: WorkflowHandle) => client.workflow.getHandle(handle.workflowId)
 
-test('window: closed, with a repeat, and a delta after it had closed', async () => {
+test('window: closed, with a repeat and a delta after it closed', async () => {
   const { sink, send } = newPipeline()
   const first = await send(W0, newDelta(0, 0, 3), newDelta(1, 0, 9))
   await send(W0, newDelta(0, 0, 3))
@@ -252,7 +228,7 @@ describe('books', () => {
     },
   })
 
-  test('of the ledger: windows settled, told again where none is, another log accepted', async () => {
+  test('of the ledger: windows settled, one started because none was running, another log accepted', async () => {
     const { settings, send } = newPipeline()
     const port = new TemporalPort(client, NO_STAGING, { settings, poller: 1, taskQueue }, never)
     const handle = await client.workflow.start<typeof ingest>('ingest', {
@@ -273,7 +249,7 @@ describe('books', () => {
         partitions: [{ partition: 0, epoch: 1, ...done, announce }],
       })
     }
-    // The first window is there and has all of it; of the second nothing ever arrives.
+    // The first window is complete; nothing ever arrives for the second.
     await flush(0, W0, [W0])
     const settles = await send(W0, rejecting(newDelta(0, 0, 9)))
     await flush(12, W0 + MINUTE, [W0 + 5 * MINUTE])
@@ -290,7 +266,7 @@ describe('books', () => {
     await latest(handle).terminate()
   }, 180_000)
 
-  test('of a window that stages what it has no room for, and is repaired', async () => {
+  test('of a window that stages pieces and is repaired', async () => {
     const { settings, sink, send } = newPipeline()
     const large = (n: number) => ({
       ...newDelta(0, n * 10, n * 10 + 5),

@@ -6,7 +6,7 @@ import { temporal } from '@temporalio/proto'
 import { Worker, type WorkflowBundle } from '@temporalio/worker'
 import { DeterminismViolationError } from '@temporalio/workflow'
 import { beforeAll, describe, expect, test } from '@jest/globals'
-import { bundleAnew, bundleWorkflows, quietRuntime } from '../workflows/support'
+import { bundleFresh, bundleWorkflows, quietRuntime } from '../workflows/support'
 import { TRACE_HEADER } from '../../src/contract/tracing'
 
 const FOLDER = join(__dirname, 'recorded')
@@ -17,7 +17,7 @@ const sinks = { tracing: { ended: { fn: () => undefined } } }
 const replay = (bundle: WorkflowBundle, name: string, history = historyOf(name)) =>
   Worker.runReplayHistory({ workflowBundle: bundle, sinks }, history)
 
-/** The history as it were had those who sent its messages traced, from an event on. */
+/** The history as if the senders of its messages had traced from an event on. */
 function traced(history: ReturnType<typeof historyOf>, from = 0): ReturnType<typeof historyOf> {
   let messages = 0
   for (const event of history.events.slice(from)) {
@@ -39,7 +39,7 @@ beforeAll(async () => {
   bundle = await bundleWorkflows()
 }, 120_000)
 
-describe('what runs of a release did is what these workflows would do', () => {
+describe('the workflows replay the histories of earlier releases', () => {
   test('every workflow has a recorded history', () => {
     const types = names.map(name => historyOf(name).events?.[0]?.workflowExecutionStartedEventAttributes)
     expect(new Set(types.map(started => started?.workflowType?.name))).toEqual(
@@ -58,7 +58,7 @@ describe('what runs of a release did is what these workflows would do', () => {
     )
   })
 
-  test('every one of them took a step', () => {
+  test('every history has a completed workflow task', () => {
     const begun = names.filter(name =>
       historyOf(name).events?.some(event => event.workflowTaskCompletedEventAttributes),
     )
@@ -69,13 +69,13 @@ describe('what runs of a release did is what these workflows would do', () => {
     await replay(bundle, name)
   })
 
-  test.each(names)('%s, had all who sent it something traced', async name => {
+  test.each(names)('%s, as if all senders had traced', async name => {
     const history = traced(historyOf(name))
     expect(JSON.stringify(history)).toContain(TRACE_HEADER)
     await replay(bundle, name, history)
   })
 
-  test.each(names)('%s, had they begun to trace in the middle of it', async name => {
+  test.each(names)('%s, as if they had started to trace midway', async name => {
     const history = historyOf(name)
     await replay(bundle, name, traced(history, Math.floor(history.events.length / 2)))
   })
@@ -85,7 +85,7 @@ describe('a change that would break open windows is caught', () => {
   let changed: WorkflowBundle
 
   beforeAll(async () => {
-    changed = await bundleAnew(require.resolve('./changed-workflows'))
+    changed = await bundleFresh(require.resolve('./changed-workflows'))
   }, 180_000)
 
   test.each([

@@ -114,11 +114,11 @@ test('the details of a window describe its state while it is open, while its wri
   await openDetails(window)
   await detail('is open')
   await detail('4 hits in 3 groups')
-  await detail('shows which one holds it back')
+  await detail('shows which one is behind')
   await detail('https://evil.example/')
   await expectNoInjection()
   await openDetails(ingestId(group))
-  await detail('is held by partition 1: watermark')
+  await detail('in partition 1: watermark')
   await detail(`needs ${formatInstant(W0 + 5 * MINUTE)}`)
 
   await relay.close()

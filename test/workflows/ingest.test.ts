@@ -1,171 +1,33 @@
-import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Context } from '@temporalio/activity'
 import { Client, Connection, type WorkflowHandle } from '@temporalio/client'
 import type { PayloadCodec } from '@temporalio/common'
-import { NativeConnection, Worker, type WorkflowBundle } from '@temporalio/worker'
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
-import { TemporalPort } from '../../src/activities/pipeline-port'
-import type { Activities } from '../../src/contract/activities'
+import { Worker } from '@temporalio/worker'
+import { expect, test } from '@jest/globals'
+import { pollerId, windowId } from '../../src/contract/ids'
+import { closeWindow, ingestStatus, scale } from '../../src/contract/messages'
 import { Ledger, type LedgerState } from '../../src/core/window/ledger'
-import type { ClaimRequest, FlushRequest, PartitionFlush } from '../../src/core/window/protocol'
-import { ingestId, pollerId, pollerTaskQueue, windowId } from '../../src/contract/ids'
-import { windowStart } from '../../src/core/window/tumbling-window'
 import type { ingest } from '../../src/workflows/ingest'
 import type { poller } from '../../src/workflows/poller'
-import { closeWindow, ingestStatus, scale } from '../../src/contract/messages'
-import { grpcError, NO_STAGING } from '../activities/support'
+import { grpcError } from '../activities/support'
 import { until } from '../support/until'
 import {
-  bundleWorkflows,
-  historyOf,
-  MemorySink,
-  MINUTE,
-  newDelta,
-  newSettings,
-  quietRuntime,
-  sinkActivities,
-} from './support'
+  claimOf,
+  client,
+  done,
+  flushOf,
+  nativeConnection,
+  Pipeline,
+  setUpIngest,
+  taskQueue,
+  W0,
+  W1,
+  workflowBundle,
+} from './ingest-support'
+import { historyOf, MINUTE, newDelta } from './support'
 
-const taskQueue = `test-${randomUUID()}`
-const sinks = new Map<string, MemorySink>()
-/** A window that was over long ago. */
-const W0 = windowStart(Date.UTC(2026, 0, 1, 12), 5 * MINUTE)
-const W1 = W0 + 5 * MINUTE
-const never = new AbortController().signal
+setUpIngest()
 
-let connection: Connection
-let nativeConnection: NativeConnection
-let client: Client
-let workflowBundle: WorkflowBundle
-let workers: Worker[] = []
-let running: Promise<unknown> | undefined
-const pipelines: Pipeline[] = []
-
-/** `group/number` of the pollers whose activity is running, once for each activity. */
-const polling: string[] = []
-
-/** Reads nothing until it is cancelled. */
-const pollKafka: Activities['pollKafka'] = async ({ settings, poller }) => {
-  const context = Context.current()
-  const heartbeats = setInterval(() => context.heartbeat(), 100)
-  const name = `${settings.group}/${poller}`
-  polling.push(name)
-  try {
-    await context.cancelled.catch(() => undefined)
-    return { reason: 'drained', records: 0 }
-  } finally {
-    clearInterval(heartbeats)
-    polling.splice(polling.indexOf(name), 1)
-  }
-}
-
-/** A pipeline of its own. */
-class Pipeline {
-  readonly settings = newSettings()
-  readonly sink = new MemorySink()
-  readonly port = this.portTo(client)
-  readonly handle: WorkflowHandle<typeof ingest> = client.workflow.getHandle(ingestId(this.settings.group))
-
-  static async start(pollers = 0): Promise<Pipeline> {
-    const pipeline = new Pipeline()
-    const { settings, sink } = pipeline
-    sinks.set(settings.group, sink)
-    pipelines.push(pipeline)
-    await client.workflow.start<typeof ingest>('ingest', {
-      workflowId: ingestId(settings.group),
-      taskQueue,
-      args: [{ settings, taskQueue, pollers, startPositions: {} }],
-    })
-    return pipeline
-  }
-
-  portTo(client: Client): TemporalPort {
-    return new TemporalPort(client, NO_STAGING, { settings: this.settings, poller: 1, taskQueue }, never)
-  }
-
-  status() {
-    return this.handle.query(ingestStatus)
-  }
-
-  /** How many activities of each poller are running. */
-  polling(): number[] {
-    return polling
-      .filter(name => name.startsWith(this.settings.group))
-      .map(name => Number(name.split('/').at(-1)))
-      .sort((a, b) => a - b)
-  }
-
-  async runId(): Promise<string> {
-    return (await this.handle.describe()).runId
-  }
-}
-
-const claimOf = (partitionCount: number, ...partitions: number[]): ClaimRequest => ({
-  poller: 1,
-  partitionCount,
-  partitions: partitions.map(partition => ({ partition, earliest: 0 })),
-})
-const flushOf = (partitionCount: number, ...partitions: PartitionFlush[]): FlushRequest => ({
-  poller: 1,
-  partitionCount,
-  partitions,
-})
-const done = (to: number, basis: number, records = 10) => ({
-  to,
-  basis,
-  totals: { records, hits: records, late: 0, rejected: 0 },
-})
-
-beforeAll(async () => {
-  quietRuntime()
-  workflowBundle = await bundleWorkflows()
-  const address = process.env.TEMPORAL_ADDRESS!
-  connection = await Connection.connect({ address })
-  nativeConnection = await NativeConnection.connect({ address })
-  client = new Client({ connection })
-  workers = [
-    await Worker.create({
-      connection: nativeConnection,
-      taskQueue,
-      workflowBundle,
-      shutdownForceTime: '5s',
-      activities: sinkActivities(sinks),
-    }),
-    await Worker.create({
-      connection: nativeConnection,
-      taskQueue: pollerTaskQueue(taskQueue),
-      activities: { pollKafka },
-      shutdownForceTime: '5s',
-      maxHeartbeatThrottleInterval: 100,
-      defaultHeartbeatThrottleInterval: 100,
-    }),
-  ]
-  running = Promise.all(workers.map(worker => worker.run()))
-}, 120_000)
-
-afterEach(async () => {
-  for (const { handle, settings } of pipelines.splice(0)) {
-    await handle.terminate()
-    for (let n = 1; n <= 3; n++)
-      await client.workflow
-        .getHandle(pollerId(settings.group, n))
-        .terminate()
-        .catch(() => undefined)
-  }
-})
-
-afterAll(async () => {
-  for (const worker of workers) worker.shutdown()
-  try {
-    await running
-  } finally {
-    await nativeConnection?.close()
-  }
-  await connection?.close()
-})
-
-test('claims and flushes are answered as the ledger decides, and an epoch that has passed is refused', async () => {
+test('claims and flushes get the answers of the ledger, and an old epoch is refused', async () => {
   const { port, settings, handle } = await Pipeline.start()
   const ledger = new Ledger(settings)
   const claim = claimOf(2, 0, 1)
@@ -189,7 +51,7 @@ test('claims and flushes are answered as the ledger decides, and an epoch that h
   expect(await port.awaited([0, 1], Date.now())).toEqual(ledger.awaited([0, 1], Date.now()))
 })
 
-test('an update whose answer is lost is sent again under its id, and takes effect once', async () => {
+test('an update whose answer is lost is retried under its id and takes effect once', async () => {
   const pipeline = await Pipeline.start()
   const losing = await Connection.connect({ address: process.env.TEMPORAL_ADDRESS! })
   const ids: string[] = []
@@ -204,7 +66,7 @@ test('an update whose answer is lost is sent again under its id, and takes effec
   }) as typeof update
   try {
     const port = pipeline.portTo(new Client({ connection: losing }))
-    // Taken in twice, a claim would give the second epoch, and a flush count twice.
+    // Handled twice, the claim would return epoch 2, and the flush would count twice.
     expect((await port.claim(claimOf(1, 0))).partitions).toMatchObject([{ partition: 0, epoch: 1 }])
     const announce = (from: number) => ({ from, to: from + 10, windows: [W0] })
     await port.flush(flushOf(1, { partition: 0, epoch: 1, announce: announce(0) }))
@@ -222,7 +84,7 @@ test('an update whose answer is lost is sent again under its id, and takes effec
   })
 })
 
-test('a window is told to close once the watermark of every partition has passed it, and not before', async () => {
+test('a window gets the close signal once the watermark of every partition has passed it, and not before', async () => {
   const { port, handle, settings, sink } = await Pipeline.start()
   const announce = { from: 0, to: 10, windows: [W0] }
   const entry = (partition: number) => ({ partition, epoch: 1 })
@@ -241,7 +103,7 @@ test('a window is told to close once the watermark of every partition has passed
   await port.flush(flushOf(3, { ...entry(1), done: done(11, W1 + MINUTE) }))
   await port.claim(claimOf(3, 2))
   expect(await closes()).toEqual([])
-  // Each answer above was given after the ledger had looked at what there is to close.
+  // The ledger gave each answer above after it had checked for windows to close.
   expect((await pipelineWindows(handle)).openWindows).toEqual([W0])
   expect(sink.writes).toEqual([])
 
@@ -258,7 +120,7 @@ async function pipelineWindows(handle: WorkflowHandle<typeof ingest>) {
   return { openWindows, closed }
 }
 
-test('scaled to none, the pollers drain and none is running; scaled up, they run again', async () => {
+test('pollers drain when scaled to zero, and run again when scaled up', async () => {
   const pipeline = await Pipeline.start(2)
   const { handle } = pipeline
   await until(() => pipeline.polling().length === 2)
@@ -279,8 +141,8 @@ test('scaled to none, the pollers drain and none is running; scaled up, they run
   expect(await pipeline.status()).toMatchObject({ pollers: 3, running: [1, 2, 3] })
 })
 
-test('a poller that is wanted again while it is still ending is started again', async () => {
-  // It has said that it ends, and is held just before the server knows that it has.
+test('a poller that is ending is started again if it is wanted again', async () => {
+  // The poller has signalled its end, but the server does not know of it yet.
   let letEnd!: () => void
   const mayEnd = new Promise<void>(resolve => (letEnd = resolve))
   const holdsEnd: PayloadCodec = {
@@ -322,7 +184,7 @@ test('a poller that is wanted again while it is still ending is started again', 
   })
 })
 
-test('a poller that was terminated by hand is not waited for when the pipeline stops', async () => {
+test('stopping the pipeline does not wait for a terminated poller', async () => {
   const pipeline = await Pipeline.start(1)
   await until(() => pipeline.polling().length === 1)
   await client.workflow.getHandle(pollerId(pipeline.settings.group, 1)).terminate()
@@ -331,13 +193,13 @@ test('a poller that was terminated by hand is not waited for when the pipeline s
   await until(async () => (await pipeline.status()).running.length === 0)
 })
 
-/** Which places a checkpoint has depends on the order in which the callers' messages were taken in. */
+/** Checkpoints depend on the order in which the ledger handled the callers' messages. */
 function withoutCheckpoints({ checkpoints, checkpointOf, ...state }: LedgerState): object {
   expect([checkpoints?.length, checkpointOf?.length]).toEqual([expect.any(Number), expect.any(Number)])
   return state
 }
 
-test('after five hundred messages it goes on in a new run with exactly the same state, while callers call', async () => {
+test('after five hundred messages the ledger continues as new with the same state, while callers call', async () => {
   const pipeline = await Pipeline.start(1)
   const { settings, port } = pipeline
   const model = new Ledger(settings)
@@ -374,11 +236,11 @@ test('after five hundred messages it goes on in a new run with exactly the same 
   const { ledger, ...status } = await pipeline.status()
   expect(withoutCheckpoints(ledger)).toEqual(withoutCheckpoints(model.snapshot()))
   expect(status).toMatchObject({ settings, pollers: 1, running: [1] })
-  // Begun once: the new run finds it running.
+  // The new run finds the poller running and does not start it again.
   expect(pipeline.polling()).toEqual([1])
 }, 120_000)
 
-test('more windows than a history has room for are told to close over several runs', async () => {
+test('more windows than fit in one history get their close signals from several runs', async () => {
   const pipeline = await Pipeline.start()
   const { port, handle, settings } = pipeline
   const windows = Array.from({ length: 3_500 }, (_, i) => W0 + i * 5 * MINUTE)
@@ -391,6 +253,6 @@ test('more windows than a history has room for are told to close over several ru
   expect((await pipeline.status()).ledger).toMatchObject({ closed: windows.length })
   expect(await pipeline.runId()).not.toBe(first)
   const { events } = await client.workflow.getHandle(handle.workflowId, first).fetchHistory()
-  // Two events for each, and a few of the tasks in which they are told.
+  // Each signal adds two events.
   expect(events!.length).toBeLessThan(2 * windows.length)
 }, 120_000)

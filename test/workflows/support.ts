@@ -32,7 +32,7 @@ import { until } from '../support/until'
 
 export const MINUTE = 60_000
 
-/** Keeps the SDK's log to its own errors: failing attempts, and what workflows log of them, are provoked here. */
+/** Logs only the SDK's own errors: tests provoke failing attempts and the workflow logs about them. */
 export function quietRuntime(): void {
   const logger = new DefaultLogger('ERROR', ({ message, meta }) => {
     if (meta?.sdkComponent !== 'workflow') console.error(message, meta)
@@ -40,18 +40,18 @@ export function quietRuntime(): void {
   Runtime.install({ logger, telemetryOptions: { logging: { forward: {} } } })
 }
 
-/** The workflows of the sources, not of the build; whichever file of a run needs them first bundles them for all. */
+/** Bundles the workflows from the sources; the first test file of a run does it for all. */
 export async function bundleWorkflows(): Promise<WorkflowBundle> {
   const file = join(process.env.WEB_TRAFFIC_TEST_CLUSTER!, 'workflows.js')
   if (existsSync(file)) return { code: await readFile(file, 'utf8') }
-  const bundle = await bundleAnew(workflowSources.workflowsPath)
+  const bundle = await bundleFresh(workflowSources.workflowsPath)
   const draft = `${file}.${process.pid}`
   await writeFile(draft, bundle.code)
   await rename(draft, file)
   return bundle
 }
 
-export function bundleAnew(workflowsPath: string): Promise<WorkflowBundle> {
+export function bundleFresh(workflowsPath: string): Promise<WorkflowBundle> {
   const silent = () => undefined
   return bundleWorkflowCode({
     ...workflowSources,
@@ -60,7 +60,7 @@ export function bundleAnew(workflowsPath: string): Promise<WorkflowBundle> {
   })
 }
 
-/** A server of its own that suggests continuing as new after a few dozen events. */
+/** A separate server that suggests continuing as new after a few dozen events. */
 export async function createEarlyServer(): Promise<TestWorkflowEnvironment> {
   const { file: path } = await findTemporalProgram({
     dir: tmpdir(),
@@ -77,7 +77,7 @@ export async function createEarlyServer(): Promise<TestWorkflowEnvironment> {
 
 export { newSettings } from '../support/settings'
 
-/** Counts of the offsets `[first, last]` of a partition, all of one group. */
+/** A delta of the offsets `[first, last]`, all in one group. */
 export function newDelta(
   partition: number,
   first: number,
@@ -102,25 +102,19 @@ export function countsOf(...all: ColumnarCounts[]): Record<string, number> {
 type Step = 'openWindow' | 'writeWindow' | 'stagePiece' | 'recordClosed' | 'recordExceptions'
 type WindowActivities = Pick<Activities, Step>
 
-/** Stands in for Postgres behind the activities of windows; what is to go wrong is put before a step. */
+/** Stands in for Postgres behind the activities of windows; `before` injects failures and delays. */
 export class MemorySink implements WindowActivities {
-  readonly attempts: Record<Step, number> = {
-    openWindow: 0,
-    writeWindow: 0,
-    stagePiece: 0,
-    recordClosed: 0,
-    recordExceptions: 0,
-  }
+  readonly attempts = { openWindow: 0, writeWindow: 0, stagePiece: 0, recordClosed: 0, recordExceptions: 0 }
   before: Partial<Record<Step, (attempt: number) => void | Promise<void>>> = {}
   readonly writes: WriteWindowInput[] = []
-  /** Revisions that were there and were closed as they were. */
+  /** Revisions that were closed without new counts. */
   readonly closed: number[] = []
   readonly late: Delta[] = []
   readonly calls: Delta[][] = []
   /** Late and rejected records, each range once. */
   readonly exceptions: RangeExceptions[] = []
   private readonly books = new Map<number, ToldBook>()
-  /** Of the newest result, pieces included. */
+  /** The newest result, including pieces. */
   totals: Record<string, number> = {}
   private readonly pieces = new Map<string, ColumnarCounts[]>()
   private readonly windows = new Map<number, { revision: number; applied: AppliedPartition[] }>()
@@ -216,7 +210,7 @@ export class MemorySink implements WindowActivities {
   }
 }
 
-/** The activities of windows for one worker, each pipeline with a sink of its own. */
+/** The activities of windows for one worker, with one sink per pipeline. */
 export function sinkActivities(sinks: Map<string, MemorySink>): WindowActivities {
   const sink = ({ settings }: WindowInput) => sinks.get(settings.group)!
   return {
@@ -229,7 +223,7 @@ export function sinkActivities(sinks: Map<string, MemorySink>): WindowActivities
 }
 
 export interface HistoryEvent {
-  /** By the server's clock, epoch ms. */
+  /** Server time, epoch ms. */
   at: number
   kind:
     | 'signal'
@@ -241,11 +235,11 @@ export interface HistoryEvent {
     | 'activity failed'
     | 'signals other'
     | 'child refused'
-  /** Of the signal or the activity. */
+  /** Name of the signal or activity. */
   name: string
 }
 
-/** What matters of a workflow's history, in order. */
+/** The relevant events of a workflow's history, in order. */
 export async function historyOf(handle: WorkflowHandle): Promise<HistoryEvent[]> {
   const { events } = await handle.fetchHistory()
   const result: HistoryEvent[] = []
@@ -269,7 +263,7 @@ export async function historyOf(handle: WorkflowHandle): Promise<HistoryEvent[]>
   return result
 }
 
-/** Waits until the workflow has worked through such an event: whatever it does upon it stands in the history. */
+/** Waits until the history contains such an event and the commands that followed it. */
 export async function untilHandled(
   handle: WorkflowHandle,
   is: (event: HistoryEvent) => boolean,

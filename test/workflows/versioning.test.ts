@@ -57,7 +57,7 @@ async function deploy(buildId: string): Promise<void> {
   })
   workers.push(worker)
   running.push(worker.run())
-  // Known once its worker has polled.
+  // The server knows a build once its worker has polled.
   await until(async () => {
     const current = { namespace: 'default', deploymentName: settings.group, buildId, identity: randomUUID() }
     return connection.workflowService.setWorkerDeploymentCurrentVersion(current).then(
@@ -79,7 +79,7 @@ function send(start: number, first: number) {
   })
 }
 
-/** Which builds took the workflow's steps, in order. */
+/** The builds that ran the workflow's tasks, in order. */
 async function buildsOf(handle: WorkflowHandle): Promise<string[]> {
   const { events } = await handle.fetchHistory()
   const builds = (events ?? [])
@@ -88,7 +88,7 @@ async function buildsOf(handle: WorkflowHandle): Promise<string[]> {
   return builds.filter((build, i) => build !== builds[i - 1])
 }
 
-test('a window is finished by the build that began it; the ledger goes on with the new one', async () => {
+test('a window ends on the build that started it; the ledger moves to the new build', async () => {
   await deploy('a')
   const ledger = await client.workflow.start<typeof ingest>('ingest', {
     workflowId: ingestId(settings.group),

@@ -1,95 +1,51 @@
-import { Connection, WorkflowClient, type WorkflowHandle } from '@temporalio/client'
-import { NativeConnection, Worker } from '@temporalio/worker'
+import type { WorkflowClient, WorkflowHandle } from '@temporalio/client'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import type { Delta, Settlement, ToldBook } from '../../src/core/window/protocol'
-import { ingestId, windowId } from '../../src/contract/ids'
-import { windowStart } from '../../src/core/window/tumbling-window'
+import { ingestId } from '../../src/contract/ids'
 import { addDeltas, closeWindow, retry, settled, windowProgress } from '../../src/contract/messages'
+import type { Delta, Settlement, ToldBook } from '../../src/core/window/protocol'
+import { windowStart } from '../../src/core/window/tumbling-window'
 import type { window as windowWorkflow } from '../../src/workflows/window'
 import { until } from '../support/until'
-import {
-  bundleWorkflows,
-  countsOf,
-  MemorySink,
-  MINUTE,
-  newDelta,
-  newSettings,
-  quietRuntime,
-  sinkActivities,
-} from './support'
+import { countsOf, MINUTE, newDelta, quietRuntime } from './support'
+import { RealServer, TestWindow, type Handle } from './window-support'
 
-const taskQueue = newSettings().group
-const sinks = new Map<string, MemorySink>()
-/** A window that was over long ago. */
+/** A window that ended long ago. */
 const W0 = windowStart(Date.UTC(2026, 0, 1, 12), 5 * MINUTE)
 
-let connection: Connection
-let nativeConnection: NativeConnection
+let server: RealServer
 let client: WorkflowClient
-let worker: Worker
-let running: Promise<void> | undefined
 
 beforeAll(async () => {
   quietRuntime()
-  const workflowBundle = await bundleWorkflows()
-  const address = process.env.TEMPORAL_ADDRESS!
-  connection = await Connection.connect({ address })
-  nativeConnection = await NativeConnection.connect({ address })
-  client = new WorkflowClient({ connection })
-  worker = await Worker.create({
-    connection: nativeConnection,
-    taskQueue,
-    workflowBundle,
-    shutdownForceTime: '5s',
-    activities: sinkActivities(sinks),
-  })
-  running = worker.run()
+  server = await RealServer.connect()
+  client = server.client
 }, 120_000)
 
-afterAll(async () => {
-  worker?.shutdown()
-  try {
-    await running
-  } finally {
-    await nativeConnection?.close()
-    await connection?.close()
-  }
-})
+afterAll(() => server?.disconnect())
 
-/** A pipeline of one window, and in the place of its ledger a workflow that nobody runs but everybody may signal. */
+/** A pipeline of one window. Its ledger is a workflow that no worker runs, so that it only collects signals. */
 class Books {
-  readonly settings = newSettings()
-  readonly sink = new MemorySink()
-  private readonly id = windowId(this.settings.group, W0)
+  private readonly window = new TestWindow(client, W0)
+  readonly sink = this.window.sink
+  private readonly ledgerId = ingestId(this.window.settings.group)
 
   async open(): Promise<this> {
-    sinks.set(this.settings.group, this.sink)
-    await client.start('ingest', { workflowId: ingestId(this.settings.group), taskQueue: 'nobody', args: [] })
+    await client.start('ingest', { workflowId: this.ledgerId, taskQueue: 'nobody', args: [] })
     return this
   }
 
-  send(...deltas: Delta[]): Promise<WorkflowHandle<typeof windowWorkflow>> {
-    return client.signalWithStart<typeof windowWorkflow, [Delta[]]>('window', {
-      workflowId: this.id,
-      taskQueue,
-      args: [{ settings: this.settings, start: W0 }],
-      signal: addDeltas,
-      signalArgs: [deltas],
-    })
+  send(...deltas: Delta[]): Promise<Handle> {
+    return this.window.send(...deltas)
   }
 
-  /** As the ledger does where it finds no run. */
+  /** Starts a run as the ledger does if it finds none. */
   startForBook(book: ToldBook): Promise<WorkflowHandle<typeof windowWorkflow>> {
-    return client.start<typeof windowWorkflow>('window', {
-      workflowId: this.id,
-      taskQueue,
-      args: [{ settings: this.settings, start: W0, books: [book] }],
-    })
+    return this.window.startFor([book])
   }
 
-  /** What the ledger was answered. */
+  /** The window's answers to the ledger. */
   async settlements(): Promise<Settlement[]> {
-    const { events } = await client.getHandle(ingestId(this.settings.group)).fetchHistory()
+    const { events } = await client.getHandle(this.ledgerId).fetchHistory()
     return (events ?? []).flatMap(({ workflowExecutionSignaledEventAttributes: signal }) =>
       signal?.signalName === settled.name
         ? [JSON.parse(new TextDecoder().decode(signal.input!.payloads![0]!.data)) as Settlement]
@@ -98,7 +54,7 @@ class Books {
   }
 
   async close(): Promise<void> {
-    for (const id of [ingestId(this.settings.group), this.id])
+    for (const id of [this.ledgerId, this.window.id])
       await client
         .getHandle(id)
         .terminate()
@@ -132,7 +88,7 @@ test('a window answers the ledger with the balance of its book', async () => {
   await books.close()
 })
 
-test('a window that lacks what it was told writes nothing, says how to repair it, and ends once it is repaired', async () => {
+test('an incomplete window writes nothing, says how to repair it, and ends once it is repaired', async () => {
   const books = await new Books().open()
   const handle = await books.send(newDelta(0, 50, 59))
   await handle.signal(closeWindow, [{ book: 1, hits: 60, exceptions: 0 }])
@@ -149,7 +105,7 @@ test('a window that lacks what it was told writes nothing, says how to repair it
       balance: { told: { hits: 60, exceptions: 0 }, accounted: { hits: 10, exceptions: 0 } },
     },
   ])
-  // What comes now is kept, and neither merged nor lost.
+  // Later deltas are kept, neither merged nor lost.
   await handle.signal(addDeltas, [newDelta(0, 60, 61)])
   await handle.signal(retry)
   await until(() => books.sink.attempts.openWindow > 1)
@@ -172,7 +128,7 @@ test('a run that the ledger starts for a book finds the window closed, and answe
   await books.close()
 })
 
-test('a run that the ledger starts for a book of which nothing arrived says so', async () => {
+test('a run that the ledger starts for a book without any delta answers that it is incomplete', async () => {
   const books = await new Books().open()
   const handle = await books.startForBook({ book: 4, hits: 10, exceptions: 2 })
   await until(async () => (await handle.query(windowProgress)).stuck !== undefined)
@@ -183,7 +139,7 @@ test('a run that the ledger starts for a book of which nothing arrived says so',
   await books.close()
 })
 
-test('a request to cancel changes nothing', async () => {
+test('a cancel request changes nothing', async () => {
   const books = await new Books().open()
   const handle = await books.send(newDelta(0, 0, 9))
   await until(async () => (await handle.query(windowProgress)).state === 'open')
@@ -194,11 +150,11 @@ test('a request to cancel changes nothing', async () => {
   await books.close()
 })
 
-test('a window stages what it has no room for by itself, one piece after the other', async () => {
+test('a window stages the counts that do not fit, one piece at a time', async () => {
   const books = await new Books().open()
-  let away = true
+  let down = true
   books.sink.before.stagePiece = () => {
-    if (away) throw new Error('Postgres is away')
+    if (down) throw new Error('Postgres is down')
   }
   const large = (n: number) => ({
     ...newDelta(0, n * 10, n * 10 + 5),
@@ -207,10 +163,10 @@ test('a window stages what it has no room for by itself, one piece after the oth
   let handle = await books.send(large(0), large(1))
   for (let n = 2; n < 10; n++) handle = await books.send(large(n))
   await until(() => books.sink.attempts.stagePiece > 1)
-  // Three fit; three more are merged while the first piece waits.
+  // Three fit; three more are merged while the first piece is being staged.
   await until(async () => (await handle.query(windowProgress)).deltas === 6)
   expect(await handle.query(windowProgress)).toMatchObject({ pieces: 1, deltas: 6, hits: 36 })
-  away = false
+  down = false
   await handle.signal(closeWindow, [{ book: 1, hits: 60, exceptions: 0 }])
   expect(await handle.result()).toMatchObject({ hits: 60 })
   expect(Object.keys(books.sink.totals)).toHaveLength(10)
