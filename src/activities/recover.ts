@@ -5,12 +5,14 @@ import type { WindowSelection } from '../core/window/recount'
 import type { PipelineSettings } from '../core/settings'
 import { formatInstant } from '../core/window/tumbling-window'
 import { balanceOf } from '../postgres/books'
-import { bookedWithoutResult, windowResult, windowsWithResult } from '../postgres/closed-windows'
+import { bookedWithoutResult, windowsWithResult } from '../postgres/closed-windows'
 import { findWindow } from '../postgres/open-window'
 import { publishWindow } from '../postgres/publish-window'
-import { recordClosed, recordExceptions } from '../postgres/record-exceptions'
+import { recordClosed } from '../postgres/record-closed'
+import { recordExceptions } from '../postgres/record-exceptions'
 import { StagedDeltasMissingError } from '../postgres/staged-deltas'
 import { PiecesMissingError, stagePiece } from '../postgres/staged-pieces'
+import { findWindowRow } from '../postgres/window-row'
 import { runsSince, writesOf, type Run } from './histories'
 import { askLedger, repairFrom, stretchesOf, type RepairDependencies } from './repair'
 import type {
@@ -139,7 +141,7 @@ class Recovery {
       this.outside.report({ ...this.recovered, at: window })
       // What the ledger still waits for is for its workflow to write.
       if (await askLedger(this.outside.client, settings.group, start)) continue
-      const row = await windowResult(this.outside.db, start)
+      const row = await findWindowRow(this.outside.db, start)
       const input = { settings, start, acceptLoss: false }
       const sources = [
         ...(row && row.partitions.length > 0 ? [stretchesOf(row.partitions)] : []),

@@ -14,8 +14,9 @@ import { topicOffsets, withAdmin } from '../kafka/client'
 import { readRanges, type LogRange } from '../kafka/range-reader'
 import { balanceOf } from '../postgres/books'
 import type { Db } from '../postgres/database'
-import { isPastRetention, windowResult } from '../postgres/closed-windows'
+import { isPastRetention } from '../postgres/closed-windows'
 import { repairWindow as publish } from '../postgres/repair-window'
+import { findWindowRow } from '../postgres/window-row'
 import { retry, settled, windowSource } from '../contract/messages'
 import { hashKey } from './hash-key'
 import { resolveAddresses } from './recount'
@@ -128,7 +129,7 @@ async function sourceOf(
   { db, client }: RepairDependencies,
 ): Promise<RepairSource | string> {
   if (await isPastRetention(db, start)) return 'Its counts are past RETENTION and were dropped.'
-  const known = await windowResult(db, start)
+  const known = await findWindowRow(db, start)
   const source = await askLedger(client, settings.group, start)
   if (source?.open)
     return (

@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { MAX_REFERRER_LENGTH } from '../core/event/event'
 import { divides, PERIODS } from '../core/window/periods'
 import type { Transaction } from '../postgres/database'
-import { hitsBy, piecesOf, within, type Hosts, type RangePart } from '../postgres/rollups'
+import { hitsBy, partsOf, within, type Hosts, type RangePart } from '../postgres/rollups'
 import type { Dimension } from '../postgres/schema'
 import type { Breakdown, LateHits, Ranked, Ranking, Series, Span, Timeline } from './messages'
 import type { Selection } from './request'
@@ -40,7 +40,7 @@ interface Cell {
  */
 async function hitsByHost(transaction: Transaction, span: Span, picked?: string): Promise<Cell[]> {
   const periods = PERIODS.filter(period => divides(period, span.bucket))
-  const pieces = await piecesOf(transaction, span, periods)
+  const pieces = await partsOf(transaction, span, periods)
   const from = new Date(span.from)
   const drawn = picked === undefined ? sql`rank <= ${DRAWN_HOSTS}` : sql`host = ${picked}`
   const { rows } = await sql<Cell>`
@@ -95,7 +95,7 @@ export const breakdown =
   async (transaction: Transaction): Promise<Breakdown> => {
     const span = await spanIn(transaction, range)
     if (!span) return { referrers: NONE, countries: NONE, late: [] }
-    const pieces = await piecesOf(transaction, span)
+    const pieces = await partsOf(transaction, span)
     const hosts = host === undefined ? 'all' : { host }
     return {
       referrers: await rank(transaction, 'referrer', hosts, pieces),

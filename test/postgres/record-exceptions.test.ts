@@ -3,7 +3,9 @@ import type { ClosedOutcome, Delta, RangeExceptions } from '../../src/core/windo
 import { findWindow } from '../../src/postgres/open-window'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { PiecesMissingError, stagePiece } from '../../src/postgres/staged-pieces'
-import { MAX_REJECTED_EVENTS, recordClosed, recordExceptions } from '../../src/postgres/record-exceptions'
+import { recordClosed } from '../../src/postgres/record-closed'
+import { recordExceptions } from '../../src/postgres/record-exceptions'
+import { MAX_REJECTED_EVENTS } from '../../src/postgres/rejected'
 import { columns, Gate, T0, TestDatabase, WINDOW, type Group } from './support'
 
 let database: TestDatabase

@@ -3,7 +3,8 @@ import { GroupCounter } from '../../src/core/counts/columnar'
 import { firstGroups } from '../../src/core/counts/group-limit'
 import { selectClosedWindows } from '../../src/postgres/closed-windows'
 import { publishWindow } from '../../src/postgres/publish-window'
-import { replayWindow, verifyWindow } from '../../src/postgres/replay-window'
+import { replayWindow } from '../../src/postgres/replay-window'
+import { verifyWindow } from '../../src/postgres/verify-window'
 import { columns, T0, TestDatabase, WINDOW, type Group } from './support'
 
 let database: TestDatabase

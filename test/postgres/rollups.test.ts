@@ -7,7 +7,7 @@ import { reading } from '../../src/dashboard/reading'
 import { sealAll } from '../../src/postgres/maintain'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { replayWindow } from '../../src/postgres/replay-window'
-import { piecesOf } from '../../src/postgres/rollups'
+import { partsOf } from '../../src/postgres/rollups'
 import { sealPeriod, unsealedPeriods } from '../../src/postgres/seal'
 import { Random } from '../../src/dev/traffic/random'
 import { columns, Gate, TestDatabase, WINDOW, type Group } from './support'
@@ -150,7 +150,7 @@ describe('answers are what was published', () => {
     expect(all.filter(name => name.startsWith('hour')).length).toBeGreaterThan(100)
     await expectRight()
     const periods = (bucket?: number) =>
-      piecesOf(
+      partsOf(
         database.db,
         { from: FROM, to: TO },
         PERIODS.filter(period => bucket === undefined || divides(period, bucket)),
@@ -287,7 +287,7 @@ describe('what is added up is whole', () => {
       await sql`insert into sealed_periods values ('hour', ${new Date(start + 2 * n * HOUR)})`.execute(
         database.db,
       )
-    const pieces = await piecesOf(database.db, { from: start, to: start + 30 * DAY })
+    const pieces = await partsOf(database.db, { from: start, to: start + 30 * DAY })
     expect(pieces).toEqual([{ period: 'window', from: start, to: start + 30 * DAY }])
   })
 })

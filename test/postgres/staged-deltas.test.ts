@@ -3,7 +3,7 @@ import type { AppliedPartition, Delta, StagedDeltas } from '../../src/core/windo
 import { postgresFailure } from '../../src/postgres/failures'
 import { findWindow } from '../../src/postgres/open-window'
 import { publishWindow, type WindowResult } from '../../src/postgres/publish-window'
-import { recordClosed } from '../../src/postgres/record-exceptions'
+import { recordClosed } from '../../src/postgres/record-closed'
 import { dropStagedRepeats, stageDelta, StagedDeltasMissingError } from '../../src/postgres/staged-deltas'
 import { columns, T0, TestDatabase, WINDOW, type Group } from './support'
 
