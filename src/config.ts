@@ -15,15 +15,15 @@ export interface Config extends LookupConfig {
   kafka: KafkaConnection
   settings: PipelineSettings
   postgres: PostgresConfig
-  /** Counts older than this are dropped, milliseconds; undefined for never. */
+  /** Counts older than this are dropped, milliseconds; undefined to keep everything. */
   retention?: number
   pollers: number
   taskQueue: string
-  /** Of this worker's code, where its workers are versioned. */
+  /** Version of this worker's code; undefined if the workers are not versioned. */
   buildId?: string
-  /** Where a worker answers probes; undefined where it does not. */
+  /** Where a worker answers probes, if it does. */
   health?: ListenAddress
-  /** Where a worker serves its metrics; undefined where it does not. */
+  /** Where a worker serves its metrics, if it does. */
   metrics?: ListenAddress
 }
 
@@ -31,78 +31,69 @@ const DAY = 86_400_000
 
 type Environment = Record<string, string | undefined>
 
-const duration = (fallback: string, least = 0) =>
-  z
-    .string()
-    .default(fallback)
-    .transform((text, context) => {
-      const milliseconds = parseDuration(text)
-      if (milliseconds !== undefined && milliseconds >= least) return milliseconds
-      const bound = least > 0 ? ` of at least ${least}ms` : ''
-      context.addIssue({
-        code: 'custom',
-        message: `"${text}" is not a duration${bound} (write 500ms, 10s, 5m or 1h)`,
-      })
-      return z.NEVER
-    })
-
-/** Minutes, where months were meant, would drop nearly everything. */
-const retention = z
-  .string()
-  .default('0s')
-  .transform((text, context) => {
-    const milliseconds = parseDuration(text)
-    if (milliseconds === 0 || (milliseconds ?? 0) >= DAY) return milliseconds!
-    context.addIssue({
-      code: 'custom',
-      message: `"${text}" is neither a day or longer nor 0s, which keeps counts for ever (write 400d)`,
-    })
+/** Turns a text into a value. If `parse` returns undefined, the message names the text and `expected`. */
+const parsed = <T>(parse: (text: string) => T | undefined, expected: string, showText = true) =>
+  z.string().transform((text, context) => {
+    const value = parse(text)
+    if (value !== undefined) return value
+    context.addIssue({ code: 'custom', message: `${showText ? `"${text}" ` : ''}is not ${expected}` })
     return z.NEVER
   })
 
-const postgresUrl = z.string().transform((text, context) => {
-  try {
-    // JDBC may name a database alone: jdbc:postgresql:web_traffic.
-    const url = new URL(
-      text.replace(/^jdbc:/, '').replace(/^(postgres(?:ql)?):(?!\/\/)\/?/, '$1://localhost/'),
-    )
-    for (const part of [url.username, url.password, url.pathname]) decodeURIComponent(part)
-    if (url.protocol === 'postgresql:' || url.protocol === 'postgres:') return url
-  } catch {
-    // falls through to the issue below: URL's own message does not name the form wanted
-  }
-  context.addIssue({
-    code: 'custom',
-    message: 'is not a URL such as postgresql://localhost:5432/web_traffic',
-  })
-  return z.NEVER
-})
+const oneOf = <const T extends readonly string[]>(values: T) =>
+  parsed((text): T[number] | undefined => values.find(value => value === text), values.join(' or '))
 
-const count = (fallback: string, most: number) =>
-  z
-    .string()
-    .default(fallback)
-    .transform((text, context) => {
-      if (/^[1-9]\d*$/.test(text) && Number(text) <= most) return Number(text)
-      context.addIssue({ code: 'custom', message: `"${text}" is not a whole number from 1 to ${most}` })
-      return z.NEVER
-    })
+const duration = (fallback: string, min = 0) =>
+  parsed(
+    text => {
+      const milliseconds = parseDuration(text)
+      return milliseconds !== undefined && milliseconds >= min ? milliseconds : undefined
+    },
+    `a duration${min > 0 ? ` of at least ${min}ms` : ''} (write 500ms, 10s, 5m or 1h)`,
+  ).prefault(fallback)
 
-const listenAddress = z.string().transform((text, context): ListenAddress => {
+/** At least a day: minutes instead of months would drop nearly everything. */
+const retention = parsed(text => {
+  const milliseconds = parseDuration(text)
+  return milliseconds === 0 || (milliseconds ?? 0) >= DAY ? milliseconds : undefined
+}, 'a day or longer, or 0s to keep counts forever (write 400d)').prefault('0s')
+
+const wholeNumber = (fallback: string, max: number) =>
+  parsed(
+    text => (/^[1-9]\d*$/.test(text) && Number(text) <= max ? Number(text) : undefined),
+    `a whole number from 1 to ${max}`,
+  ).prefault(fallback)
+
+/** The message does not show the text, which may contain a password. */
+const postgresUrl = parsed(
+  text => {
+    try {
+      // A JDBC URL may consist of a database name only: jdbc:postgresql:web_traffic.
+      const url = new URL(
+        text.replace(/^jdbc:/, '').replace(/^(postgres(?:ql)?):(?!\/\/)\/?/, '$1://localhost/'),
+      )
+      for (const part of [url.username, url.password, url.pathname]) decodeURIComponent(part)
+      return url.protocol === 'postgresql:' || url.protocol === 'postgres:' ? url : undefined
+    } catch {
+      return undefined
+    }
+  },
+  'a URL such as postgresql://localhost:5432/web_traffic',
+  false,
+)
+
+const listenAddress = parsed((text): ListenAddress | undefined => {
   const [, host, digits] = /^(\[[\da-f:]+\]|[^\s:]+):(\d{1,5})$/i.exec(text) ?? []
   const port = Number(digits)
-  if (host !== undefined && port >= 1 && port <= 65_535)
-    return { host: host.replace(/^\[(.*)\]$/, '$1'), port }
-  context.addIssue({ code: 'custom', message: `"${text}" is not HOST:PORT, such as 0.0.0.0:8081` })
-  return z.NEVER
-})
+  if (host === undefined || port < 1 || port > 65_535) return undefined
+  return { host: host.replace(/^\[(.*)\]$/, '$1'), port }
+}, 'HOST:PORT, such as 0.0.0.0:8081')
 
-const environmentSchema = z.object({
+const kafkaSchema = z.object({
   KAFKA_URL: z.string().default('localhost:9092'),
-  KAFKA_TLS: z
-    .enum(['true', 'false'], { error: ({ input }) => `"${String(input)}" is not true or false` })
-    .default('false')
-    .transform(value => value === 'true'),
+  KAFKA_TLS: oneOf(['true', 'false'])
+    .transform(value => value === 'true')
+    .prefault('false'),
   KAFKA_TLS_CA: z.string().optional(),
   KAFKA_TLS_CERT: z.string().optional(),
   KAFKA_TLS_KEY: z.string().optional(),
@@ -113,15 +104,15 @@ const environmentSchema = z.object({
     .optional(),
   KAFKA_SASL_USERNAME: z.string().optional(),
   KAFKA_SASL_PASSWORD: z.string().optional(),
+})
+
+const environmentSchema = kafkaSchema.extend({
   KAFKA_TOPIC: z.string().default('web_traffic_topic'),
-  KAFKA_GROUP: z
-    .string()
-    .regex(/^[\w.-]{1,200}$/, {
-      error: ({ input }) =>
-        `"${String(input)}" may hold letters, digits, ".", "_" and "-" only, 200 at most: it begins every workflow id`,
-    })
-    .default('web_traffic_group'),
-  POSTGRES_URL: postgresUrl.default(new URL('postgresql://localhost:5432/')),
+  KAFKA_GROUP: parsed(
+    text => (/^[\w.-]{1,200}$/.test(text) ? text : undefined),
+    'a valid prefix for workflow ids: use letters, digits, ".", "_" and "-", 200 at most',
+  ).prefault('web_traffic_group'),
+  POSTGRES_URL: postgresUrl.prefault('postgresql://localhost:5432/'),
   POSTGRES_USER: z.string().optional(),
   POSTGRES_PASSWORD: z.string().optional(),
   POSTGRES_DB: z.string().optional(),
@@ -135,25 +126,17 @@ const environmentSchema = z.object({
   ALLOWED_LATENESS: duration('0s'),
   IDLE_TIMEOUT: duration('10s', 100),
   MAX_FUTURE: duration('1m'),
-  MAX_GROUPS: count('250000', 1_000_000),
+  MAX_GROUPS: wholeNumber('250000', 1_000_000),
   FLUSH_INTERVAL: duration('5s', 50),
-  POLLERS: count('1', 9_999),
-  REFERRER: z
-    .enum(['full', 'origin'], { error: ({ input }) => `"${String(input)}" is not full or origin` })
-    .default('full'),
-  GEO_PROVIDER: z
-    .enum(['mmdb', 'ip2location'], {
-      error: ({ input }) => `"${String(input)}" is not mmdb or ip2location`,
-    })
-    .default('mmdb'),
+  POLLERS: wholeNumber('1', 9_999),
+  REFERRER: oneOf(['full', 'origin']).prefault('full'),
+  GEO_PROVIDER: oneOf(['mmdb', 'ip2location']).prefault('mmdb'),
   GEO_DATABASE: z.string().optional(),
   GEO_URL: z
     .url({ protocol: /^https?$/, error: 'is not a URL such as https://api.ip2location.io/' })
     .default('https://api.ip2location.io/'),
-  GEO_RATE: count('50', 10_000),
-  GEO_ON_ERROR: z
-    .enum(['wait', 'unknown'], { error: ({ input }) => `"${String(input)}" is not wait or unknown` })
-    .default('wait'),
+  GEO_RATE: wholeNumber('50', 10_000),
+  GEO_ON_ERROR: oneOf(['wait', 'unknown']).prefault('wait'),
   IP_CODING_KEY: z.string().optional(),
   TEMPORAL_TASK_QUEUE: z.string().optional(),
   WORKER_BUILD_ID: z.string().optional(),
@@ -161,31 +144,24 @@ const environmentSchema = z.object({
   METRICS_ADDRESS: listenAddress.optional(),
 })
 
-const kafkaSchema = environmentSchema.pick({
-  KAFKA_URL: true,
-  KAFKA_TLS: true,
-  KAFKA_TLS_CA: true,
-  KAFKA_TLS_CERT: true,
-  KAFKA_TLS_KEY: true,
-  KAFKA_SASL_MECHANISM: true,
-  KAFKA_SASL_USERNAME: true,
-  KAFKA_SASL_PASSWORD: true,
-})
-
-/** Of the configuration what reaches Kafka, for those who need nothing else; see {@link loadConfig}. */
-export function loadKafkaConnection(environment: Environment = process.env): KafkaConnection {
-  return kafkaConnection(parse(kafkaSchema, environment))
-}
-
 function parse<Schema extends z.ZodType>(schema: Schema, environment: Environment): z.infer<Schema> {
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
   const result = schema.safeParse(given)
   if (result.success) return result.data
   const mistakes = result.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`)
-  throw new UserError(`The configuration is not usable: ${mistakes.join('; ')}.`)
+  throw new UserError(`The configuration is invalid: ${mistakes.join('; ')}.`)
 }
 
-/** Reads the configuration from the environment; every mistake in it is named in one line. */
+/** Like {@link loadConfig}, but reads only the variables for the connection to Kafka. */
+export function loadKafkaConnection(environment: Environment = process.env): KafkaConnection {
+  return kafkaConnection(parse(kafkaSchema, environment))
+}
+
+/**
+ * Reads the configuration from the environment. An empty variable counts as unset.
+ *
+ * @throws UserError that names every mistake in one line
+ */
 export function loadConfig(environment: Environment = process.env): Config {
   const env = parse(environmentSchema, environment)
   return {
@@ -221,13 +197,13 @@ function geoServiceConfig(env: z.infer<typeof environmentSchema>): GeoServiceCon
 
 function postgresConfig(env: z.infer<typeof environmentSchema>): PostgresConfig {
   const url = env.POSTGRES_URL
-  // A JDBC URL carries its credentials as parameters.
+  // A JDBC URL has its credentials in parameters.
   const parameter = (name: string) => url.searchParams.get(name) ?? undefined
   const password = env.POSTGRES_PASSWORD ?? (decodeURIComponent(url.password) || parameter('password'))
-  // JDBC's `ssl=true` asks for all that there is.
-  const jdbc = parameter('ssl') === 'true' ? 'verify-full' : undefined
+  // The meaning of `ssl=true` in a JDBC URL.
+  const jdbcMode = parameter('ssl') === 'true' ? 'verify-full' : undefined
   const ssl = postgresTls({
-    sslmode: parameter('sslmode') ?? jdbc ?? env.PGSSLMODE,
+    sslmode: parameter('sslmode') ?? jdbcMode ?? env.PGSSLMODE,
     sslrootcert: parameter('sslrootcert') ?? env.PGSSLROOTCERT,
     sslcert: parameter('sslcert') ?? env.PGSSLCERT,
     sslkey: parameter('sslkey') ?? env.PGSSLKEY,
@@ -243,8 +219,8 @@ function postgresConfig(env: z.infer<typeof environmentSchema>): PostgresConfig 
 }
 
 /**
- * Completes the process's environment with what it does not set itself: first the file `stream.env` of the
- * current folder, then the addresses of a running development cluster.
+ * Sets variables of the process that are unset or empty: from the file `stream.env` in the current folder, and then to the
+ * addresses of a running development cluster.
  */
 export async function completeEnvironment(
   clusterEnvironment: () => Promise<Environment | undefined>,
@@ -255,7 +231,7 @@ export async function completeEnvironment(
   }
   if (existsSync(file)) fill(parseEnvFile(readFileSync(file)))
   fill((await clusterEnvironment()) ?? {})
-  // Empty is unset, also for those who read the environment by themselves.
+  // Libraries that read the environment themselves do not treat an empty variable as unset.
   for (const [name, value] of Object.entries(process.env))
     if (value === '' && /^(KAFKA|POSTGRES|TEMPORAL)_|^PGSSL/.test(name)) delete process.env[name]
 }

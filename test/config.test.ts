@@ -384,8 +384,8 @@ describe('the environment is completed', () => {
 /** The variables of src/config.ts, with the line of each. */
 function variablesOfTheSchema(): Record<string, string> {
   const source = readFileSync(join(ROOT, 'src', 'config.ts'), 'utf8')
-  const [, body = ''] = /const environmentSchema = z\.object\(\{\n([\s\S]*?)\n\}\)/.exec(source) ?? []
-  const lines = [...body.matchAll(/^ {2}([A-Z][A-Z_]*): (.*)$/gm)]
+  const bodies = [...source.matchAll(/const \w+Schema = .*\(\{\n([\s\S]*?)\n\}\)/g)].map(([, body]) => body)
+  const lines = [...bodies.join('\n').matchAll(/^ {2}([A-Z][A-Z_]*): (.*)$/gm)]
   return Object.fromEntries(lines.map(([, name, rest]) => [name!, rest!]))
 }
 

@@ -3,7 +3,7 @@ import { loadConfig, type Config } from '../config'
 import type { AcceptedLog } from '../core/window/protocol'
 import { UserError } from '../errors'
 import { topicOffsets, withAdmin, type PartitionOffsets } from '../kafka/client'
-import { Pipeline } from '../pipeline/pipeline'
+import { PipelineClient } from '../pipeline/pipeline-client'
 import { withTemporal } from '../temporal/connection'
 
 const DESCRIPTION =
@@ -30,7 +30,7 @@ function partitionNumber(text: string): number {
 async function acceptLog(config: Config, partition: number | undefined): Promise<string[]> {
   const { topic, group } = config.settings
   return withTemporal(async client => {
-    const pipeline = new Pipeline(client, config)
+    const pipeline = new PipelineClient(client, config)
     const { ledger } = await pipeline.requireStatus()
     if (partition !== undefined && !ledger.partitions[partition])
       throw new UserError(`"${group}" has read nothing of partition ${partition} of "${topic}" yet.`)

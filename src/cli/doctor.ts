@@ -4,7 +4,7 @@ import { checkGeo } from '../pipeline/doctor/geo'
 import { checkKafka } from '../pipeline/doctor/kafka'
 import { checkLog } from '../pipeline/doctor/log'
 import { checkPostgres } from '../pipeline/doctor/postgres'
-import { settle, type Finding } from '../pipeline/doctor/finding'
+import { runCheck, type Finding } from '../pipeline/doctor/finding'
 import { checkTemporal } from '../pipeline/doctor/temporal'
 import { table } from '../terminal/table'
 
@@ -18,11 +18,11 @@ export function doctorCommand(): Command {
       const config = loadConfig()
       // Each for itself: what is wrong with one says nothing of the others.
       const groups = await Promise.all([
-        settle('Kafka', checkKafka(config)),
-        settle('log', checkLog(config)),
-        settle('Postgres', checkPostgres(config)),
-        settle('Temporal', checkTemporal(config)),
-        settle('countries', checkGeo(config)),
+        runCheck('Kafka', checkKafka(config)),
+        runCheck('log', checkLog(config)),
+        runCheck('Postgres', checkPostgres(config)),
+        runCheck('Temporal', checkTemporal(config)),
+        runCheck('countries', checkGeo(config)),
       ])
       const findings = groups.flat()
       console.log(json ? JSON.stringify(findings, null, 2) : describe(findings))

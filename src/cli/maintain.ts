@@ -4,7 +4,7 @@ import { formatDuration } from '../core/duration'
 import { maintainId } from '../contract/ids'
 import { withTemporal } from '../temporal/connection'
 import type { MaintainSummary } from '../contract/workflows'
-import { inputOf, scheduleMaintenance, unschedule } from '../pipeline/maintenance'
+import { maintainInput, scheduleMaintenance, unscheduleMaintenance } from '../pipeline/maintenance'
 import { settingsOf, startOrJoin } from '../pipeline/workflow-runs'
 
 interface Flags {
@@ -24,7 +24,11 @@ export function maintainCommand(): Command {
     .action(async (flags: Flags) => {
       const config = loadConfig()
       await withTemporal(async client => {
-        if (flags.unschedule) return unschedule(client, config)
+        if (flags.unschedule) {
+          await unscheduleMaintenance(client, config.settings.group)
+          console.log('Maintenance is no longer scheduled; "web-traffic start" schedules it again.')
+          return
+        }
         const settings = await settingsOf(client, config)
         if (flags.schedule) {
           await scheduleMaintenance(client, config, settings)
@@ -37,7 +41,7 @@ export function maintainCommand(): Command {
         const handle = await startOrJoin(client, config, settings, {
           type: 'maintain',
           workflowId: maintainId(settings.group, 'now'),
-          input: inputOf(config, settings),
+          input: maintainInput(config, settings),
           summary: 'maintain the tables',
         })
         const done = (await handle.result()) as MaintainSummary

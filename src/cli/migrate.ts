@@ -3,7 +3,7 @@ import { loadConfig } from '../config'
 import { createDatabase, migrate } from '../postgres/migrate'
 import { registerSearchAttributes } from '../temporal/search-attributes'
 import { withTemporal } from '../temporal/connection'
-import { explain, withDatabase } from '../pipeline/database'
+import { asUserError, withDatabase } from '../pipeline/database'
 
 export function migrateCommand(): Command {
   return new Command('migrate')
@@ -11,7 +11,7 @@ export function migrateCommand(): Command {
     .action(async () => {
       const config = loadConfig()
       const created = await createDatabase(config.postgres).catch((error: unknown) => {
-        throw explain(error, config)
+        throw asUserError(error, config)
       })
       if (created) console.log(`Created the database "${config.postgres.database}".`)
       const ran = await withDatabase(config, migrate)

@@ -3,7 +3,7 @@ import { withTemporal } from '../temporal/connection'
 import { loadConfig } from '../config'
 import { UserError } from '../errors'
 import type { IngestStatus } from '../contract/messages'
-import { Pipeline } from '../pipeline/pipeline'
+import { PipelineClient } from '../pipeline/pipeline-client'
 import { startPipeline } from '../pipeline/start'
 import { wholeNumber } from './options'
 import { counted } from '../core/numbers'
@@ -75,11 +75,11 @@ export function scaleCommand(): Command {
 
 /** Runs `use` with the configured pipeline, and prints what it did. */
 async function withRunning(
-  use: (pipeline: Pipeline, status: IngestStatus) => Promise<string>,
+  use: (pipeline: PipelineClient, status: IngestStatus) => Promise<string>,
 ): Promise<void> {
   const config = loadConfig()
   await withTemporal(async client => {
-    const pipeline = new Pipeline(client, config)
+    const pipeline = new PipelineClient(client, config)
     console.log(await use(pipeline, await pipeline.requireStatus()))
   })
 }

@@ -15,7 +15,7 @@ import { withTemporal } from '../temporal/connection'
 import { DIFFERENCES } from '../contract/messages'
 import { pipelineAttributes } from '../contract/search-attributes'
 import { UserError } from '../errors'
-import { Pipeline } from '../pipeline/pipeline'
+import { PipelineClient } from '../pipeline/pipeline-client'
 import {
   describeGone,
   describeLost,
@@ -66,7 +66,7 @@ export function verifyCommand(): Command {
 
 /** Whether anything was counted: then there should be a window. */
 async function hasRead(client: Client, config: Config): Promise<boolean> {
-  const { ledger } = await new Pipeline(client, config).requireStatus()
+  const { ledger } = await new PipelineClient(client, config).requireStatus()
   return totalsOf(ledger).records > 0
 }
 

@@ -5,7 +5,7 @@ import { withTemporal } from '../temporal/connection'
 import { withDatabase } from '../pipeline/database'
 import { printable, table } from '../terminal/table'
 import type { Stuck } from '../contract/messages'
-import { merge, newestResults, unfinishedWindows, type WindowLine } from '../pipeline/windows'
+import { mergeWindows, newestResults, unfinishedWindows, type WindowLine } from '../pipeline/window-list'
 import { wholeNumber } from './options'
 
 export function windowsCommand(): Command {
@@ -23,7 +23,7 @@ export function windowsCommand(): Command {
         if (running.length > 0) show(running)
         throw error
       })
-      show(merge([...running, ...unsettled], results))
+      show(mergeWindows([...running, ...unsettled], results))
     })
 }
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { explain } from '../pipeline/database'
+import { asUserError } from '../pipeline/database'
 import { UserError } from '../errors'
 import type { Config } from '../config'
 import { windowId } from '../contract/ids'
@@ -157,7 +157,7 @@ export class Dashboard {
       return
     }
     if (tookTooLong(error)) return fail(response, 504, 'That takes too long: choose a shorter range.')
-    const known = explain(error, this.config)
+    const known = asUserError(error, this.config)
     if (known instanceof BadRequestError) return fail(response, 400, known.message)
     if (known instanceof UserError) return fail(response, 503, known.message)
     logger.error({ err: known }, 'The dashboard could not answer.')

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
 import { sql } from 'kysely'
-import { explain } from '../pipeline/database'
-import { Pipeline } from '../pipeline/pipeline'
+import { asUserError } from '../pipeline/database'
+import { PipelineClient } from '../pipeline/pipeline-client'
+import { closingWindows } from '../pipeline/visibility'
 import type { Config } from '../config'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { openDatabase, type Db } from '../postgres/database'
@@ -87,9 +88,9 @@ export class PipelineWatch {
   }
 
   private async askPipeline(client: Client): Promise<PipelineNow> {
-    const pipeline = new Pipeline(client, this.config)
+    const pipeline = new PipelineClient(client, this.config)
     const status = await pipeline.requireStatus()
-    const closing = await pipeline.closingWindows(status, SHOWN)
+    const closing = await closingWindows(client, status, SHOWN)
     const starts = [...closing, ...shownWindows(status.ledger.openWindows)]
     const asked = starts.map(async start => [start, await answerOf(pipeline.progressOf(start))] as const)
     return pipelineNow(status, new Map(await Promise.all(asked)), this.link)
@@ -113,7 +114,7 @@ export class PipelineWatch {
           .execute(),
       }))
     } catch (error) {
-      throw explain(error, this.config)
+      throw asUserError(error, this.config)
     }
   }
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
-import { countWaiting, Pipeline } from '../pipeline/pipeline'
+import { PipelineClient } from '../pipeline/pipeline-client'
+import { countWaiting } from '../pipeline/visibility'
 import type { Config } from '../config'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { logger } from '../log'
@@ -16,7 +17,7 @@ export async function watchLedger(
   metrics: LedgerMetrics,
   signal: AbortSignal,
 ): Promise<void> {
-  const pipeline = new Pipeline(client, config)
+  const pipeline = new PipelineClient(client, config)
   const { group, topic } = config.settings
   while (!signal.aborted) {
     // None of them waits for another, and each may be away by itself.

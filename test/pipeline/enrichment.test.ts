@@ -9,7 +9,7 @@ import { countryOf, LookUpService, type Mood } from '../support/look-up-service'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
 import type { ReplaySummary, VerifySummary } from '../../src/contract/workflows'
-import type { WindowLine } from '../../src/pipeline/windows'
+import type { WindowLine } from '../../src/pipeline/window-list'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Pipeline } from '../../src/pipeline/pipeline'
+import { PipelineClient } from '../../src/pipeline/pipeline-client'
 import { totalsOf } from '../../src/core/window/ledger'
 import { kafkaClient } from '../../src/kafka/client'
 import { compare } from '../oracle/compare'
@@ -56,7 +56,7 @@ export async function measureOpenWindows(
         return performance.now()
       }
       const opened = await withTemporal(client => {
-        const pipeline = new Pipeline(client, config)
+        const pipeline = new PipelineClient(client, config)
         return until(async () => totalsOf((await pipeline.status())!.ledger).records === events)
       })
       await close(Date.now())

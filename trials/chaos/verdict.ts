@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
 import type { KafkaMessage } from 'kafkajs'
-import { Pipeline } from '../../src/pipeline/pipeline'
+import { PipelineClient } from '../../src/pipeline/pipeline-client'
 import type { Config } from '../../src/config'
 import { totalsOf } from '../../src/core/window/ledger'
 import { openCountryDatabase } from '../../src/geo/country'
@@ -97,7 +97,7 @@ async function compare({ client, config, log, kafkaStruck }: Evidence, found: Re
   }
   check('hits by host and referrer', found.hitsAnyCountry, fold([found.hits], 3))
   check('hits of a window', found.windowHits, fold([found.hits], 1))
-  const status = await new Pipeline(client, config).status()
+  const status = await new PipelineClient(client, config).status()
   const inLedger = totalsOf(status?.ledger ?? { partitions: {} })
   const sums = { hits: totalOf(expected.hits), late: totalOf(expected.late), rejected: expected.rejected }
   for (const key of ['hits', 'late', 'rejected'] as const)

@@ -18,7 +18,7 @@ import { byWindow, compare } from '../oracle/compare'
 import { eachMessage } from '../oracle/read-log'
 import { LogCounter, totalOf, type Reference } from '../oracle/reference'
 import { SilenceWatch } from '../oracle/silence'
-import { Pipeline } from '../../src/pipeline/pipeline'
+import { PipelineClient } from '../../src/pipeline/pipeline-client'
 import { openDatabase, type Db } from '../../src/postgres/database'
 import { createDatabase, migrate } from '../../src/postgres/migrate'
 import { storedTotals } from '../../src/postgres/totals'
@@ -29,7 +29,7 @@ import type { Disturbance, Point } from './points'
 import { paced, recordsOf, WATERMARK_DELAY, WINDOW_SIZE } from './records'
 import { readHistories, type Sizes } from './sizes'
 import { pipelineStatus } from '../../src/pipeline/status'
-import { scheduleId } from '../../src/pipeline/maintenance'
+import { maintenanceScheduleId } from '../../src/pipeline/maintenance'
 import { startPipeline } from '../../src/pipeline/start'
 
 /** Milliseconds. Short, so that a point's last windows close soon after its last record. */
@@ -121,7 +121,7 @@ interface Counted {
 class PointRun {
   private readonly began = Date.now()
   private readonly kafka
-  private readonly pipeline: Pipeline
+  private readonly pipeline: PipelineClient
   private readonly phases = { started: 0, settled: 0, compared: 0, measured: 0 }
   private struck: { at: number; description: string } | undefined
 
@@ -134,7 +134,7 @@ class PointRun {
     private readonly db: Db,
   ) {
     this.kafka = kafkaClient(config.kafka, 'web-traffic-sweep')
-    this.pipeline = new Pipeline(options.client, config)
+    this.pipeline = new PipelineClient(options.client, config)
   }
 
   async run(): Promise<PointResult> {
@@ -358,7 +358,7 @@ class PointRun {
     return (
       struck !== undefined &&
       Date.now() - struck.at < REPORTED_AFTER_KILL &&
-      /^Poller \d+ (fails, at attempt|waits for a worker)/.test(problem)
+      /^Poller \d+ (fails \(attempt|waits for a worker)/.test(problem)
     )
   }
 
@@ -418,7 +418,7 @@ async function remove(
   { settings: { group, topic }, kafka, postgres }: Config,
 ): Promise<void> {
   await client.schedule
-    .getHandle(scheduleId(group))
+    .getHandle(maintenanceScheduleId(group))
     .delete()
     .catch(() => undefined)
   const runs = client.workflow.list({ query: `Pipeline = '${group}'` })[Symbol.asyncIterator]()
