@@ -204,9 +204,9 @@ describe('POSTGRES_URL', () => {
   })
 
   test.each([
-    ['?sslmode=prefer', '"prefer" is no sslmode to use here: disable, require, verify-ca or verify-full'],
+    ['?sslmode=prefer', 'sslmode "prefer" is not supported: use disable, require, verify-ca or verify-full'],
     ['?sslmode=verify-ca', 'verify-ca needs sslrootcert'],
-    ['?sslrootcert=ca.pem', 'sslrootcert is given without an sslmode'],
+    ['?sslrootcert=ca.pem', 'sslrootcert needs an sslmode'],
     [
       '?sslmode=verify-full&sslrootcert=no-such.pem',
       'sslrootcert (PGSSLROOTCERT): no-such.pem cannot be read (ENOENT)',
@@ -229,7 +229,7 @@ describe('a mistake is one line that names the variable, the value and the form 
   const DURATION = 'write 500ms, 10s, 5m or 1h'
 
   test.each([
-    ['RETENTION', '12m', 'neither a day or longer nor 0s'],
+    ['RETENTION', '12m', 'a day or longer, or 0s'],
     ['WINDOW_SIZE', '0', DURATION],
     ['WINDOW_SIZE', '0s', 'at least 1000ms'],
     ['WINDOW_SIZE', '999ms', 'at least 1000ms'],

@@ -171,7 +171,7 @@ test('a message has at most 128,000 bytes, whatever it is made of, and nothing i
 
 test('while Postgres is away, staging is tried again; a refusal for good ends it', async () => {
   const to = port()
-  to.failures.push(new Error('No Postgres answers.'), new Error('No Postgres answers.'))
+  to.failures.push(new Error('Postgres is unreachable.'), new Error('Postgres is unreachable.'))
   await send(to, delta(0, 100_000))
   expect(to.staged).toHaveLength(1)
   expect(to.sent).toHaveLength(1)

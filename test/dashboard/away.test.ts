@@ -76,11 +76,14 @@ test('while Postgres, Temporal or Kafka is away the page says so, keeps what it 
   await shows('#problems', '')
 
   await postgres.close()
-  await shows('#problems', /^Postgres: No Postgres answers at .* Its figures are of \d\d:\d\d:\d\d UTC\.$/)
+  await shows(
+    '#problems',
+    /^Postgres: Postgres at .* is unreachable\. .*Its figures are of \d\d:\d\d:\d\d UTC\.$/,
+  )
   await sendWindow(1, 4)
   await shows('#partitions tfoot', /7/)
   await watched.page.getByText('15 minutes').click()
-  await shows('#timeline-note', /No Postgres answers/)
+  await shows('#timeline-note', /Postgres at .* is unreachable/)
   expect(await watched.text('#hits')).toBe('3')
   await postgres.open()
   await shows('#problems', '')

@@ -162,13 +162,13 @@ describe('a window with staged deltas', () => {
   })
 
   test.each([
-    ['one of them is missing', `delete from staged_deltas where kafka_partition = 1`, '2 staged parts'],
+    ['one of them is missing', `delete from staged_deltas where kafka_partition = 1`, '2 staged deltas'],
     [
       'one of them has other hits',
       `update staged_deltas set num_hits = 1 where kafka_partition = 1`,
       'with 8 hits',
     ],
-    ['all are missing', 'delete from staged_deltas', '0 staged parts of the window with 0 hits'],
+    ['all are missing', 'delete from staged_deltas', '0 staged deltas of the window with 0 hits'],
   ])('is not published where %s: a person hears which command repairs it', async (_, damage, named) => {
     await database.pool.query(damage)
     const before = await database.contents()

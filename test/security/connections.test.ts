@@ -198,21 +198,21 @@ describe('Postgres', () => {
   })
 
   const wrong: [name: string, variables: () => Variables, wanted: RegExp][] = [
-    ['no TLS', () => ({ POSTGRES_URL: at('') }), /lets nobody in without TLS: add sslmode=require or better/],
+    ['no TLS', () => ({ POSTGRES_URL: at('') }), /requires TLS: add sslmode=require or stricter/],
     [
       'a wrong password',
       () => ({ POSTGRES_URL: at('?sslmode=require'), POSTGRES_PASSWORD: 'guessed' }),
-      /refuses user "postgres": set POSTGRES_USER and POSTGRES_PASSWORD\.$/,
+      /refuses user "postgres": check POSTGRES_USER and POSTGRES_PASSWORD\.$/,
     ],
     [
       'a certificate that nobody known has signed',
       () => ({ POSTGRES_URL: at('?sslmode=verify-full') }),
-      /that nobody vouches for \(.*\): name the file of who signed it by sslrootcert/,
+      /is not trusted \(.*\): set sslrootcert in POSTGRES_URL/,
     ],
     [
       'a certificate that another authority has signed, where it is to be looked at',
       () => ({ POSTGRES_URL: at(`?sslmode=require&sslrootcert=${stranger.file}`) }),
-      /that nobody vouches for \(.*\): name the file of who signed it by sslrootcert/,
+      /is not trusted \(.*\): set sslrootcert in POSTGRES_URL/,
     ],
     [
       'a certificate for another name',
@@ -222,7 +222,7 @@ describe('Postgres', () => {
     [
       'no client certificate where it wants one',
       () => ({ POSTGRES_URL: at('?sslmode=require'), POSTGRES_USER: 'certified' }),
-      /asks for a client certificate: name it by sslcert and sslkey/,
+      /requires a client certificate: set sslcert and sslkey/,
     ],
     [
       "a stranger's client certificate",
@@ -230,7 +230,7 @@ describe('Postgres', () => {
         POSTGRES_URL: at(`?sslmode=require&sslcert=${forged.cert}&sslkey=${forged.key}`),
         POSTGRES_USER: 'certified',
       }),
-      /refuses this client's certificate \(.*\): name another by sslcert and sslkey/,
+      /refuses this client's certificate \(.*\): set another with sslcert and sslkey/,
     ],
     [
       'TLS where there is none',
@@ -238,7 +238,7 @@ describe('Postgres', () => {
         POSTGRES_URL: `${process.env.POSTGRES_URL}?sslmode=require`,
         POSTGRES_PASSWORD: process.env.POSTGRES_PASSWORD!,
       }),
-      /speaks no TLS: turn it on there \(ssl = on\), or use sslmode=disable/,
+      /does not support TLS: turn it on there \(ssl = on\), or use sslmode=disable/,
     ],
   ]
   test.each(wrong)('says what is wrong with %s', async (_, variables, wanted) => {
@@ -429,7 +429,7 @@ describe('a pipeline', () => {
         ...(await pipeline.attemptWith(writer(), ...command.split(' '))),
       }).toMatchObject({ command, ...well })
     const refused = await pipeline.attemptWith(reader(), 'start')
-    expect(refused.stderr).toMatch(/^User "looking" may not do this in .*: grant it\.$/m)
+    expect(refused.stderr).toMatch(/^User "looking" lacks a privilege in .*: grant it\.$/m)
     await lookAsReader(pipeline)
     expect(await pipeline.attemptWith(writer(), 'stop')).toMatchObject(well)
   }, 120_000)
