@@ -7,7 +7,6 @@ import type { PipelineSettings } from './core/settings'
 import { postgresTls } from './postgres/tls'
 import { kafkaConnection, SASL_MECHANISMS, type KafkaConnection } from './kafka/connection'
 import type { PostgresConfig } from './postgres/database'
-import type { GeoServiceConfig } from './geo/ip2location'
 import type { LookupConfig } from './geo/open-lookup'
 import type { ListenAddress } from './telemetry/exporter'
 
@@ -184,15 +183,15 @@ export function loadConfig(environment: Environment = process.env): Config {
     taskQueue: env.TEMPORAL_TASK_QUEUE ?? env.KAFKA_GROUP,
     ...(env.WORKER_BUILD_ID !== undefined && { buildId: env.WORKER_BUILD_ID }),
     ...(env.GEO_DATABASE !== undefined && { geoDatabase: env.GEO_DATABASE }),
-    ...(env.GEO_PROVIDER === 'ip2location' && { geoService: geoServiceConfig(env) }),
+    ...(env.GEO_PROVIDER === 'ip2location' && {
+      geoService: {
+        ...{ url: env.GEO_URL, rate: env.GEO_RATE, onError: env.GEO_ON_ERROR },
+        ...(env.IP_CODING_KEY !== undefined && { key: env.IP_CODING_KEY }),
+      },
+    }),
     ...(env.HEALTH_ADDRESS !== undefined && { health: env.HEALTH_ADDRESS }),
     ...(env.METRICS_ADDRESS !== undefined && { metrics: env.METRICS_ADDRESS }),
   }
-}
-
-function geoServiceConfig(env: z.infer<typeof environmentSchema>): GeoServiceConfig {
-  const { GEO_URL: url, GEO_RATE: rate, GEO_ON_ERROR: onError, IP_CODING_KEY: key } = env
-  return { url, rate, onError, ...(key !== undefined && { key }) }
 }
 
 function postgresConfig(env: z.infer<typeof environmentSchema>): PostgresConfig {

@@ -8,6 +8,7 @@ import { republishRecords, type Republishable } from '../kafka/republish'
 import { rangesThatAreGone, readRanges, type LogRange } from '../kafka/range-reader'
 import type { Db } from '../postgres/database'
 import { withDatabase } from '../pipeline/database'
+import { counted } from '../core/numbers'
 import { UserError } from '../errors'
 import { interruption } from '../terminal/interruption'
 import { printable, table } from '../terminal/table'
@@ -136,7 +137,7 @@ async function republish(config: Config, flags: Flags): Promise<void> {
     )
     const outcome = { republished: mended.length, withoutPayload: records.length - mended.length }
     if (flags.json) return console.log(JSON.stringify(outcome, null, 2))
-    console.log(`${outcome.republished} records were sent to "${config.settings.topic}" again.`)
+    console.log(`Sent ${counted(outcome.republished, 'record')} to "${config.settings.topic}" again.`)
     if (outcome.withoutPayload > 0)
       console.log(`${outcome.withoutPayload} were not: they have no value, or Kafka no longer has them.`)
   })

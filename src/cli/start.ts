@@ -30,7 +30,7 @@ export function stopCommand(): Command {
       withRunning(async (pipeline, status) => {
         await pipeline.stop()
         const open = status.ledger.openWindows.length
-        return `Stopped "${status.settings.group}"; ${open} windows were open and go on at the next start.`
+        return `Stopped "${status.settings.group}"; ${counted(open, 'open window')} resume at the next start.`
       }),
     )
 }

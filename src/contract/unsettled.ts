@@ -2,7 +2,7 @@ import type { ClosingWindow } from '../core/window/books'
 import type { Balance } from '../core/window/protocol'
 import { repairCommand } from './ids'
 import { formatInstant, formatWindow } from '../core/window/tumbling-window'
-import { grouped } from '../core/numbers'
+import { counted, grouped } from '../core/numbers'
 
 /** A window that should have closed, and has not answered that Postgres has all of it. Times are epoch ms. */
 export interface UnsettledWindow {
@@ -38,7 +38,7 @@ export function describeUnsettled({ start, since, balance }: UnsettledWindow, wi
     return `${name} was told to close at ${formatInstant(since)} and has not answered: "web-traffic windows" says why.`
   const { told, accounted } = balance
   return (
-    `${name} was told ${grouped(told.hits)} hits and ${grouped(told.exceptions)} late or rejected records, and has ` +
+    `${name} was told ${counted(told.hits, 'hit')} and ${counted(told.exceptions, 'late or rejected record')}, and has ` +
     `${grouped(accounted.hits)} and ${grouped(accounted.exceptions)}. ${repairCommand(start)}`
   )
 }

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { CountedWindow, WindowSelection } from '../core/window/recount'
 import type { Db } from './database'
+import type { WindowRow } from './window-row'
 
 /**
  * The oldest closed windows of a selection, with their number of groups, which decides the memory that counting them
@@ -29,13 +30,10 @@ const atOr = (time: number | undefined, otherwise: 'infinity' | '-infinity') =>
 
 /** What these windows were counted from. Windows that are not closed are left out. */
 export async function closedWindows(db: Db, starts: number[]): Promise<CountedWindow[]> {
-  const rows = await db
-    .selectFrom('window_results')
-    .select(['window_start', 'partitions'])
-    .where('status', '=', 'closed')
-    .where(sql<boolean>`window_start = any(${dates(starts)}::timestamptz[])`)
-    .orderBy('window_start')
-    .execute()
+  const { rows } = await sql<Pick<WindowRow, 'window_start' | 'partitions'>>`
+    select window_start, partitions from window_results
+    where status = 'closed' and window_start = any(${dates(starts)}::timestamptz[])
+    order by window_start`.execute(db)
   return rows.map(({ window_start, partitions }) => ({ start: window_start.getTime(), partitions }))
 }
 

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import {
   groups,
   hitsOf,
@@ -29,16 +30,12 @@ export async function compareWindow(
   counter: GroupCounter,
 ): Promise<Difference[]> {
   const counts = counter.columns()
-  const byCountry = await db
-    .selectFrom('aggregated_web_traffic_by_country')
-    .select(['host', 'referrer', 'country', 'num_hits'])
-    .where('window_start', '=', new Date(start))
-    .execute()
-  const anyCountry = await db
-    .selectFrom('aggregated_web_traffic')
-    .select(['host', 'referrer', 'num_hits'])
-    .where('window_start', '=', new Date(start))
-    .execute()
+  const { rows: byCountry } = await sql<Row>`
+    select host, referrer, country, num_hits from aggregated_web_traffic_by_country
+    where window_start = ${new Date(start)}`.execute(db)
+  const { rows: anyCountry } = await sql<Row>`
+    select host, referrer, num_hits from aggregated_web_traffic
+    where window_start = ${new Date(start)}`.execute(db)
   const compare = counter.folded ? totalDifference : differences
   return [
     ...compare('aggregated_web_traffic', anyCountry, withoutCountries(counts)),

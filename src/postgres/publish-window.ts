@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import { GroupCounter, groupsOf, hitsOf, OTHER, type ColumnarCounts } from '../core/counts/columnar'
 import type { Published, WindowTotals } from '../core/window/protocol'
 import { firstGroups } from '../core/counts/group-limit'
@@ -93,11 +94,8 @@ async function closeRevision(transaction: Transaction, { start, applied }: Windo
 
 /** Hits of groups that did not keep their name. */
 async function otherHits(transaction: Transaction, start: number): Promise<number> {
-  const { hits } = await transaction
-    .selectFrom('aggregated_web_traffic')
-    .select(({ fn }) => fn.sum<number>('num_hits').as('hits'))
-    .where('window_start', '=', new Date(start))
-    .where('referrer', '=', OTHER)
-    .executeTakeFirstOrThrow()
-  return Number(hits)
+  const { rows } = await sql<{ hits: number }>`
+    select coalesce(sum(num_hits), 0)::bigint as hits from aggregated_web_traffic
+    where window_start = ${new Date(start)} and referrer = ${OTHER}`.execute(transaction)
+  return rows[0]!.hits
 }

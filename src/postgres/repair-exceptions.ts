@@ -1,4 +1,5 @@
-import { groups, GroupCounter, type ColumnarCounts } from '../core/counts/columnar'
+import { sql } from 'kysely'
+import { groups, GroupCounter, type ColumnarCounts, type GroupCount } from '../core/counts/columnar'
 import type { CountedStretch } from '../core/window/window-recount'
 import type { Transaction } from './database'
 import { insertLate } from './late-deltas'
@@ -35,31 +36,30 @@ export async function repairExceptions(
   await insertStretch(transaction, window, stretch, replaced)
 }
 
-type ReplacedRange = Awaited<ReturnType<typeof deleteRanges>>[number]
-
-function deleteRanges(transaction: Transaction, start: number, { partition, to }: CountedStretch) {
-  return transaction
-    .deleteFrom('exception_ranges')
-    .where('window_start', '=', new Date(start))
-    .where('kafka_partition', '=', partition)
-    .where('range_from', '<', to)
-    .returning(['rejected', 'range_to'])
-    .execute()
+interface ReplacedRange {
+  rejected: Record<string, number>
+  range_to: number | null
 }
 
-async function deleteLate(
+async function deleteRanges(
   transaction: Transaction,
   start: number,
   { partition, to }: CountedStretch,
-): Promise<void> {
-  await transaction
-    .deleteFrom('late_deltas')
-    .where('read_in', '=', new Date(start))
-    .where('cause', '=', 'watermark')
-    .where('kafka_partition', '=', partition)
-    .where('range_from', '<', to)
-    .where('brought_in', 'is', null)
-    .execute()
+): Promise<ReplacedRange[]> {
+  const { rows } = await sql<ReplacedRange>`
+    delete from exception_ranges
+    where window_start = ${new Date(start)} and kafka_partition = ${partition} and range_from < ${to}
+    returning rejected, range_to`.execute(transaction)
+  return rows
+}
+
+/** The late events of a stretch by the watermark, in SQL. */
+const lateOf = (start: number, { partition, to }: CountedStretch) => sql`
+  read_in = ${new Date(start)} and cause = 'watermark' and kafka_partition = ${partition} and range_from < ${to}`
+
+async function deleteLate(transaction: Transaction, start: number, stretch: CountedStretch): Promise<void> {
+  await sql`
+    delete from late_deltas where ${lateOf(start, stretch)} and brought_in is null`.execute(transaction)
 }
 
 /** Enters the stretch as one range, so that ranges that begin in it are known as recorded. */
@@ -71,53 +71,35 @@ async function insertStretch(
 ): Promise<void> {
   if (records === 0 && replaced.length === 0 && !acceptLoss) return
   const last = acceptLoss ? to - 1 : lastFound
-  await transaction
-    .insertInto('exception_ranges')
-    .values({
-      kafka_partition: partition,
-      range_from: from,
-      range_to: Math.max(last + 1, from, ...replaced.map(({ range_to }) => range_to ?? 0)),
-      window_start: new Date(start),
-      records,
-      rejected: JSON.stringify(exceptions.rejected),
-    })
-    .execute()
+  const rangeTo = Math.max(last + 1, from, ...replaced.map(({ range_to }) => range_to ?? 0))
+  await sql`
+    insert into exception_ranges (kafka_partition, range_from, range_to, window_start, records, rejected)
+    values (${partition}, ${from}, ${rangeTo}, ${new Date(start)}, ${records},
+      ${JSON.stringify(exceptions.rejected)})`.execute(transaction)
 }
 
 /** The counts without late events that a replay has brought into their window's result: these keep their rows. */
 async function withoutBroughtIn(
   transaction: Transaction,
   start: number,
-  { partition, to }: CountedStretch,
+  stretch: CountedStretch,
   lateFor: number,
   counts: ColumnarCounts,
 ): Promise<ColumnarCounts> {
-  const broughtIn = await transaction
-    .selectFrom('late_deltas')
-    .select(['host', 'referrer', 'country', 'num_hits as hits'])
-    .where('window_start', '=', new Date(lateFor))
-    .where('read_in', '=', new Date(start))
-    .where('cause', '=', 'watermark')
-    .where('kafka_partition', '=', partition)
-    .where('range_from', '<', to)
-    .where('brought_in', 'is not', null)
-    .execute()
-  return broughtIn.length === 0 ? counts : subtract(counts, broughtIn)
-}
-
-interface Group {
-  host: string
-  referrer: string
-  country: string
-  hits: number
+  const { rows } = await sql<GroupCount>`
+    select host, referrer, country, num_hits as hits from late_deltas
+    where window_start = ${new Date(lateFor)} and ${lateOf(start, stretch)} and brought_in is not null`.execute(
+    transaction,
+  )
+  return rows.length === 0 ? counts : subtract(counts, rows)
 }
 
 /**
  * Subtracts from groups of the same name first, and then from any: after a country database was replaced, a group may
  * have another country.
  */
-function subtract(counts: ColumnarCounts, taken: Group[]): ColumnarCounts {
-  const key = ({ host, referrer, country }: Group) => JSON.stringify([host, referrer, country])
+function subtract(counts: ColumnarCounts, taken: GroupCount[]): ColumnarCounts {
+  const key = ({ host, referrer, country }: GroupCount) => JSON.stringify([host, referrer, country])
   const open = new Map<string, number>()
   for (const group of taken) open.set(key(group), (open.get(key(group)) ?? 0) + group.hits)
   const left = [...groups(counts)].map(group => {

@@ -34,10 +34,10 @@ export async function sealPeriod(db: Db, period: PeriodName, start: number): Pro
     await deleteRollups(transaction, period, start)
     await insertRollupsPerHost(transaction, period, start)
     await insertRollupsOfAllHosts(transaction, period, start)
-    await transaction
-      .insertInto('sealed_periods')
-      .values({ period, period_start: new Date(start) })
-      .execute()
+    await sql`
+      insert into sealed_periods (period, period_start) values (${period}, ${new Date(start)})`.execute(
+      transaction,
+    )
   })
 }
 

@@ -28,7 +28,7 @@ export async function replaceCounts(
   counts: ColumnarCounts,
 ): Promise<void> {
   for (const table of ['aggregated_web_traffic', 'aggregated_web_traffic_by_country'] as const)
-    await transaction.deleteFrom(table).where('window_start', '=', new Date(start)).execute()
+    await sql`delete from ${sql.table(table)} where window_start = ${new Date(start)}`.execute(transaction)
   const [from, to] = [new Date(start), new Date(end)]
   const columns = toColumns(counts)
   await sql`

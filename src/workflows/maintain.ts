@@ -2,6 +2,7 @@ import { proxyActivities, setWorkflowOptions } from '@temporalio/workflow'
 import type { Activities, Maintained, MaintainInput } from '../contract/activities'
 import { finishedByItsBuild } from './builds'
 import type { MaintainSummary } from '../contract/workflows'
+import { counted } from '../core/numbers'
 
 /** Waits a while where it is in the way of others: what it is for has time. */
 const { maintainTables } = proxyActivities<Activities>({
@@ -20,9 +21,7 @@ setWorkflowOptions(finishedByItsBuild, maintain)
 function sentence({ sealed, months, lateHits }: Maintained): string {
   const { hour, day, month } = sealed
   const dropped = months.map(start => new Date(start).toISOString().slice(0, 7))
-  const late = lateHits > 0 ? ` ${lateHits} late events were past retention.` : ''
-  const added = `${count(hour, 'hour')}, ${count(day, 'day')} and ${count(month, 'month')}`
+  const late = lateHits > 0 ? ` Past retention: ${counted(lateHits, 'late event')}.` : ''
+  const added = `${counted(hour, 'hour')}, ${counted(day, 'day')} and ${counted(month, 'month')}`
   return `Added up ${added}; dropped ${dropped.join(', ') || 'nothing'}.${late}`
 }
-
-const count = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`

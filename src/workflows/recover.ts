@@ -4,7 +4,7 @@ import { formatInstant } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
 import { batches } from './recount'
 import type { RecoverSummary } from '../contract/workflows'
-import { grouped } from '../core/numbers'
+import { counted } from '../core/numbers'
 
 /** Writes to Postgres again what the histories of the pipeline's workflows say was written since a time. */
 export async function recover(input: RecoverInput): Promise<RecoverSummary> {
@@ -18,16 +18,16 @@ function sentence(recovered: Recovered): string {
   const { windows, there, ranges, lateHits, contradictory, repaired = [], incomplete = [] } = recovered
   const again =
     repaired.length > 0
-      ? ` ${grouped(repaired.length)} windows that no history has all of were counted again from Kafka.`
+      ? ` Counted again from Kafka, since no history has all of them: ${counted(repaired.length, 'window')}.`
       : ''
   const lacking =
     incomplete.length > 0
       ? ` Not complete: ${incomplete.map(({ window, reason }) => `${window} (${reason})`).join('; ')}.`
       : ''
   const wrote =
-    `${grouped(windows)} results of windows, ${grouped(ranges)} ranges with late or rejected records and ` +
-    `${grouped(lateHits)} hits that came after their window had closed were written again; ${grouped(there)} results ` +
-    `were there.${again}${lacking}`
+    `Written again: ${counted(windows, 'window result')}, ${counted(ranges, 'range')} with late or rejected records, and ` +
+    `${counted(lateHits, 'hit')} that came after their window had closed. Already there: ` +
+    `${counted(there, 'window result')}.${again}${lacking}`
   if (contradictory.length === 0) return wrote
   return `${wrote} Not mended, since they were written anew after the loss: ${contradictory.join(', ')}.`
 }

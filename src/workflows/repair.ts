@@ -6,7 +6,7 @@ import { describeWhenAsked } from './details'
 import { NOT_REPAIRED, recountProgress } from '../contract/messages'
 import { batches } from './recount'
 import type { RepairSummary } from '../contract/workflows'
-import { grouped } from '../core/numbers'
+import { counted, grouped } from '../core/numbers'
 
 /** Partitions that are named. */
 const NAMED = 10
@@ -32,11 +32,11 @@ function sentence(name: string, start: number, done: RepairOutcome): string {
   const { outcome, revision, hits, hitsBefore, lost } = done
   const accepted =
     lost.hits > 0 || lost.exceptions > 0
-      ? ` ${grouped(lost.hits)} hits and ${grouped(lost.exceptions)} late or rejected records were accepted as lost.`
+      ? ` ${counted(lost.hits, 'hit')} and ${counted(lost.exceptions, 'late or rejected record')} were accepted as lost.`
       : ''
   if (outcome === 'unchanged')
-    return `${name} was right already, with ${grouped(hits)} hits as revision ${revision}.${accepted}`
-  return `${name} has ${grouped(hits)} hits now, ${grouped(hitsBefore)} before, as revision ${revision}.${accepted}`
+    return `${name} was right already, with ${counted(hits, 'hit')} as revision ${revision}.${accepted}`
+  return `${name} has ${counted(hits, 'hit')} now, ${grouped(hitsBefore)} before, as revision ${revision}.${accepted}`
 }
 
 function incomplete(
@@ -53,8 +53,8 @@ function incomplete(
       ? `Kafka no longer has its records: ${named.join('; ')}${more}.`
       : 'Kafka has other records at its offsets: they were compacted, or the topic was deleted and re-created.'
   return (
-    `${name} was not changed. It should have ${grouped(told.hits)} hits and ${grouped(told.exceptions)} late or rejected ` +
-    `records, and Kafka has ${grouped(found.hits)} and ${grouped(found.exceptions)}. ${why} To publish what is left, and ` +
+    `${name} was not changed. It should have ${counted(told.hits, 'hit')} and ${counted(told.exceptions, 'late or rejected record')}, ` +
+    `and Kafka has ${grouped(found.hits)} and ${grouped(found.exceptions)}. ${why} To publish what is left, and ` +
     `give up the rest for good: "web-traffic repair ${formatInstant(start)} --accept-loss".`
   )
 }

@@ -7,6 +7,7 @@ import { describeWhenAsked } from './details'
 import { recountProgress } from '../contract/messages'
 import { batches, passByPass } from './recount'
 import type { ReplayInput, ReplaySummary, ReplayTotals } from '../contract/workflows'
+import { counted } from '../core/numbers'
 
 /** Windows that are named in the result, of each kind. */
 const NAMED = 50
@@ -65,10 +66,8 @@ function sentence({ unchanged, replayed, gone, lost = 0 }: ReplayTotals): string
       ? ` ${lost} would have lost hits and ${lost === 1 ? 'was' : 'were'} left as ${lost === 1 ? 'it is' : 'they are'}, ` +
         'since Kafka has other records now at the offsets that were counted.'
       : ''
-  return `${windows(replayed)} replayed, ${unchanged} ${unchanged === 1 ? 'was' : 'were'} right already.${cannot}${would}`
+  return `${counted(replayed, 'window')} replayed, ${unchanged} ${unchanged === 1 ? 'was' : 'were'} right already.${cannot}${would}`
 }
-
-const windows = (n: number) => `${n} window${n === 1 ? '' : 's'}`
 
 function details({ windows: replayed }: ReplayTotals, progress: string): string {
   if (replayed.length === 0) return progress

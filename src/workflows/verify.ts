@@ -14,7 +14,7 @@ import { describeWhenAsked } from './details'
 import { DIFFERENCES, recountProgress } from '../contract/messages'
 import { batches, passByPass } from './recount'
 import type { Verified, VerifyInput, VerifySummary } from '../contract/workflows'
-import { grouped } from '../core/numbers'
+import { counted } from '../core/numbers'
 
 /** Windows that are named in the failure. */
 const NAMED = 20
@@ -95,7 +95,7 @@ function sentence(verified: Verified): string {
     gone > 0 && `${gone} cannot be verified, since Kafka no longer has all of their records.`,
     accepted &&
       accepted.hits + accepted.exceptions > 0 &&
-      `${grouped(accepted.hits)} hits and ${grouped(accepted.exceptions)} late or rejected records were accepted as lost before.`,
+      `${counted(accepted.hits, 'hit')} and ${counted(accepted.exceptions, 'late or rejected record')} were accepted as lost before.`,
     withoutBooks > 0 && `${count(withoutBooks, 'has', 'have')} no books, since an older release closed them.`,
   ]
   return sentences.filter(sentence => typeof sentence === 'string').join(' ')

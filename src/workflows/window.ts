@@ -35,7 +35,7 @@ import type { piece } from './piece'
 import { pipelineAttributes } from '../contract/search-attributes'
 import { WindowVisibility, type Moment } from './window-visibility'
 import type { WindowRunInput, WindowSummary } from '../contract/workflows'
-import { grouped } from '../core/numbers'
+import { counted, grouped } from '../core/numbers'
 
 const { openWindow, writeWindow, recordClosed, recordExceptions, stagePiece } = proxyActivities<Activities>({
   startToCloseTimeout: '2m',
@@ -384,7 +384,7 @@ class WindowRun {
     if (this.holds(told)) return undefined
     const { hits, exceptions } = this.held
     return (
-      `The ledger announced ${grouped(told.hits)} hits and ${grouped(told.exceptions)} late or rejected records for it, ` +
+      `The ledger announced ${counted(told.hits, 'hit')} and ${counted(told.exceptions, 'late or rejected record')} for it, ` +
       `and this run has ${grouped(hits)} and ${grouped(exceptions)}: an earlier run was ended before it had written them.`
     )
   }
@@ -496,20 +496,22 @@ class WindowRun {
     const { hits, deltas, repeats, overlaps } = this.window
     const { revision, lateHits } = this
     const { groups, otherHits } = this.written
-    const other = otherHits > 0 ? `, ${otherHits} hits of further groups under (other)` : ''
-    const wrote = `${grouped(hits)} hits in ${grouped(groups)} groups${other}, written as revision ${revision}`
+    const other = otherHits > 0 ? `, ${counted(otherHits, 'hit')} of further groups under (other)` : ''
+    const wrote = `${counted(hits, 'hit')} in ${counted(groups, 'group')}${other}, written as revision ${revision}`
     const summary = `${this.name}: ${wrote}${this.lateClause}${this.unlocatedClause}.`
     return { summary, hits, groups, otherHits, revision, deltas, repeats, lateHits, overlaps }
   }
 
   private get lateClause(): string {
     if (this.lateHits === 0) return ''
-    return `; ${this.lateHits} hits came after it had closed and were counted as late`
+    return `; ${counted(this.lateHits, 'hit')} after it had closed, counted as late`
   }
 
   private get unlocatedClause(): string {
     const { unlocated } = this.window
-    return unlocated > 0 ? `; ${unlocated} hits are under ?? since their look-up failed: replay it` : ''
+    return unlocated > 0
+      ? `; ${counted(unlocated, 'hit')} under ?? because the country lookup failed: replay it`
+      : ''
   }
 
   private enter(state: WindowProgress['state']): void {

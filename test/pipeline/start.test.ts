@@ -53,7 +53,7 @@ test('stop drains the pollers and keeps windows open, and start goes on where it
   const before = await pipeline.status()
   expect(before.windows.open).toBeGreaterThan(0)
 
-  expect(await pipeline.command('stop')).toContain(`${before.windows.open} windows were open`)
+  expect(await pipeline.command('stop')).toContain(`${before.windows.open} open window`)
   await send(200)
   const stopped = await pipeline.status()
   expect(stopped).toMatchObject({ state: 'stopped', pollers: { wanted: 0, running: [] }, lag: 200 })

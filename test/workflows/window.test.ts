@@ -205,7 +205,7 @@ describe('by the clock of the time-skipping server', () => {
     await handle.signal(closeWindow)
     const { summary } = await handle.result()
     expect(window.sink.writes).toMatchObject([{ hits: 10, unlocated: 3 }])
-    expect(summary).toContain('; 3 hits are under ?? since their look-up failed: replay it.')
+    expect(summary).toContain('; 3 hits under ?? because the country lookup failed: replay it.')
   })
 
   test('a write that fails is tried again until it succeeds, and the window ends right', async () => {
@@ -306,7 +306,7 @@ describe('by the clock of the time-skipping server', () => {
     const sent = [newDelta(0, 4, 9), newDelta(0, 10, 12), newDelta(1, 0, 1)]
     const handle = await window.send(...sent)
     expect(await handle.result()).toEqual({
-      summary: `${window.name}: was closed before, as revision 3; 5 hits came after it had closed and were counted as late.`,
+      summary: `${window.name}: was closed before, as revision 3; 5 hits after it had closed, counted as late.`,
       hits: 0,
       groups: 0,
       otherHits: 0,
@@ -350,7 +350,7 @@ describe('by the clock of the time-skipping server', () => {
     expect(window.sink.attempts.recordClosed).toBe(0)
     letWrite()
     expect(await result).toMatchObject({
-      summary: `${window.name}: 4 hits in 1 groups, written as revision 1; 5 hits came after it had closed and were counted as late.`,
+      summary: `${window.name}: 4 hits in 1 group, written as revision 1; 5 hits after it had closed, counted as late.`,
       hits: 4,
       lateHits: 5,
       repeats: 1,

@@ -21,6 +21,7 @@ const PARTITIONS_AT_ONCE = 32
 const READ_WITHIN = 20_000
 
 interface FingerprintRange extends LogRange {
+  position: number
   expected: LogFingerprint
 }
 
@@ -32,10 +33,8 @@ export function checkLog(config: Config): Check {
     const ranges = checkEnds(known, findings)
     const { topic } = config.settings
     const others = await readOthers(config, ranges)
-    for (const { partition, expected, found } of others) {
-      const { position } = known.partitions[partition]!
+    for (const [{ partition, position, expected }, found] of others)
       findings.fail(otherRecord({ topic, partition, position }, expected, found))
-    }
     if (ranges.length > 0 && others.length === 0)
       findings.ok(
         `The last counted record is still in place, in ${ranges.length} of ${known.offsets.length} partitions.`,
@@ -77,22 +76,18 @@ function checkEnds({ topic, partitions, offsets }: ReadState, findings: Findings
     else if (position > high) findings.fail(endsTooSoon({ topic, partition, position }, high))
     else if (fingerprint && fingerprint.offset >= low) {
       const { offset } = fingerprint
-      ranges.push({ partition, from: offset, to: offset + 1, expected: fingerprint })
+      ranges.push({ partition, position, from: offset, to: offset + 1, expected: fingerprint })
     }
   }
   return ranges
 }
 
-interface OtherRecord {
-  partition: number
-  expected: LogFingerprint
-  found: LogFingerprint
-}
-
-/** The partitions that have another record at the offset. */
-async function readOthers({ kafka, settings }: Config, ranges: FingerprintRange[]): Promise<OtherRecord[]> {
-  const { topic, group } = settings
-  const others: OtherRecord[] = []
+/** The ranges that have another record at the offset, with its fingerprint. */
+async function readOthers(
+  { kafka, settings: { topic, group } }: Config,
+  ranges: FingerprintRange[],
+): Promise<[FingerprintRange, LogFingerprint][]> {
+  const others: [FingerprintRange, LogFingerprint][] = []
   const signal = AbortSignal.timeout(READ_WITHIN)
   for (let i = 0; i < ranges.length; i += PARTITIONS_AT_ONCE) {
     const reading = readRanges(ranges.slice(i, i + PARTITIONS_AT_ONCE), {
@@ -100,10 +95,10 @@ async function readOthers({ kafka, settings }: Config, ranges: FingerprintRange[
       topic,
       group: `${group}-doctor`,
       signal,
-      onRecords: ({ partition, expected }, records) => {
-        const record = records.find(({ offset }) => offset === expected.offset)
+      onRecords: (range, records) => {
+        const record = records.find(({ offset }) => offset === range.expected.offset)
         const found = record && fingerprintOf(record)
-        if (found && !isSameRecord(found, expected)) others.push({ partition, expected, found })
+        if (found && !isSameRecord(found, range.expected)) others.push([range, found])
       },
     })
     await reading.catch(async (error: unknown) => {
@@ -116,5 +111,5 @@ async function readOthers({ kafka, settings }: Config, ranges: FingerprintRange[
       throw new UserError((await kafkaFailure(error, kafka)) ?? `"${topic}" cannot be read: ${String(error)}`)
     })
   }
-  return others.sort((a, b) => a.partition - b.partition)
+  return others.sort(([a], [b]) => a.partition - b.partition)
 }
