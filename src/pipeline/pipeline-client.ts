@@ -135,7 +135,7 @@ export class PipelineClient {
 
   private async isRunning(handle: WorkflowHandle): Promise<boolean | undefined> {
     const found = await ifFound(handle.describe())
-    return found && found.status.name === 'RUNNING'
+    return found === undefined ? undefined : found.status.name === 'RUNNING'
   }
 }
 
