@@ -7,7 +7,6 @@ import { environmentSchema, kafkaSchema } from './environment'
 import { postgresTls } from './postgres/tls'
 import { kafkaConnection, type KafkaConnection } from './kafka/connection'
 import type { PostgresConfig } from './postgres/database'
-import type { GeoServiceConfig } from './geo/ip2location'
 import type { LookupConfig } from './geo/open-lookup'
 import type { ListenAddress } from './telemetry/exporter'
 
@@ -15,34 +14,38 @@ export interface Config extends LookupConfig {
   kafka: KafkaConnection
   settings: PipelineSettings
   postgres: PostgresConfig
-  /** Counts older than this are dropped, milliseconds; undefined for never. */
+  /** Counts older than this are dropped, milliseconds; undefined to keep everything. */
   retention?: number
   pollers: number
   taskQueue: string
-  /** Of this worker's code, where its workers are versioned. */
+  /** Version of this worker's code; undefined if the workers are not versioned. */
   buildId?: string
-  /** Where a worker answers probes; undefined where it does not. */
+  /** Where a worker answers probes, if it does. */
   health?: ListenAddress
-  /** Where a worker serves its metrics; undefined where it does not. */
+  /** Where a worker serves its metrics, if it does. */
   metrics?: ListenAddress
 }
 
 type Environment = Record<string, string | undefined>
-
-/** Of the configuration what reaches Kafka, for those who need nothing else; see {@link loadConfig}. */
-export function loadKafkaConnection(environment: Environment = process.env): KafkaConnection {
-  return kafkaConnection(parse(kafkaSchema, environment))
-}
 
 function parse<Schema extends z.ZodType>(schema: Schema, environment: Environment): z.infer<Schema> {
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
   const result = schema.safeParse(given)
   if (result.success) return result.data
   const mistakes = result.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`)
-  throw new UserError(`The configuration is not usable: ${mistakes.join('; ')}.`)
+  throw new UserError(`The configuration is invalid: ${mistakes.join('; ')}.`)
 }
 
-/** Reads the configuration from the environment; every mistake in it is named in one line. */
+/** Like {@link loadConfig}, but reads only the variables for the connection to Kafka. */
+export function loadKafkaConnection(environment: Environment = process.env): KafkaConnection {
+  return kafkaConnection(parse(kafkaSchema, environment))
+}
+
+/**
+ * Reads the configuration from the environment. An empty variable counts as unset.
+ *
+ * @throws UserError that names every mistake in one line
+ */
 export function loadConfig(environment: Environment = process.env): Config {
   const env = parse(environmentSchema, environment)
   return {
@@ -65,26 +68,26 @@ export function loadConfig(environment: Environment = process.env): Config {
     taskQueue: env.TEMPORAL_TASK_QUEUE ?? env.KAFKA_GROUP,
     ...(env.WORKER_BUILD_ID !== undefined && { buildId: env.WORKER_BUILD_ID }),
     ...(env.GEO_DATABASE !== undefined && { geoDatabase: env.GEO_DATABASE }),
-    ...(env.GEO_PROVIDER === 'ip2location' && { geoService: geoServiceConfig(env) }),
+    ...(env.GEO_PROVIDER === 'ip2location' && {
+      geoService: {
+        ...{ url: env.GEO_URL, rate: env.GEO_RATE, onError: env.GEO_ON_ERROR },
+        ...(env.IP_CODING_KEY !== undefined && { key: env.IP_CODING_KEY }),
+      },
+    }),
     ...(env.HEALTH_ADDRESS !== undefined && { health: env.HEALTH_ADDRESS }),
     ...(env.METRICS_ADDRESS !== undefined && { metrics: env.METRICS_ADDRESS }),
   }
 }
 
-function geoServiceConfig(env: z.infer<typeof environmentSchema>): GeoServiceConfig {
-  const { GEO_URL: url, GEO_RATE: rate, GEO_ON_ERROR: onError, IP_CODING_KEY: key } = env
-  return { url, rate, onError, ...(key !== undefined && { key }) }
-}
-
 function postgresConfig(env: z.infer<typeof environmentSchema>): PostgresConfig {
   const url = env.POSTGRES_URL
-  // A JDBC URL carries its credentials as parameters.
+  // A JDBC URL has its credentials in parameters.
   const parameter = (name: string) => url.searchParams.get(name) ?? undefined
   const password = env.POSTGRES_PASSWORD ?? (decodeURIComponent(url.password) || parameter('password'))
-  // JDBC's `ssl=true` asks for all that there is.
-  const jdbc = parameter('ssl') === 'true' ? 'verify-full' : undefined
+  // The meaning of `ssl=true` in a JDBC URL.
+  const jdbcMode = parameter('ssl') === 'true' ? 'verify-full' : undefined
   const ssl = postgresTls({
-    sslmode: parameter('sslmode') ?? jdbc ?? env.PGSSLMODE,
+    sslmode: parameter('sslmode') ?? jdbcMode ?? env.PGSSLMODE,
     sslrootcert: parameter('sslrootcert') ?? env.PGSSLROOTCERT,
     sslcert: parameter('sslcert') ?? env.PGSSLCERT,
     sslkey: parameter('sslkey') ?? env.PGSSLKEY,
@@ -100,8 +103,8 @@ function postgresConfig(env: z.infer<typeof environmentSchema>): PostgresConfig 
 }
 
 /**
- * Completes the process's environment with what it does not set itself: first the file `stream.env` of the
- * current folder, then the addresses of a running development cluster.
+ * Sets variables of the process that are unset or empty: from the file `stream.env` in the current folder, and then to the
+ * addresses of a running development cluster.
  */
 export async function completeEnvironment(
   clusterEnvironment: () => Promise<Environment | undefined>,
@@ -112,7 +115,7 @@ export async function completeEnvironment(
   }
   if (existsSync(file)) fill(parseEnvFile(readFileSync(file)))
   fill((await clusterEnvironment()) ?? {})
-  // Empty is unset, also for those who read the environment by themselves.
+  // Libraries that read the environment themselves do not treat an empty variable as unset.
   for (const [name, value] of Object.entries(process.env))
     if (value === '' && /^(KAFKA|POSTGRES|TEMPORAL)_|^PGSSL/.test(name)) delete process.env[name]
 }

@@ -44,12 +44,12 @@ function mistakes(environment: Record<string, string>): string {
   return message
 }
 
-describe('without any variable', () => {
-  test('everything has its default', () => {
+describe('without variables', () => {
+  test('every setting has its default', () => {
     expect(loadConfig({})).toEqual(DEFAULTS)
   })
 
-  test('variables of others do not matter', () => {
+  test('unrelated variables are ignored', () => {
     expect(loadConfig({ PATH: '/bin', WINDOW: 'x' })).toEqual(DEFAULTS)
   })
 })
@@ -95,14 +95,14 @@ describe('each variable is read', () => {
   })
 })
 
-describe('how Kafka is reached', () => {
+describe('the connection to Kafka', () => {
   const login = {
     KAFKA_SASL_MECHANISM: 'SCRAM-SHA-512',
     KAFKA_SASL_USERNAME: 'me',
     KAFKA_SASL_PASSWORD: 'hunter2',
   }
 
-  test('with a login and by TLS', () => {
+  test('with a login and TLS', () => {
     expect(loadConfig({ ...login, KAFKA_TLS: 'true' }).kafka).toEqual({
       brokers: ['localhost:9092'],
       tls: {},
@@ -122,7 +122,7 @@ describe('how Kafka is reached', () => {
     [{ ...login, KAFKA_SASL_MECHANISM: 'gssapi' }, 'not one of plain, scram-sha-256, scram-sha-512'],
     [{ ...login, KAFKA_SASL_MECHANISM: '' }, 'needs all of KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and'],
     [{ ...login, KAFKA_SASL_USERNAME: '' }, 'needs all of KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and'],
-  ])('%j is a mistake of one line, without the password', (variables, says) => {
+  ])('%j is refused in one line without the password', (variables, says) => {
     const message = mistakes(variables)
     expect(message).toContain(says)
     expect(message).not.toContain('hunter2')
@@ -175,13 +175,13 @@ describe('POSTGRES_URL', () => {
     expect(read(url)).toEqual(wanted)
   })
 
-  test('gives way to POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB, however it names them', () => {
+  test('is overridden by POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB', () => {
     const over = { POSTGRES_USER: 'u', POSTGRES_PASSWORD: 'p', POSTGRES_DB: 'd' }
     for (const url of ['postgresql://me:secret@db/shop', 'jdbc:postgresql://db/shop?user=me&password=secret'])
       expect(read(url, over)).toEqual({ host: 'db', port: 5432, database: 'd', user: 'u', password: 'p' })
   })
 
-  test('keeps its own where those are empty', () => {
+  test('is not overridden by empty variables', () => {
     const empty = { POSTGRES_USER: '', POSTGRES_PASSWORD: '', POSTGRES_DB: '' }
     expect(read('postgresql://me:secret@db/shop', empty)).toMatchObject({
       database: 'shop',
@@ -190,15 +190,15 @@ describe('POSTGRES_URL', () => {
     })
   })
 
-  test('takes an IPv6 address without its brackets, as a connection needs it', () => {
+  test('may have an IPv6 address, whose brackets are removed', () => {
     expect(read('postgresql://[::1]:5433/shop')).toMatchObject({ host: '::1', port: 5433 })
   })
 
-  test('of JDBC may name a database only', () => {
+  test('in JDBC form may consist of a database name', () => {
     expect(read('jdbc:postgresql:shop')).toMatchObject({ host: 'localhost', port: 5432, database: 'shop' })
   })
 
-  test('gives way to nothing in how it is encrypted, and where it says nothing PGSSLMODE does', () => {
+  test('takes precedence over PGSSLMODE, which applies if the URL has no sslmode', () => {
     expect(read('postgresql://db/shop?sslmode=disable', { PGSSLMODE: 'require' })).toMatchObject({
       ssl: false,
     })
@@ -208,32 +208,32 @@ describe('POSTGRES_URL', () => {
   })
 
   test.each([
-    ['?sslmode=prefer', '"prefer" is no sslmode to use here: disable, require, verify-ca or verify-full'],
+    ['?sslmode=prefer', 'sslmode "prefer" is not supported: use disable, require, verify-ca or verify-full'],
     ['?sslmode=verify-ca', 'verify-ca needs sslrootcert'],
-    ['?sslrootcert=ca.pem', 'sslrootcert is given without an sslmode'],
+    ['?sslrootcert=ca.pem', 'sslrootcert needs an sslmode'],
     [
       '?sslmode=verify-full&sslrootcert=no-such.pem',
       'sslrootcert (PGSSLROOTCERT): no-such.pem cannot be read (ENOENT)',
     ],
     ['?sslmode=verify-full&sslrootcert=package.json', 'package.json contains no certificate'],
     ['?sslmode=require&sslcert=c.pem', 'needs both sslcert (PGSSLCERT) and sslkey (PGSSLKEY)'],
-  ])('with %s is a mistake of one line', (parameters, says) => {
+  ])('with %s is refused in one line', (parameters, says) => {
     expect(mistakes({ POSTGRES_URL: `postgresql://me:hunter2@db/shop${parameters}` })).toContain(says)
     expect(mistakes({ POSTGRES_URL: `postgresql://me:hunter2@db/shop${parameters}` })).not.toContain(
       'hunter2',
     )
   })
 
-  test('with a % that escapes nothing is a mistake of one line', () => {
+  test('with an invalid % escape is refused in one line', () => {
     expect(mistakes({ POSTGRES_URL: 'postgresql://me:100%@db/shop' })).toContain('POSTGRES_URL')
   })
 })
 
-describe('a mistake is one line that names the variable, the value and the form wanted', () => {
+describe('a mistake is one line that names the variable, the value and the expected form', () => {
   const DURATION = 'write 500ms, 10s, 5m or 1h'
 
   test.each([
-    ['RETENTION', '12m', 'neither a day or longer nor 0s'],
+    ['RETENTION', '12m', 'a day or longer, or 0s'],
     ['WINDOW_SIZE', '0', DURATION],
     ['WINDOW_SIZE', '0s', 'at least 1000ms'],
     ['WINDOW_SIZE', '999ms', 'at least 1000ms'],
@@ -285,7 +285,7 @@ describe('a mistake is one line that names the variable, the value and the form 
     expect(mistakes({ [name]: value })).toContain(`"${value}"`)
   })
 
-  test('a duration longer than time itself is one', () => {
+  test('a duration that is too long is a mistake', () => {
     expect(mistakes({ WINDOW_SIZE: `${'9'.repeat(20)}h` })).toContain('WINDOW_SIZE')
   })
 
@@ -301,11 +301,11 @@ describe('a mistake is one line that names the variable, the value and the form 
     expect(message).toContain('postgresql://localhost:5432/web_traffic')
   })
 
-  test('but of POSTGRES_URL not the value, which may hold a password', () => {
+  test('the value of POSTGRES_URL, which may contain a password, is not shown', () => {
     expect(mistakes({ POSTGRES_URL: 'postgresql//me:hunter2@db/shop' })).not.toContain('hunter2')
   })
 
-  test('and several are named together, each once', () => {
+  test('several mistakes are named together, each once', () => {
     const message = mistakes({
       WINDOW_SIZE: '0',
       POLLERS: '0',
@@ -320,7 +320,7 @@ describe('a mistake is one line that names the variable, the value and the form 
   })
 })
 
-describe('the environment is completed', () => {
+describe('missing variables are set', () => {
   let folder: string
   let before: NodeJS.ProcessEnv
 
@@ -341,7 +341,7 @@ describe('the environment is completed', () => {
     return path
   }
 
-  test('by stream.env, and only then by the cluster', async () => {
+  test('from stream.env first, and then from the cluster', async () => {
     process.env = { KAFKA_TOPIC: 'environment' }
     await completeEnvironment(
       () => Promise.resolve({ KAFKA_TOPIC: 'cluster', KAFKA_GROUP: 'cluster', KAFKA_URL: 'cluster:1' }),
@@ -354,7 +354,7 @@ describe('the environment is completed', () => {
     })
   })
 
-  test('by the cluster where there is no file, and by nothing where there is no cluster either', async () => {
+  test('from the cluster if there is no file; none if there is no cluster either', async () => {
     const missing = join(folder, 'none.env')
     await completeEnvironment(() => Promise.resolve(undefined), missing)
     expect(process.env).toEqual({})
@@ -362,14 +362,14 @@ describe('the environment is completed', () => {
     expect(process.env).toEqual({ KAFKA_URL: 'cluster:1' })
   })
 
-  test('by a file with comments, quotes, export and Windows line ends', async () => {
+  test('from a file with comments, quotes, export and Windows line endings', async () => {
     const text =
       '# comment\r\nKAFKA_TOPIC="a b" # more\r\nexport KAFKA_GROUP=g\r\nPOSTGRES_PASSWORD=\'p#w\'\r\n'
     await completeEnvironment(() => Promise.resolve(undefined), file(text))
     expect(process.env).toEqual({ KAFKA_TOPIC: 'a b', KAFKA_GROUP: 'g', POSTGRES_PASSWORD: 'p#w' })
   })
 
-  test('also where a variable is empty, which counts as unset', async () => {
+  test('even if the variable exists but is empty', async () => {
     process.env = { KAFKA_TOPIC: '' }
     await completeEnvironment(
       () => Promise.resolve({ POSTGRES_USER: 'cluster' }),
@@ -378,7 +378,7 @@ describe('the environment is completed', () => {
     expect(process.env).toEqual({ KAFKA_TOPIC: 'file', POSTGRES_USER: 'cluster' })
   })
 
-  test('and an empty TEMPORAL_API_KEY is none', () => {
+  test('an empty TEMPORAL_API_KEY counts as unset', () => {
     const wanted = temporalConfig()
     process.env = { TEMPORAL_API_KEY: '' }
     expect(temporalConfig()).toEqual(wanted)
@@ -403,16 +403,16 @@ describe('stream.env.example', () => {
     expect(Object.keys(example).sort()).toEqual([...names, ...others].sort())
   })
 
-  test('with every line uncommented is the defaults', () => {
+  test('has the default values', () => {
     expect(loadConfig(example)).toEqual(DEFAULTS)
     expect(example).toMatchObject({ ...TEMPORAL, ...OPEN_TELEMETRY })
   })
 
-  test('as it is sets nothing', () => {
+  test('sets nothing, since every line is a comment', () => {
     expect(parse(text)).toEqual({})
   })
 
-  test('explains each variable in a line before it', () => {
+  test('explains each variable in the line above it', () => {
     const lines = text.split('\n')
     for (const [at, line] of lines.entries())
       if (/^# [A-Z][A-Z_]*=/.test(line)) expect(lines[at - 1]).toMatch(/^# \S.*[.:]$/)

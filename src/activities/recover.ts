@@ -13,10 +13,12 @@ import type { PipelineSettings } from '../core/settings'
 import { isBalanced, type AppliedPartition, type StagedPieces, type ToldBook } from '../core/window/protocol'
 import { formatInstant } from '../core/window/tumbling-window'
 import { balanceOf } from '../postgres/books'
-import { bookedWithoutResult, windowResult, windowsWithResult } from '../postgres/closed-windows'
+import { bookedWithoutResult, windowsWithResult } from '../postgres/closed-windows'
 import { findWindow } from '../postgres/open-window'
 import { publishWindow } from '../postgres/publish-window'
-import { recordClosed, recordExceptions } from '../postgres/record-exceptions'
+import { recordClosed } from '../postgres/record-closed'
+import { recordExceptions } from '../postgres/record-exceptions'
+import { findWindowRow } from '../postgres/window-row'
 import { StagedDeltasMissingError } from '../postgres/staged-deltas'
 import { PiecesMissingError, stagePiece } from '../postgres/staged-pieces'
 import { runsSince, writesOf, type Run, type Write } from './histories'
@@ -110,7 +112,7 @@ class Recovery {
     books: ToldBook[],
   ): Promise<string | undefined> {
     const input = { settings: this.input.settings, start, acceptLoss: false }
-    const row = await windowResult(this.dependencies.db, start)
+    const row = await findWindowRow(this.dependencies.db, start)
     // By the second source, events that came after the window had closed are hits too.
     const sources = row && row.partitions.length > 0 ? [row.partitions, applied] : [applied]
     let reason: string | undefined

@@ -10,9 +10,10 @@ import { lastCounted, Recount, type LogStretch, type StretchRecount } from '../c
 import { formatInstant } from '../core/window/tumbling-window'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { balanceOf } from '../postgres/books'
-import { isPastRetention, windowResult } from '../postgres/closed-windows'
+import { isPastRetention } from '../postgres/closed-windows'
 import type { Db } from '../postgres/database'
 import { repairWindow as publish } from '../postgres/repair-window'
+import { findWindowRow } from '../postgres/window-row'
 import { readerRules } from './reader-rules'
 import { countRanges, type RecountDependencies } from './recount'
 
@@ -95,7 +96,7 @@ async function findSource(
   { db, client }: RecountDependencies,
 ): Promise<RepairSource | string> {
   if (await isPastRetention(db, start)) return 'Its counts are past RETENTION and were dropped.'
-  const result = await windowResult(db, start)
+  const result = await findWindowRow(db, start)
   const source = await askLedger(client, settings.group, start)
   if (source?.open)
     return (

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
 import { formatDuration } from '../core/duration'
-import { maintainNow, scheduleMaintenance, unschedule } from '../pipeline/maintenance'
+import { maintainNow, scheduleMaintenance, unscheduleMaintenance } from '../pipeline/maintenance'
 import { settingsOf } from '../pipeline/workflow-runs'
 import { withTemporal } from '../temporal/connection'
 import { print } from './output'
@@ -26,7 +26,7 @@ export function maintainCommand(): Command {
       const config = loadConfig()
       await withTemporal(async client => {
         if (flags.unschedule) {
-          await unschedule(client, config)
+          await unscheduleMaintenance(client, config.settings.group)
           console.log('Stopped the hourly maintenance. "web-traffic start" schedules it again.')
           return
         }

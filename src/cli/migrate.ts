@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
-import { explain, withDatabase } from '../pipeline/database'
+import { asUserError, withDatabase } from '../pipeline/database'
 import { createDatabase, migrate } from '../postgres/migrate'
 import { withTemporal } from '../temporal/connection'
 import { registerSearchAttributes } from '../temporal/search-attributes'
@@ -15,7 +15,7 @@ export function migrateCommand(): Command {
     .action(async () => {
       const config = loadConfig()
       const created = await createDatabase(config.postgres).catch((error: unknown) => {
-        throw explain(error, config)
+        throw asUserError(error, config)
       })
       if (created) console.log(`Created the database "${config.postgres.database}".`)
       const migrations = await withDatabase(config, migrate)

@@ -3,7 +3,7 @@ import { loadConfig } from '../config'
 import type { IngestStatus } from '../contract/messages'
 import { counted } from '../core/numbers'
 import { UserError } from '../errors'
-import { Pipeline } from '../pipeline/pipeline'
+import { PipelineClient } from '../pipeline/pipeline-client'
 import { startPipeline } from '../pipeline/start'
 import { withTemporal } from '../temporal/connection'
 import { whole } from './options'
@@ -79,11 +79,11 @@ export function scaleCommand(): Command {
 
 /** Runs `use` with the configured pipeline, and prints the line it returns. */
 async function withRunning(
-  use: (pipeline: Pipeline, status: IngestStatus) => Promise<string>,
+  use: (pipeline: PipelineClient, status: IngestStatus) => Promise<string>,
 ): Promise<void> {
   const config = loadConfig()
   await withTemporal(async client => {
-    const pipeline = new Pipeline(client, config)
+    const pipeline = new PipelineClient(client, config)
     console.log(await use(pipeline, await pipeline.requireStatus()))
   })
 }

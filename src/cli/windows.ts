@@ -3,7 +3,7 @@ import { loadConfig } from '../config'
 import type { Stuck } from '../contract/messages'
 import { formatInstant, formatWindow } from '../core/window/tumbling-window'
 import { withDatabase } from '../pipeline/database'
-import { merge, newestResults, unfinishedWindows, type WindowLine } from '../pipeline/windows'
+import { mergeWindows, newestResults, unfinishedWindows, type WindowLine } from '../pipeline/window-list'
 import { withTemporal } from '../temporal/connection'
 import { printable, table } from '../terminal/table'
 import { limit } from './options'
@@ -25,7 +25,7 @@ export function windowsCommand(): Command {
         if (running.length > 0) print(running, json, describe)
         throw error
       })
-      print(merge([...running, ...unsettled], results), json, describe)
+      print(mergeWindows([...running, ...unsettled], results), json, describe)
     })
 }
 

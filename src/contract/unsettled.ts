@@ -1,7 +1,7 @@
-import { grouped } from '../core/numbers'
 import type { ClosingWindow } from '../core/window/books'
 import type { Balance } from '../core/window/protocol'
 import { formatInstant, formatWindow } from '../core/window/tumbling-window'
+import { counted, grouped } from '../core/numbers'
 import { repairCommand } from './ids'
 
 /** A window that should be closed, but has not answered that Postgres has all of it. Times are epoch ms. */
@@ -37,7 +37,7 @@ export function describeUnsettled({ start, since, balance }: UnsettledWindow, wi
     return `${name} was sent the close signal at ${formatInstant(since)} and has not answered. Run "web-traffic windows" to see why.`
   const { told, accounted } = balance
   return (
-    `${name} should have ${grouped(told.hits)} hits and ${grouped(told.exceptions)} late or rejected records, and has ` +
+    `${name} should have ${counted(told.hits, 'hit')} and ${counted(told.exceptions, 'late or rejected record')}, and has ` +
     `${grouped(accounted.hits)} and ${grouped(accounted.exceptions)}. ${repairCommand(start)}`
   )
 }

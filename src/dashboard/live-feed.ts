@@ -1,7 +1,8 @@
 import type { Client } from '@temporalio/client'
 import { sql } from 'kysely'
-import { explain } from '../pipeline/database'
-import { Pipeline } from '../pipeline/pipeline'
+import { asUserError } from '../pipeline/database'
+import { closingWindows } from '../pipeline/visibility'
+import { PipelineClient } from '../pipeline/pipeline-client'
 import type { Config } from '../config'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { openDatabase, type Db } from '../postgres/database'
@@ -85,9 +86,9 @@ export class LiveFeed {
   }
 
   private async readPipeline(client: Client): Promise<PipelineSummary> {
-    const pipeline = new Pipeline(client, this.config)
+    const pipeline = new PipelineClient(client, this.config)
     const status = await pipeline.requireStatus()
-    const closing = await pipeline.closingWindows(status, MAX_SHOWN)
+    const closing = await closingWindows(client, status, MAX_SHOWN)
     const starts = [...closing, ...shownWindows(status.ledger.openWindows)]
     // A window that does not answer in time is shown without figures.
     const progressOf = (start: number) =>
@@ -118,7 +119,7 @@ export class LiveFeed {
           .execute(),
       }))
     } catch (error) {
-      throw explain(error, this.config)
+      throw asUserError(error, this.config)
     }
   }
 }

@@ -1,4 +1,4 @@
-import { stateOf } from '../pipeline/pipeline'
+import { stateOf } from '../pipeline/status'
 import { Ledger } from '../core/window/ledger'
 import { windowId } from '../contract/ids'
 import { describeUnsettled, NAMED_UNSETTLED, unsettledWindows } from '../contract/unsettled'

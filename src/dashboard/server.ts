@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { explain } from '../pipeline/database'
+import { asUserError } from '../pipeline/database'
 import { UserError } from '../errors'
 import type { Config } from '../config'
 import { windowId } from '../contract/ids'
@@ -155,7 +155,7 @@ export class Dashboard {
   private requestError(error: unknown): Pick<RequestError, 'status' | 'message'> {
     if (isTimeout(error))
       return new RequestError(504, 'The query took longer than 10 s. Choose a shorter range.')
-    const explained = explain(error, this.config)
+    const explained = asUserError(error, this.config)
     if (explained instanceof RequestError) return explained
     if (explained instanceof UserError) return new RequestError(503, explained.message)
     logger.error({ err: explained }, 'A request to the dashboard failed.')

@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { MAX_REFERRER_LENGTH } from '../core/event/event'
 import { divides, PERIODS } from '../core/window/periods'
 import type { Transaction } from '../postgres/database'
-import { hitsBy, piecesOf, within, type Hosts, type RangePart } from '../postgres/rollups'
+import { hitsBy, partsOf, within, type Hosts, type RangePart } from '../postgres/rollups'
 import type { Dimension } from '../postgres/schema'
 import type { Breakdown, LateHits, Ranked, Ranking, Series, TimeRange, Timeline } from './api'
 import type { Selection } from './parameters'
@@ -39,14 +39,14 @@ interface Cell {
  */
 async function hitsByHost(transaction: Transaction, range: TimeRange, selected?: string): Promise<Cell[]> {
   const periods = PERIODS.filter(period => divides(period, range.bucket))
-  const pieces = await piecesOf(transaction, range, periods)
+  const parts = await partsOf(transaction, range, periods)
   const from = new Date(range.from)
   const charted = selected === undefined ? sql`rank <= ${CHARTED_HOSTS}` : sql`host = ${selected}`
   const { rows } = await sql<Cell>`
     with cells as materialized (
       select date_bin(make_interval(secs => ${range.bucket / 1_000}), at, ${from}) as at, name as host,
         sum(num_hits)::bigint as hits
-      from (${hitsBy('host', 'all', pieces)}) hits
+      from (${hitsBy('host', 'all', parts)}) hits
       group by 1, 2),
     ranked as (
       select host, sum(hits)::bigint as hits, row_number() over (order by sum(hits) desc, host) as rank,
@@ -90,11 +90,11 @@ export const breakdown =
   async (transaction: Transaction): Promise<Breakdown> => {
     const range = await rangeOf(transaction, requested)
     if (!range) return { referrers: NONE, countries: NONE, late: [] }
-    const pieces = await piecesOf(transaction, range)
+    const parts = await partsOf(transaction, range)
     const hosts = host === undefined ? 'all' : { host }
     return {
-      referrers: await rank(transaction, 'referrer', hosts, pieces),
-      countries: await rank(transaction, 'country', hosts, pieces),
+      referrers: await rank(transaction, 'referrer', hosts, parts),
+      countries: await rank(transaction, 'country', hosts, parts),
       late: await lateHits(transaction, range, host),
     }
   }
@@ -106,14 +106,14 @@ export async function rank(
   transaction: Transaction,
   dimension: Dimension,
   hosts: Hosts,
-  pieces: RangePart[],
+  parts: RangePart[],
 ): Promise<Ranking> {
   const found = await sql<Ranked & { names: number; all: number }>`
     select left(name, ${MAX_REFERRER_LENGTH}) as name, hits, names, "all"
     from (
       select name, sum(num_hits)::bigint as hits, count(*) over () as names,
         (sum(sum(num_hits)) over ())::bigint as "all"
-      from (${hitsBy(dimension, hosts, pieces)}) hits
+      from (${hitsBy(dimension, hosts, parts)}) hits
       group by 1 order by 2 desc, 1 limit ${TOP}) top`.execute(transaction)
   const [first] = found.rows
   return {

@@ -3,7 +3,7 @@ import type { Config } from '../config'
 import type { AcceptedLog } from '../core/window/protocol'
 import { UserError } from '../errors'
 import { topicOffsets, withAdmin } from '../kafka/client'
-import { Pipeline } from './pipeline'
+import { PipelineClient } from './pipeline-client'
 
 export interface AcceptedPartition extends AcceptedLog {
   /** The end of the partition's current log. */
@@ -21,7 +21,7 @@ export async function acceptLog(
   partition: number | undefined,
 ): Promise<AcceptedPartition[]> {
   const { topic, group } = config.settings
-  const pipeline = new Pipeline(client, config)
+  const pipeline = new PipelineClient(client, config)
   const { ledger } = await pipeline.requireStatus()
   if (partition !== undefined && !ledger.partitions[partition])
     throw new UserError(`"${group}" has not read partition ${partition} of "${topic}" yet.`)

@@ -1,97 +1,109 @@
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client'
-import { defaultPayloadConverter, WorkflowNotFoundError } from '@temporalio/common'
+import { defaultPayloadConverter } from '@temporalio/common'
 import { tsToMs } from '@temporalio/common/lib/time'
+import { counted, grouped } from '../core/numbers'
 import type { PendingRetry } from '../temporal/retry'
 import { pollerId } from '../contract/ids'
 import { formatInstant } from '../core/window/tumbling-window'
 import { describeUnsettled, NAMED_UNSETTLED } from '../contract/unsettled'
 import type { LookupTrouble } from '../geo/lookup'
-import { countWaiting, stuckAmong } from './pipeline'
+import { ifFound } from './pipeline-client'
 import type { PipelineStatus } from './status'
+import { countWaiting, stuckAmong } from './visibility'
 
 type PendingActivity = NonNullable<WorkflowExecutionDescription['raw']['pendingActivities']>[number]
 
-/** An attempt that has run for so long has left behind what the one before it failed with. */
+type CheckedStatus = Pick<PipelineStatus, 'group' | 'state' | 'pollers' | 'lag'> &
+  Partial<Pick<PipelineStatus, 'unsettled' | 'windowSize'>>
+
+/** An attempt that has run this long no longer has the failure of the attempt before, ms. */
 const RECOVERED_AFTER = 30_000
 
 /**
- * Why somebody should look at the pipeline, each as a sentence; empty where it is healthy.
+ * The problems that need a person, each as a sentence; empty if the pipeline is healthy.
  *
- * @param maxLag records that may be unread, of all partitions together
+ * @param maxLag records of all partitions together
  */
 export async function findProblems(
   client: Client,
-  {
-    group,
-    state,
-    pollers,
-    lag,
-    unsettled = [],
-    windowSize = 0,
-  }: Pick<PipelineStatus, 'group' | 'state' | 'pollers' | 'lag'> &
-    Partial<Pick<PipelineStatus, 'unsettled' | 'windowSize'>>,
+  status: CheckedStatus,
   maxLag = Infinity,
 ): Promise<string[]> {
+  return [
+    ...readingProblems(status, maxLag),
+    ...(await pollerProblems(client, status)),
+    ...(await windowProblems(client, status)),
+  ]
+}
+
+function readingProblems({ state, lag }: CheckedStatus, maxLag: number): string[] {
   const problems: string[] = []
-  if (state !== 'running') problems.push(`Nothing is read: it is ${state}.`)
+  if (state !== 'running') problems.push(`The pipeline is ${state}: it reads nothing.`)
   if (lag > maxLag)
-    problems.push(`${count(lag, 'record')} unread, more than ${maxLag.toLocaleString('en-US')}.`)
+    problems.push(`The lag is ${counted(lag, 'record')}, above the limit of ${grouped(maxLag)}.`)
+  return problems
+}
+
+async function pollerProblems(client: Client, { group, pollers }: CheckedStatus): Promise<string[]> {
+  const problems: string[] = []
   for (let poller = 1; poller <= pollers.wanted; poller++) {
     const problem = await pollerProblem(client, group, poller)
     if (problem) problems.push(`Poller ${poller} ${problem}`)
   }
-  const named = await stuckAmong(
-    client,
-    group,
-    unsettled.map(({ start }) => start),
-  )
-  // One that waits for Postgres says so itself.
-  const shown = unsettled.filter(({ start, balance }) => balance !== null || !named.has(start))
-  for (const window of shown.slice(0, NAMED_UNSETTLED)) problems.push(describeUnsettled(window, windowSize))
-  if (shown.length > NAMED_UNSETTLED)
-    problems.push(
-      `${count(shown.length - NAMED_UNSETTLED, 'more window')} incomplete or silent: "web-traffic windows" names them.`,
-    )
+  return problems
+}
+
+async function windowProblems(
+  client: Client,
+  { group, unsettled = [], windowSize = 0 }: CheckedStatus,
+): Promise<string[]> {
+  const starts = unsettled.map(({ start }) => start)
+  const stuckStarts = await stuckAmong(client, group, starts)
+  // A stuck window that has not answered is counted below.
+  const shown = unsettled.filter(({ start, balance }) => balance !== null || !stuckStarts.has(start))
+  const problems = shown.slice(0, NAMED_UNSETTLED).map(window => describeUnsettled(window, windowSize))
+  const more = shown.length - NAMED_UNSETTLED
+  if (more > 0)
+    problems.push(`${are(more, 'more window')} incomplete or silent: "web-traffic windows" lists them.`)
   const { stuck, waiting } = await countWaiting(client, group)
-  const incomplete = unsettled.filter(({ start, balance }) => balance !== null && named.has(start)).length
+  const incomplete = shown.filter(({ start }) => stuckStarts.has(start)).length
   if (stuck > incomplete)
     problems.push(
-      `${count(stuck - incomplete, 'window')} stuck: "web-traffic windows" says why; after the mend run "web-traffic retry".`,
+      `${are(stuck - incomplete, 'window')} stuck: see the reason in "web-traffic windows", fix it, then run ` +
+        '"web-traffic retry".',
     )
   if (waiting > 0)
     problems.push(
-      `${count(waiting, 'workflow')} with late or rejected records, or pieces of windows, waiting for Postgres.`,
+      `${are(waiting, 'workflow')} waiting for Postgres to record late events, rejected records or parts of windows.`,
     )
   return problems
 }
 
+const are = (count: number, noun: string) => `${counted(count, noun)} ${count === 1 ? 'is' : 'are'}`
+
 async function pollerProblem(client: Client, group: string, poller: number): Promise<string | undefined> {
-  try {
-    const { raw, status } = await client.workflow.getHandle(pollerId(group, poller)).describe()
-    if (status.name !== 'RUNNING')
-      return `has ended (${status.name.toLowerCase().replaceAll('_', ' ')}): the ledger starts it again within a minute.`
-    return activityProblem(raw.pendingActivities?.[0])
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return 'is not there: the ledger starts it within a minute.'
-    throw error
-  }
+  const found = await ifFound(client.workflow.getHandle(pollerId(group, poller)).describe())
+  if (!found) return 'does not exist yet: the ledger starts it within a minute.'
+  const { raw, status } = found
+  if (status.name === 'RUNNING') return activityProblem(raw.pendingActivities?.[0])
+  return `has ended (${status.name.toLowerCase().replaceAll('_', ' ')}): the ledger starts it again within a minute.`
 }
 
 function activityProblem(activity?: PendingActivity): string | undefined {
   const failure = activity?.lastFailure?.message
-  const failed = failure ? `fails, at attempt ${activity?.attempt}: ${failure}` : undefined
+  const failed = failure ? `fails (attempt ${activity?.attempt}): ${failure}` : undefined
   if (activity?.lastStartedTime) {
     const reason = heartbeatTrouble(activity.heartbeatDetails)
     if (reason) return reason
-    const isFresh = Date.now() - tsToMs(activity.lastStartedTime) < RECOVERED_AFTER
-    return isFresh ? failed : undefined
+    const isRecent = Date.now() - tsToMs(activity.lastStartedTime) < RECOVERED_AFTER
+    return isRecent ? failed : undefined
   }
   const nextTry = activity?.nextAttemptScheduleTime
   if (failed && nextTry && tsToMs(nextTry) > Date.now()) return failed
-  return `waits for a worker: start one with "web-traffic worker", of role pollers or all.${failed ? ` It ${failed}` : ''}`
+  return `waits for a worker: start one with "web-traffic worker", with role pollers or all.${failed ? ` It ${failed}` : ''}`
 }
 
-/** What a poller's heartbeat says of a look-up service, or of Temporal, that does not answer. */
+/** The trouble with Temporal, Postgres or the lookup service that a poller's heartbeat reports. */
 function heartbeatTrouble(details: PendingActivity['heartbeatDetails']): string | undefined {
   const [payload] = details?.payloads ?? []
   if (!payload) return undefined
@@ -100,13 +112,9 @@ function heartbeatTrouble(details: PendingActivity['heartbeatDetails']): string 
       payload,
     ) ?? {}
   if (temporal)
-    return `waits for ${temporal.on ?? 'Temporal'} since ${formatInstant(temporal.since)}: ${temporal.reason}.`
+    return `has been waiting for ${temporal.on ?? 'Temporal'} since ${formatInstant(temporal.since)}: ${temporal.reason}.`
   if (!enrichment) return undefined
   const { state, reason, attempt } = enrichment
-  const what = state === 'retrying' ? 'waits for its countries' : 'counts events without their country'
+  const what = state === 'retrying' ? 'waits for country lookups' : 'counts events without their country'
   return `${what}: ${reason} (attempt ${attempt})`
-}
-
-function count(n: number, what: string): string {
-  return `${n.toLocaleString('en-US')} ${what}${n === 1 ? ' is' : 's are'}`
 }

@@ -8,21 +8,22 @@ import type { MaintainSummary } from '../contract/workflows'
 import { UserError } from '../errors'
 import { startOrJoin } from './workflow-runs'
 
-/** A few minutes after the hour: its windows have closed, and it can be added up. */
+/** A few minutes after the hour, when its windows have closed and it can be rolled up. */
 const HOURLY_AT = { hour: '*', minute: 5 } as const
 
-export const scheduleId = (group: string) => maintainId(group, 'hourly')
+export const maintenanceScheduleId = (group: string) => maintainId(group, 'hourly')
 
-function inputOf({ retention }: Config, settings: PipelineSettings): MaintainInput {
+function maintainInput({ retention }: Config, settings: PipelineSettings): MaintainInput {
   return { settings, retention: retention ?? null }
 }
 
-/** Has the tables looked after every hour; a schedule that is there already takes what is configured now. */
+/** Schedules hourly maintenance. An existing schedule is updated to the current configuration. */
 export async function scheduleMaintenance(
   client: Client,
   config: Config,
   settings: PipelineSettings,
 ): Promise<void> {
+  const scheduleId = maintenanceScheduleId(settings.group)
   const scheduled = {
     spec: { calendars: [HOURLY_AT] },
     action: {
@@ -30,31 +31,26 @@ export async function scheduleMaintenance(
       workflowType: 'maintain',
       workflowId: maintainId(settings.group, 'hour'),
       taskQueue: config.taskQueue,
-      args: [inputOf(config, settings)],
+      args: [maintainInput(config, settings)],
       typedSearchAttributes: pipelineAttributes(settings),
     },
   }
   try {
-    await client.schedule.create({
-      scheduleId: scheduleId(settings.group),
-      ...scheduled,
-      state: { triggerImmediately: true },
-    })
+    await client.schedule.create({ scheduleId, ...scheduled, state: { triggerImmediately: true } })
   } catch (error) {
     if (!(error instanceof ScheduleAlreadyRunning)) throw error
-    await client.schedule
-      .getHandle(scheduleId(settings.group))
-      .update(({ policies, state }) => ({ policies, state, ...scheduled }))
+    const existing = client.schedule.getHandle(scheduleId)
+    await existing.update(({ policies, state }) => ({ policies, state, ...scheduled }))
   }
 }
 
-/** What the schedule says; undefined where there is none. */
+/** The schedule's settings; undefined if there is no schedule. */
 export async function scheduledMaintenance(
   client: Client,
   group: string,
 ): Promise<{ paused: boolean; retention: number | undefined } | undefined> {
   try {
-    const { state, action } = await client.schedule.getHandle(scheduleId(group)).describe()
+    const { state, action } = await client.schedule.getHandle(maintenanceScheduleId(group)).describe()
     const [input] = (action.args ?? []) as MaintainInput[]
     return { paused: state.paused, retention: input?.retention ?? undefined }
   } catch (error) {
@@ -72,15 +68,16 @@ export async function maintainNow(
   const handle = await startOrJoin(client, config, settings, {
     type: 'maintain',
     workflowId: maintainId(settings.group, 'now'),
-    input: inputOf(config, settings),
+    input: maintainInput(config, settings),
     summary: 'maintain the tables',
   })
   return handle.result() as Promise<MaintainSummary>
 }
 
-export async function unschedule(client: Client, { settings: { group } }: Config): Promise<void> {
+/** @throws UserError if there is no schedule */
+export async function unscheduleMaintenance(client: Client, group: string): Promise<void> {
   try {
-    await client.schedule.getHandle(scheduleId(group)).delete()
+    await client.schedule.getHandle(maintenanceScheduleId(group)).delete()
   } catch (error) {
     if (!(error instanceof ScheduleNotFoundError)) throw error
     throw new UserError(`No maintenance of "${group}" is scheduled.`)

@@ -1,60 +1,80 @@
+import type { Client } from '@temporalio/client'
+import type { Config } from '../config'
+import { formatDuration } from '../core/duration'
 import { parseEventTime } from '../core/event/event-time'
+import { counted } from '../core/numbers'
+import type { PipelineSettings } from '../core/settings'
+import { UserError } from '../errors'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { claimSchema, hasCounted, isClaimed } from '../postgres/owner'
-import { requireSearchAttributes } from '../temporal/search-attributes'
 import { temporalConfig, withTemporal } from '../temporal/connection'
-import type { Config } from '../config'
+import { requireSearchAttributes } from '../temporal/search-attributes'
 import { withDatabase } from './database'
-import { UserError } from '../errors'
-import { checkSettings, ledgerGone, Pipeline } from './pipeline'
 import { scheduleMaintenance } from './maintenance'
-import { counted } from '../core/numbers'
+import { ledgerGone, PipelineClient } from './pipeline-client'
+import { hasUnderWay } from './visibility'
 
-/** Starts or resumes the configured pipeline, and says in one line what it did. */
+/** Starts or resumes the configured pipeline; returns one line that says which. */
 export async function startPipeline(config: Config, pollers: number, from: string): Promise<string> {
   const { settings } = config
+  const { group, topic } = settings
   const startPositions = await findStartPositions(config, from)
   return withTemporal(async client => {
-    const pipeline = new Pipeline(client, config)
+    const pipeline = new PipelineClient(client, config)
     const existing = await pipeline.status()
     if (existing) checkSettings(existing.settings, settings)
     await requireSearchAttributes(client)
-    await withDatabase(config, async db => {
-      const { namespace } = temporalConfig()
-      const owner = { group: settings.group, topic: settings.topic, namespace }
-      // A pipeline that exists has claimed its schema: one without an owner is another, and would get a part of it.
-      if (existing && !(await isClaimed(db))) throw new UserError(otherSchema(config))
-      // A new ledger would cut ranges anew: what was counted of them already would not be recognised.
-      if (!existing && ((await pipeline.hasUnderWay()) || (await hasCounted(db))))
-        throw new UserError(ledgerGone(settings.group))
-      await claimSchema(db, owner)
-    })
+    await claimDatabase(client, config, existing !== undefined)
     const created = await pipeline.create(pollers, startPositions)
     await scheduleMaintenance(client, config, settings)
     if (created)
-      return `Started "${settings.group}" on topic "${settings.topic}" with ${counted(pollers, 'poller')}, from ${from}.`
+      return `Started "${group}" on topic "${topic}" with ${counted(pollers, 'poller')}, from ${from}.`
     await pipeline.scale(pollers)
-    return `"${settings.group}" goes on from where it was, with ${counted(pollers, 'poller')}.`
+    return `Resumed "${group}" with ${counted(pollers, 'poller')}.`
+  })
+}
+
+async function claimDatabase(client: Client, config: Config, exists: boolean): Promise<void> {
+  const { group, topic } = config.settings
+  await withDatabase(config, async db => {
+    // An existing pipeline has claimed its schema, so one without an owner is another schema.
+    if (exists && !(await isClaimed(db))) throw new UserError(otherSchema(config))
+    // A new ledger would cut other ranges, whose deltas windows would not recognise as repeats.
+    if (!exists && ((await hasUnderWay(client, group)) || (await hasCounted(db))))
+      throw new UserError(ledgerGone(group))
+    await claimSchema(db, { group, topic, namespace: temporalConfig().namespace })
   })
 }
 
 function otherSchema({ settings, postgres }: Config): string {
   return (
-    `The pipeline "${settings.group}" runs already and writes to another database than "${postgres.database}": ` +
-    'set POSTGRES_URL and POSTGRES_DB as they were, or start another pipeline with a KAFKA_GROUP of its own.'
+    `The pipeline "${settings.group}" already runs and writes to another database than "${postgres.database}": ` +
+    'restore POSTGRES_URL and POSTGRES_DB, or start another pipeline with its own KAFKA_GROUP.'
   )
 }
 
-/** Offsets where the partitions begin; empty for the earliest, which each partition has by itself. */
+/** @throws UserError that names each setting that differs from those the pipeline was started with */
+function checkSettings(running: PipelineSettings, wanted: PipelineSettings): void {
+  const differing = (Object.keys(wanted) as (keyof PipelineSettings)[]).filter(
+    key => running[key] !== wanted[key],
+  )
+  if (differing.length === 0) return
+  const show = (value: string | number) => (typeof value === 'number' ? formatDuration(value) : value)
+  const named = differing.map(key => `${key} is ${show(running[key])}, not ${show(wanted[key])}`)
+  throw new UserError(
+    `The pipeline "${running.group}" keeps the settings it was started with: ${named.join('; ')}. ` +
+      'Restore them, or start another pipeline with its own KAFKA_GROUP and POSTGRES_DB.',
+  )
+}
+
+/** Start offsets by partition; empty for the earliest, which is the default of every partition. */
 async function findStartPositions(
   { kafka, settings }: Config,
   from: string,
 ): Promise<Record<number, number>> {
   const time = from === 'earliest' || from === 'latest' ? undefined : parseEventTime(from)
   if (from !== 'earliest' && from !== 'latest' && time === undefined)
-    throw new UserError(
-      `--from: "${from}" is neither earliest, latest nor a time such as 2026-01-31T12:00:00Z.`,
-    )
+    throw new UserError(`--from: "${from}" is not earliest, latest or a time such as 2026-01-31T12:00:00Z.`)
   return withAdmin(kafka, async admin => {
     const offsets = await topicOffsets(admin, settings.topic)
     if (from === 'latest') return Object.fromEntries(offsets.map(({ partition, high }) => [partition, high]))

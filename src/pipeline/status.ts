@@ -5,9 +5,9 @@ import type { RangeTotals } from '../core/window/protocol'
 import { formatInstant } from '../core/window/tumbling-window'
 import { type UnsettledWindow, unsettledWindows } from '../contract/unsettled'
 import { watermark } from '../core/window/watermark'
-import { topicOffsets, withAdmin } from '../kafka/client'
+import { topicOffsets, withAdmin, type PartitionOffsets } from '../kafka/client'
 import type { IngestStatus } from '../contract/messages'
-import { Pipeline, stateOf } from './pipeline'
+import { PipelineClient } from './pipeline-client'
 
 export interface PartitionStatus {
   partition: number
@@ -27,14 +27,14 @@ export interface PartitionStatus {
 export interface PipelineStatus {
   group: string
   topic: string
-  state: ReturnType<typeof stateOf>
+  state: PipelineState
   pollers: { wanted: number; running: number[] }
   lag: number
-  /** Up to here no event is awaited any more. */
+  /** No event before this time is awaited any more. */
   frontier: string | null
-  /** Those that are closing have been told to, and have not answered that Postgres has all of them. */
+  /** A closing window was told to close, and has not yet answered that Postgres has all of it. */
   windows: { open: number; oldestOpen: string | null; closing: number; closed: number }
-  /** Windows that should be closed and are not; times are epoch milliseconds. */
+  /** Windows that should be closed and are not. Times are epoch milliseconds. */
   unsettled: UnsettledWindow[]
   windowSize: number
   totals: RangeTotals
@@ -42,16 +42,28 @@ export interface PipelineStatus {
   webUi: string | null
 }
 
-/** @throws UserError where the pipeline was never started, or no worker answers */
+/** @throws UserError if the pipeline was never started, or no worker answers */
 export async function pipelineStatus(client: Client, config: Config): Promise<PipelineStatus> {
-  const found = await new Pipeline(client, config).requireStatus()
+  const ingest = await new PipelineClient(client, config).requireStatus()
   const offsets = await withAdmin(config.kafka, admin => topicOffsets(admin, config.settings.topic))
-  return summarise(found, offsets, config)
+  return summarise(ingest, offsets, config)
 }
 
-export function summarise(
+export type PipelineState = 'running' | 'draining' | 'paused' | 'stopped'
+
+export function stateOf({
+  pollers,
+  running,
+  paused,
+}: Pick<IngestStatus, 'pollers' | 'running' | 'paused'>): PipelineState {
+  if (pollers > 0) return 'running'
+  if (running.length > 0) return 'draining'
+  return paused > 0 ? 'paused' : 'stopped'
+}
+
+function summarise(
   { ledger, pollers, paused, running, settings, frontier }: IngestStatus,
-  offsets: { partition: number; low: number; high: number }[],
+  offsets: PartitionOffsets[],
   { settings: { group, topic } }: Config,
 ): PipelineStatus {
   const partitions = offsets.map(({ partition, low, high }): PartitionStatus => {

@@ -7,7 +7,7 @@ import type { Verified, VerifyInput, VerifySummary } from '../contract/workflows
 import { totalsOf } from '../core/window/ledger'
 import { UserError } from '../errors'
 import { requireFound, selectionName, selectionOf, type WindowChoice } from './closed-windows'
-import { Pipeline } from './pipeline'
+import { PipelineClient } from './pipeline-client'
 import { failureOfType, follow } from './workflow-results'
 import { settingsOf, startOrJoin } from './workflow-runs'
 
@@ -56,7 +56,7 @@ export async function verify(
 }
 
 async function hasCounted(client: Client, config: Config): Promise<boolean> {
-  const { ledger } = await new Pipeline(client, config).requireStatus()
+  const { ledger } = await new PipelineClient(client, config).requireStatus()
   return totalsOf(ledger).records > 0
 }
 

@@ -3,15 +3,15 @@ import type { Client, WorkflowHandle } from '@temporalio/client'
 import type { Config } from '../config'
 import type { PipelineSettings } from '../core/settings'
 import { pipelineAttributes } from '../contract/search-attributes'
-import { Pipeline } from './pipeline'
+import { PipelineClient } from './pipeline-client'
 
 /** The settings that the pipeline was started with. */
 export async function settingsOf(client: Client, config: Config): Promise<PipelineSettings> {
-  const status = await new Pipeline(client, config).requireStatus()
+  const status = await new PipelineClient(client, config).requireStatus()
   return status.settings
 }
 
-/** Starts a workflow of the pipeline; one of the same id that is running already is joined. */
+/** Starts a workflow of the pipeline, or returns the one that already runs under its id. */
 export async function startOrJoin(
   client: Client,
   { taskQueue }: Config,

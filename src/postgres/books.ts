@@ -2,22 +2,32 @@ import { sql } from 'kysely'
 import type { Balance, Sums, ToldBook } from '../core/window/protocol'
 import type { Db, Transaction } from './database'
 
-/** Enters what the ledger told a window; each book once. */
+/** Enters the books that the ledger sent a window with its close signal, each once; returns the window's balance. */
+export async function settleBooks(
+  transaction: Transaction,
+  start: number,
+  books: ToldBook[] | undefined,
+): Promise<{ balance?: Balance }> {
+  if (!books) return {}
+  await enterBooks(transaction, start, books)
+  const balance = await balanceOf(transaction, start)
+  return balance ? { balance } : {}
+}
+
+/** Enters each book once. A book without sums, of a window opened under an older release, is not entered. */
 export async function enterBooks(transaction: Transaction, start: number, books: ToldBook[]): Promise<void> {
   for (const book of books) {
     if (!('hits' in book)) continue
-    const { book: number, hits, exceptions } = book
-    await transaction
-      .insertInto('window_books')
-      .values({ window_start: new Date(start), book: number, num_hits: hits, exceptions })
-      .onConflict(conflict => conflict.doNothing())
-      .execute()
+    await sql`
+      insert into window_books (window_start, book, num_hits, exceptions)
+      values (${new Date(start)}, ${book.book}, ${book.hits}, ${book.exceptions})
+      on conflict do nothing`.execute(transaction)
   }
 }
 
 /**
- * Enters the difference between what a window was told and what is left of it, where a person has accepted the loss: from
- * then on it balances. Such entries have negative numbers.
+ * Makes a window balance after a person has accepted its loss: enters the difference between what was announced and what
+ * Postgres has as one more book, with a negative number.
  */
 export async function correctBooks(
   transaction: Transaction,
@@ -31,7 +41,7 @@ export async function correctBooks(
     from window_books where window_start = ${new Date(start)}`.execute(transaction)
 }
 
-/** What {@link correctBooks} has given up of a window. */
+/** The loss that {@link correctBooks} has entered for a window. */
 export async function acceptedLoss(db: Db | Transaction, start: number): Promise<Sums> {
   const { rows } = await sql<Sums>`
     select coalesce(-sum(num_hits), 0)::bigint as hits, coalesce(-sum(exceptions), 0)::bigint as exceptions
@@ -39,7 +49,7 @@ export async function acceptedLoss(db: Db | Transaction, start: number): Promise
   return rows[0]!
 }
 
-/** What a window was told, without these books. */
+/** The sums of a window's books, except for these books. */
 export async function toldBesides(db: Db, start: number, books: number[]): Promise<Sums> {
   const { rows } = await sql<Sums>`
     select coalesce(sum(num_hits), 0)::bigint as hits, coalesce(sum(exceptions), 0)::bigint as exceptions
@@ -48,19 +58,16 @@ export async function toldBesides(db: Db, start: number, books: number[]): Promi
 }
 
 /**
- * What the ledger told a window, and what Postgres has of it: its hits, with those that came after it had closed and
- * without those that a replay brought in from late events. Undefined where nothing is in its books, since it was opened
- * under an older release.
+ * What was announced for a window, and what Postgres has of it. Its hits include those that arrived after it had closed,
+ * and exclude those that a replay brought in from late events.
+ *
+ * @returns undefined if the window has no books: it was opened under an older release
  */
 export async function balanceOf(db: Db | Transaction, start: number): Promise<Balance | undefined> {
   const at = new Date(start)
-  const { rows } = await sql<{
-    books: number
-    told_hits: number
-    told_exceptions: number
-    hits: number
-    exceptions: number
-  }>`
+  const { rows } = await sql<
+    Record<'books' | 'told_hits' | 'told_exceptions' | 'hits' | 'exceptions', number>
+  >`
     select b.*,
       coalesce((select num_hits from window_results where window_start = ${at}), 0)
         + coalesce((select sum(case when cause = 'closed' and brought_in is null then num_hits

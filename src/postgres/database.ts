@@ -7,59 +7,61 @@ import type { Database } from './schema'
 export type Db = Kysely<Database>
 export type Transaction = KyselyTransaction<Database>
 
-const NETWORK = new Set(['ECONNREFUSED', 'ENOTFOUND', 'ETIMEDOUT', 'EHOSTUNREACH', 'ECONNRESET'])
-
-/** No connection came about; says where, for whoever sees an activity being retried. */
-export class PostgresUnreachableError extends Error {
-  override name = 'PostgresUnreachableError'
-}
-
-export function openDatabase(postgres: PostgresConfig, connections = 5): Db {
-  return new Kysely<Database>({ dialect: dialectFor(postgres, connections) })
-}
-
-/** Connects lazily: nothing is opened before the first query. */
-export function dialectFor(postgres: PostgresConfig, connections: number): PostgresDialect {
-  const pool = new Pool({
-    ...postgres,
-    max: connections,
-    connectionTimeoutMillis: 5_000,
-    application_name: 'web-traffic',
-    types: { getTypeParser: typeParser },
-  })
-  // An idle connection that the server cuts must not end the process: the next query opens another.
-  pool.on('error', () => undefined)
-  // Nor one that is cut while it is in use: the query that it carries fails, and is retried.
-  pool.on('connect', client => client.on('error', () => undefined))
-  const connect = () =>
-    pool.connect().catch((error: unknown) => {
-      if (!isUnreachable(error)) throw error
-      const { host, port } = postgres
-      throw new PostgresUnreachableError(`No Postgres answers at ${host}:${port}.`, { cause: error })
-    })
-  return new PostgresDialect({ pool: { connect, end: () => pool.end() } })
-}
-
-/** Whether an error means that no server was there to answer, or none any more. */
-export function isUnreachable(error: unknown): boolean {
-  if (!isNativeError(error)) return false
-  const { code } = error as Error & { code?: string }
-  if (code !== undefined && NETWORK.has(code)) return true
-  return (
-    error instanceof PostgresUnreachableError ||
-    /timeout exceeded when trying to connect|Connection terminated/.test(error.message)
-  )
-}
-
-const typeParser: typeof types.getTypeParser = ((oid: number, format?: 'text' | 'binary') =>
-  oid === Number(types.builtins.INT8) ? Number : (types.getTypeParser(oid, format) as unknown)) as never
-
 export interface PostgresConfig {
   host: string
   port: number
   database: string
   user: string
   password?: string
-  /** Undefined or false where the connection is not encrypted. */
+  /** Undefined or false for an unencrypted connection. */
   ssl?: ConnectionOptions | false
 }
+
+const NETWORK_ERRORS = new Set(['ECONNREFUSED', 'ENOTFOUND', 'ETIMEDOUT', 'EHOSTUNREACH', 'ECONNRESET'])
+
+/** No connection could be made. The message names the address, since the Web UI shows it. */
+export class PostgresUnreachableError extends Error {
+  override name = 'PostgresUnreachableError'
+
+  constructor({ host, port }: PostgresConfig, cause: unknown) {
+    super(`Postgres at ${host}:${port} is unreachable.`, { cause })
+  }
+}
+
+export function openDatabase(postgres: PostgresConfig, maxConnections = 5): Db {
+  return new Kysely<Database>({ dialect: dialectFor(postgres, maxConnections) })
+}
+
+/** Connects lazily, with the first query. */
+export function dialectFor(postgres: PostgresConfig, maxConnections: number): PostgresDialect {
+  const pool = new Pool({
+    ...postgres,
+    max: maxConnections,
+    connectionTimeoutMillis: 5_000,
+    application_name: 'web-traffic',
+    types: { getTypeParser: typeParser },
+  })
+  // Without these handlers a connection that the server cuts, idle or in use, would end the process.
+  pool.on('error', () => undefined)
+  pool.on('connect', client => client.on('error', () => undefined))
+  const connect = () =>
+    pool.connect().catch((error: unknown) => {
+      throw isUnreachable(error) ? new PostgresUnreachableError(postgres, error) : error
+    })
+  return new PostgresDialect({ pool: { connect, end: () => pool.end() } })
+}
+
+/** Whether the server could not be reached, or the connection was lost. */
+export function isUnreachable(error: unknown): boolean {
+  if (!isNativeError(error)) return false
+  const { code } = error as Error & { code?: string }
+  return (
+    (code !== undefined && NETWORK_ERRORS.has(code)) ||
+    error instanceof PostgresUnreachableError ||
+    /timeout exceeded when trying to connect|Connection terminated/.test(error.message)
+  )
+}
+
+/** Parses int8 to a number: counts and offsets stay below 2^53. */
+const typeParser: typeof types.getTypeParser = ((oid: number, format?: 'text' | 'binary') =>
+  oid === Number(types.builtins.INT8) ? Number : (types.getTypeParser(oid, format) as unknown)) as never

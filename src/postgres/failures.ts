@@ -1,72 +1,75 @@
 import { isNativeError } from 'node:util/types'
-import { messageOf } from '../errors'
 import { explainTlsFailure, type TlsRemedies } from '../tls/failures'
 import { isUnreachable, type PostgresConfig } from './database'
 import { WrongOwnerError } from './owner'
 import { StagedDeltasMissingError } from './staged-deltas'
 
-/** Why Postgres did not do what it was asked, for a person. */
+/** Why Postgres failed, for a person. */
 export interface PostgresFailure {
   message: string
-  /** Whether only a person can mend it, so that trying again soon is in vain. */
+  /** Whether a retry cannot help before a person has fixed the cause. */
   permanent: boolean
 }
 
 /**
- * SQLSTATE classes (PostgreSQL's manual, appendix A) of failures that are the same at the next try: features, data,
- * constraints, authorization, a database or schema that is not there, syntax or access rule.
+ * SQLSTATE classes (PostgreSQL's manual, appendix A) of failures that a retry meets again: features, data, constraints,
+ * authorization, missing database or schema, syntax or access rule.
  */
 const PERMANENT_CLASSES = new Set(['0A', '22', '23', '28', '3D', '3F', '42'])
 
-/** @returns undefined where the failure is not one of Postgres */
-export function postgresFailure(
-  error: unknown,
-  { host, port, user, database }: PostgresConfig,
-): PostgresFailure | undefined {
-  const where = `${host}:${port}`
-  if (isUnreachable(error)) return { message: `No Postgres answers at ${where}.`, permanent: false }
+/** @returns undefined if the error does not come from Postgres */
+export function postgresFailure(error: unknown, config: PostgresConfig): PostgresFailure | undefined {
+  const server = `Postgres at ${config.host}:${config.port}`
+  if (isUnreachable(error)) return { message: `${server} is unreachable.`, permanent: false }
   if (error instanceof WrongOwnerError || error instanceof StagedDeltasMissingError)
     return { message: error.message, permanent: true }
+  if (!isNativeError(error)) return undefined
   const state = sqlState(error)
-  if (state === undefined) return tlsFailure(error, where)
-  const reason = (error as Error).message
-  return { message: explain(), permanent: PERMANENT_CLASSES.has(state.slice(0, 2)) }
-
-  function refused(): string {
-    return `Postgres at ${where} refuses user "${user}": set POSTGRES_USER and POSTGRES_PASSWORD.`
+  if (state !== undefined) {
+    const message = describeState(state, error.message, server, config)
+    return { message, permanent: PERMANENT_CLASSES.has(state.slice(0, 2)) }
   }
+  const message = explainTlsFailure(server, error.message, TLS_REMEDIES)
+  // A certificate can be replaced on the server, so a retry can help.
+  return message === undefined ? undefined : { message, permanent: false }
+}
 
-  function explain(): string {
-    switch (state) {
-      case '28000':
-        // The words of a pg_hba.conf that has lines for TLS only, or for clients with a certificate only.
-        if (reason.includes('no encryption'))
-          return `Postgres at ${where} lets nobody in without TLS: add sslmode=require or better to POSTGRES_URL (docs/security.md).`
-        if (reason.includes('client certificate'))
-          return `Postgres at ${where} asks for a client certificate: name it by sslcert and sslkey in POSTGRES_URL.`
-        return refused()
-      case '28P01':
-        return refused()
-      case '3D000':
-        return `Postgres at ${where} has no database "${database}": run "web-traffic migrate".`
-      case '42P01':
-      case '42703':
-      case '42883':
-        return (
-          `The schema in "${database}" is missing, old or changed (${reason}): run "web-traffic migrate", or put ` +
-          'back what was changed by hand.'
-        )
-      case '42501':
-        return `User "${user}" may not do this in "${database}" (${reason}): grant it.`
-      case '53100':
-        return `Postgres at ${where} has no room left on its disk (${reason}).`
-      case '53300':
-        return `Postgres at ${where} takes no more connections (${reason}).`
-      case '25006':
-        return `Postgres at ${where} is read-only (${reason}).`
-      default:
-        return `Postgres at ${where} fails: ${reason} (SQLSTATE ${state}).`
-    }
+function describeState(
+  state: string,
+  reason: string,
+  server: string,
+  { user, database }: PostgresConfig,
+): string {
+  const refused = `${server} refuses user "${user}": check POSTGRES_USER and POSTGRES_PASSWORD.`
+  switch (state) {
+    case '28000':
+      // The wording for a pg_hba.conf with lines only for TLS, or only for clients with a certificate.
+      if (reason.includes('no encryption'))
+        return `${server} requires TLS: add sslmode=require or stricter to POSTGRES_URL (docs/security.md).`
+      if (reason.includes('client certificate'))
+        return `${server} requires a client certificate: set sslcert and sslkey in POSTGRES_URL.`
+      return refused
+    case '28P01':
+      return refused
+    case '3D000':
+      return `${server} has no database "${database}": run "web-traffic migrate".`
+    case '42P01':
+    case '42703':
+    case '42883':
+      return (
+        `The schema in "${database}" is missing, outdated or changed (${reason}): run "web-traffic migrate", or undo ` +
+        'the manual change.'
+      )
+    case '42501':
+      return `User "${user}" lacks a privilege in "${database}" (${reason}): grant it.`
+    case '53100':
+      return `${server} has no disk space left (${reason}).`
+    case '53300':
+      return `${server} accepts no more connections (${reason}).`
+    case '25006':
+      return `${server} is read-only (${reason}).`
+    default:
+      return `${server} failed: ${reason} (SQLSTATE ${state}).`
   }
 }
 
@@ -77,13 +80,7 @@ const TLS_REMEDIES: TlsRemedies = {
   noTls: 'turn it on there (ssl = on), or use sslmode=disable in POSTGRES_URL',
 }
 
-/** Transient, because a certificate can be replaced on the server. */
-function tlsFailure(error: unknown, where: string): PostgresFailure | undefined {
-  const message = explainTlsFailure(`Postgres at ${where}`, messageOf(error), TLS_REMEDIES)
-  return message === undefined ? undefined : { message, permanent: false }
-}
-
-function sqlState(error: unknown): string | undefined {
-  const code = isNativeError(error) ? (error as Error & { code?: unknown }).code : undefined
+function sqlState(error: Error & { code?: unknown }): string | undefined {
+  const { code } = error
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined
 }

@@ -7,11 +7,11 @@ import { dropStagedRepeats } from './staged-deltas'
 import type { Maintained } from '../contract/activities'
 
 /**
- * What the tables need from time to time: partitions for this month and the next, the totals of periods that are over,
- * and that what is past retention goes. May be repeated, be given up on half-way, and run beside another.
+ * Creates partitions for this month and the next, rolls up finished periods, and drops what is past retention. It may be
+ * repeated, interrupted, and run by several workers at once.
  *
- * @param retention milliseconds; undefined for ever
- * @param report is told what was done so far
+ * @param retention milliseconds; undefined to keep everything
+ * @param report receives the number of rolled up periods after each one
  */
 export async function maintain(
   db: Db,
@@ -22,12 +22,11 @@ export async function maintain(
   for (const start of [month, periodEnd('month', month)]) await createPartitions(db, start)
   const sealed = await sealAll(db, report)
   await dropStagedRepeats(db)
-  const before = retention === undefined ? undefined : monthOf(now - retention)
-  const dropped = before === undefined ? { months: [], lateHits: 0 } : await dropPastRetention(db, before)
-  return { sealed, ...dropped }
+  if (retention === undefined) return { sealed, months: [], lateHits: 0 }
+  return { sealed, ...(await dropPastRetention(db, monthOf(now - retention))) }
 }
 
-/** Short periods first: the longer ones are made of them. */
+/** Short periods first: longer ones are rolled up from them. */
 export async function sealAll(db: Db, report: (progress: object) => void): Promise<Maintained['sealed']> {
   const sealed = { month: 0, day: 0, hour: 0 }
   for (const period of [...PERIODS].reverse())

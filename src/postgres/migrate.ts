@@ -7,7 +7,7 @@ import { migrations } from './migrations'
 /** PostgreSQL's error code (appendix A of its manual). */
 const DUPLICATE_TABLE = '42P07'
 
-/** Creates the database named in the configuration where the server does not have it; true where it did. */
+/** @returns false if the database existed */
 export async function createDatabase(postgres: PostgresConfig): Promise<boolean> {
   const pool = new Pool({ ...postgres, database: 'postgres', max: 1, connectionTimeoutMillis: 5_000 })
   try {
@@ -29,18 +29,16 @@ export async function pendingMigrations(db: Db): Promise<string[]> {
   return all.filter(({ executedAt }) => executedAt === undefined).map(({ name }) => name)
 }
 
-/** Brings the schema up to date; the names of the migrations that ran. */
+/** Brings the schema up to date; returns the names of the migrations that ran. */
 export async function migrate(db: Db): Promise<string[]> {
-  const { error, results } = await migrator(db).migrateToLatest()
-  if (error !== undefined) {
-    const { code, message } = error as Error & { code?: string }
-    if (code === DUPLICATE_TABLE)
-      throw new UserError(
-        `The database has tables already that are not this pipeline's (${message}): give the pipeline a database of ` +
-          'its own, by POSTGRES_DB. docs/moving-from-spark.md has the way from another job.',
-      )
-    const failed = results?.find(result => result.status === 'Error')?.migrationName ?? 'the migration'
-    throw new UserError(`${failed} failed: ${message}`)
-  }
-  return (results ?? []).map(result => result.migrationName)
+  const { error, results = [] } = await migrator(db).migrateToLatest()
+  if (error === undefined) return results.map(result => result.migrationName)
+  const { code, message } = error as Error & { code?: string }
+  if (code === DUPLICATE_TABLE)
+    throw new UserError(
+      `The database has tables that belong to something else (${message}): give the pipeline its own database ` +
+        '(POSTGRES_DB). docs/moving-from-spark.md shows how to move from another job.',
+    )
+  const failed = results.find(result => result.status === 'Error')?.migrationName ?? 'The migration'
+  throw new UserError(`${failed} failed: ${message}`)
 }

@@ -1,26 +1,18 @@
-import type { AppliedPartition } from '../core/window/protocol'
+import { sql } from 'kysely'
+import type { KnownWindow } from '../contract/activities'
 import type { Db } from './database'
+import { findWindowRow } from './window-row'
 
-/** What Postgres knows of a window: undefined where it was neither published nor closed. */
-export interface KnownWindow {
-  revision: number
-  applied: AppliedPartition[]
-  status: 'published' | 'closed'
+/** @returns undefined if the window was neither published nor closed */
+export async function findWindow(db: Db, start: number): Promise<Required<KnownWindow> | undefined> {
+  const row = await findWindowRow(db, start)
+  if (row) return { revision: row.revision, applied: row.partitions, status: row.status }
+  return (await hasBook(db, start)) ? { revision: 0, applied: [], status: 'closed' } : undefined
 }
 
-export async function findWindow(db: Db, start: number): Promise<KnownWindow | undefined> {
-  const row = await db
-    .selectFrom('window_results')
-    .select(['revision', 'partitions', 'status'])
-    .where('window_start', '=', new Date(start))
-    .executeTakeFirst()
-  if (row) return { revision: row.revision, applied: row.partitions, status: row.status }
-  // One that had nothing but late and rejected records has closed without a result: a repeat must not open it again.
-  const book = await db
-    .selectFrom('window_books')
-    .select('book')
-    .where('window_start', '=', new Date(start))
-    .limit(1)
-    .executeTakeFirst()
-  return book && { revision: 0, applied: [], status: 'closed' }
+/** A window with only late and rejected records closes without a row, but with a book. */
+async function hasBook(db: Db, start: number): Promise<boolean> {
+  const { rows } = await sql`
+    select from window_books where window_start = ${new Date(start)} limit 1`.execute(db)
+  return rows.length > 0
 }

@@ -1,6 +1,7 @@
+import { sql } from 'kysely'
 import type { Db } from './database'
 
-/** Who writes to a schema: one pipeline, known by its Kafka group and topic and its Temporal namespace. */
+/** The one pipeline that writes to a schema: its Kafka group and topic, and its Temporal namespace. */
 export interface Owner {
   group: string
   topic: string
@@ -11,13 +12,15 @@ export class WrongOwnerError extends Error {
   override name = 'WrongOwnerError'
 }
 
-/** Records the owner where there is none yet, and refuses any other: its counts would be mixed with these. */
+/**
+ * Records the owner if the schema has none.
+ *
+ * @throws WrongOwnerError if it belongs to another pipeline, whose counts would be mixed with these
+ */
 export async function claimSchema(db: Db, owner: Owner): Promise<void> {
-  await db
-    .insertInto('pipeline_owner')
-    .values({ kafka_group: owner.group, topic: owner.topic, namespace: owner.namespace })
-    .onConflict(conflict => conflict.doNothing())
-    .execute()
+  await sql`
+    insert into pipeline_owner (kafka_group, topic, namespace)
+    values (${owner.group}, ${owner.topic}, ${owner.namespace}) on conflict do nothing`.execute(db)
   await checkOwner(db, owner)
 }
 
@@ -25,14 +28,12 @@ export async function isClaimed(db: Db): Promise<boolean> {
   return (await db.selectFrom('pipeline_owner').select('kafka_group').executeTakeFirst()) !== undefined
 }
 
-/** Whether anything that was counted is recorded here. */
+/** Whether any counted record is in this schema. */
 export async function hasCounted(db: Db): Promise<boolean> {
-  const recorded = await Promise.all([
-    db.selectFrom('window_results').select('window_start').limit(1).executeTakeFirst(),
-    db.selectFrom('late_deltas').select('window_start').limit(1).executeTakeFirst(),
-    db.selectFrom('rejected_counts').select('reason').limit(1).executeTakeFirst(),
-  ])
-  return recorded.some(row => row !== undefined)
+  const { rows } = await sql<{ counted: boolean }>`
+    select exists (select from window_results) or exists (select from late_deltas)
+      or exists (select from rejected_counts) as counted`.execute(db)
+  return rows[0]!.counted
 }
 
 export async function checkOwner(db: Db, { group, topic, namespace }: Owner): Promise<void> {
@@ -42,7 +43,7 @@ export async function checkOwner(db: Db, { group, topic, namespace }: Owner): Pr
     found
       ? `This schema belongs to the pipeline "${found.kafka_group}" on topic "${found.topic}" (namespace ` +
           `"${found.namespace}"), not to "${group}" on "${topic}" (namespace "${namespace}"). Give each pipeline ` +
-          'a database of its own (POSTGRES_DB).'
-      : 'This schema belongs to no pipeline yet: "web-traffic start" records its owner.',
+          'its own database (POSTGRES_DB).'
+      : 'This schema has no owner yet: "web-traffic start" records it.',
   )
 }

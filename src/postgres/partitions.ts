@@ -2,9 +2,9 @@ import { sql } from 'kysely'
 import type { Db, Transaction } from './database'
 
 /**
- * Makes the partitions that a window's counts go to, where they are missing, and keeps them from being dropped or
- * summed up until the transaction ends. To be called before the window's row is locked: whoever waits for a month must
- * hold nothing that a writer of the month waits for.
+ * Creates the partitions for a window's counts if they are missing, and keeps their month from being dropped or rolled up
+ * until the transaction ends. Call it before locking the window's row: a transaction that waits for a month must not
+ * hold a lock that a writer of that month waits for.
  *
  * @param start epoch milliseconds
  */
@@ -22,11 +22,11 @@ export async function partitionedMonths(db: Db): Promise<number[]> {
   return rows.map(({ year, month }) => Date.UTC(year, month - 1))
 }
 
-/** Longer than most transactions that write; who writes waits behind whoever waits here. */
-const WAIT_AT_MOST = '2s'
+/** Longer than most transactions that write; writers queue behind a transaction that waits for this lock. */
+const MAX_WAIT = '2s'
 
-/** Keeps everybody else from writing to a month until the transaction ends. Rejects where that cannot be had soon. */
+/** Blocks other writers of a month until the transaction ends. Rejects if the lock is not free within {@link MAX_WAIT}. */
 export async function lockMonth(transaction: Transaction, start: number): Promise<void> {
-  await sql`select set_config('lock_timeout', ${WAIT_AT_MOST}, true)`.execute(transaction)
+  await sql`select set_config('lock_timeout', ${MAX_WAIT}, true)`.execute(transaction)
   await sql`select pg_advisory_xact_lock(779134, month_number(${new Date(start)}))`.execute(transaction)
 }

@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import { groups, GroupCounter, type ColumnarCounts } from '../core/counts/columnar'
+import type { GroupCounter } from '../core/counts/columnar'
 import {
   isBalanced,
   type AppliedPartition,
@@ -8,15 +8,18 @@ import {
   type ToldBook,
 } from '../core/window/protocol'
 import { lastCounted, type CountedStretch } from '../core/window/recount'
+import type { Incomplete, Repaired } from '../contract/activities'
 import { acceptedLoss, balanceOf, correctBooks, enterBooks } from './books'
-import { compareWindow } from './compare-window'
+import { isRight } from './compare-window'
 import type { Db, Transaction } from './database'
+import { addLate } from './late-deltas'
 import { createPartitions } from './partitions'
-import { deleteCounts, insertCounts, lockWindow } from './publish-window'
-import { adjustRejected, insertLate, lockExceptions, nameRejected } from './record-exceptions'
+import { lockExceptions } from './record-exceptions'
+import { repairExceptions } from './repair-exceptions'
 import { dropStagedDeltas } from './staged-deltas'
 import { dropPieces } from './staged-pieces'
-import type { Incomplete, Repaired } from '../contract/activities'
+import { replaceRecounted } from './window-counts'
+import { createWindowRow, lockWindowRow, updateWindowRow, type WindowRow } from './window-row'
 
 /** A window as it was counted again from the log. */
 export interface RecountedWindow {
@@ -24,96 +27,78 @@ export interface RecountedWindow {
   end: number
   topic: string
   counter: GroupCounter
-  /** @param withLost whether what Kafka no longer has was lost before it was read */
+  /** @param withLost whether records that retention removed before they were read count as rejected */
   stretches: (withLost: boolean) => CountedStretch[]
-  /** What the ledger told the window, or is about to. */
+  /** The books that the ledger has sent the window, or is about to. */
   books: ToldBook[]
-  /** Whether what the log no longer has is given up. */
+  /** Whether a person has accepted the loss of what the log no longer has. */
   acceptLoss: boolean
 }
 
-/** Undoes the transaction. */
+/** Rolls the transaction back. */
 class IncompleteError extends Error {
-  constructor(readonly incomplete: Incomplete) {
+  constructor(
+    readonly told: Sums,
+    readonly found: Sums,
+  ) {
     super('The log does not have what was announced for the window.')
   }
 }
 
 /**
  * Publishes a window that was counted again from the log, with its exceptions, in one transaction under the window's row
- * lock. What is right stays as it is, so that a repeat changes nothing. Everything that was counted is known as applied
- * from then on: its delta is a repeat, and a later one is late.
+ * lock. Only what is wrong is written, so a repeat changes nothing. Everything that was counted is then known as
+ * applied: its deltas are repeats, and later ones are late.
  */
 export async function repairWindow(db: Db, window: RecountedWindow): Promise<Repaired | Incomplete> {
   try {
     return await db.transaction().execute(transaction => repairIn(transaction, window))
   } catch (error) {
-    if (error instanceof IncompleteError) return error.incomplete
-    throw error
+    if (!(error instanceof IncompleteError)) throw error
+    return { outcome: 'incomplete', told: error.told, found: error.found }
   }
 }
 
 async function repairIn(transaction: Transaction, window: RecountedWindow): Promise<Repaired> {
-  const { start, books } = window
+  const { start, books, counter } = window
   await createPartitions(transaction, start)
-  const known = await lock(transaction, window)
-  await lockExceptions(transaction, start)
+  const row = await lockRow(transaction, window)
+  const hitsBefore = row?.num_hits ?? 0
+  await lockExceptions(transaction, start, 'exclusive')
   await enterBooks(transaction, start, books)
   const told = (await balanceOf(transaction, start))?.told
   const hasBooks = told !== undefined && books.every(book => 'hits' in book)
 
   const exceptionsBefore = await exceptionsOf(transaction, start)
-  // Nobody knows how many exceptions travelled to a window of a release without books: they stay as they are.
+  // How many exceptions travelled to a window of a release without books is unknown, so they stay as they are.
   const stretches = hasBooks ? await chooseStretches(transaction, window, told) : window.stretches(false)
   if (hasBooks) for (const stretch of stretches) await repairExceptions(transaction, window, stretch)
   await deleteLateHits(transaction, start, stretches)
-  const counts = await repairCounts(transaction, window, known)
+  const { changed, revision } = await repairCounts(transaction, window, row)
 
-  const beyond = await beyondOf(transaction, start, stretches)
-  if (hasBooks) await checkBooks(transaction, window, beyond)
-  else if (!window.acceptLoss && counts.hits < known.hits) {
-    const found = { hits: counts.hits, exceptions: exceptionsBefore }
-    throw new IncompleteError({
-      outcome: 'incomplete',
-      told: { hits: known.hits, exceptions: exceptionsBefore },
-      found,
-    })
-  }
-  const balance = hasBooks ? minus(await balanceOf(transaction, start), beyond) : undefined
-  const lost = await acceptedLoss(transaction, start)
-  const applied = await updatePartitions(transaction, window, known, stretches)
+  const beyond = await beyondStretches(transaction, start, stretches)
+  if (!hasBooks && !window.acceptLoss && counter.hits < hitsBefore)
+    throw new IncompleteError(
+      { hits: hitsBefore, exceptions: exceptionsBefore },
+      { hits: counter.hits, exceptions: exceptionsBefore },
+    )
+  const balance = hasBooks ? await balanceBooks(transaction, window, beyond) : undefined
+  const applied = await updatePartitions(transaction, window, row?.partitions ?? [], stretches)
   await dropPieces(transaction, start)
   await dropStagedDeltas(transaction, start, applied)
   const exceptions = await exceptionsOf(transaction, start)
-  const { changed, ...result } = counts
   return {
     outcome: changed || exceptions !== exceptionsBefore ? 'repaired' : 'unchanged',
-    ...result,
-    ...{ exceptions, exceptionsBefore },
+    ...{ revision, hits: counter.hits, hitsBefore, exceptions, exceptionsBefore },
     ...(balance && { balance }),
-    lost,
+    lost: await acceptedLoss(transaction, start),
   }
 }
 
-interface Known {
-  isNew: boolean
-  status: 'published' | 'closed'
-  revision: number
-  hits: number
-  partitions: AppliedPartition[]
-}
-
-/** Locks the window's row. One that has nothing but exceptions gets none. */
-async function lock(transaction: Transaction, window: RecountedWindow): Promise<Known> {
-  if (window.counter.hits > 0 || window.acceptLoss) await lockWindow(transaction, window)
-  const row = await transaction
-    .selectFrom('window_results')
-    .select(['status', 'revision', 'num_hits as hits', 'partitions'])
-    .where('window_start', '=', new Date(window.start))
-    .forUpdate()
-    .executeTakeFirst()
-  if (!row) return { isNew: true, status: 'published', revision: 0, hits: 0, partitions: [] }
-  return { ...row, isNew: row.status === 'published' && row.revision === 0 }
+/** Locks the window's row; undefined for a window with only exceptions, which gets none. */
+async function lockRow(transaction: Transaction, window: RecountedWindow): Promise<WindowRow | undefined> {
+  if (window.counter.hits > 0 || window.acceptLoss) await createWindowRow(transaction, window)
+  return lockWindowRow(transaction, window.start)
 }
 
 async function exceptionsOf(transaction: Transaction, start: number): Promise<number> {
@@ -123,20 +108,24 @@ async function exceptionsOf(transaction: Transaction, start: number): Promise<nu
   return rows[0]!.records
 }
 
-/** Records that retention removed before they were read are exceptions too; only the books tell them from lost ones. */
+/** Only the books tell whether records missing from the log were already missing when they were to be read. */
 async function chooseStretches(
   transaction: Transaction,
   { start, stretches }: RecountedWindow,
   told: Sums,
 ): Promise<CountedStretch[]> {
   const withLost = stretches(true)
-  const { exceptions: beyond } = await beyondOf(transaction, start, withLost)
+  const { exceptions: beyond } = await beyondStretches(transaction, start, withLost)
   const records = withLost.reduce((sum, stretch) => sum + stretch.records, beyond)
   return records === told.exceptions ? withLost : stretches(false)
 }
 
-/** What was recorded of ranges after the stretches: it is in no book yet. */
-async function beyondOf(transaction: Transaction, start: number, stretches: CountedStretch[]): Promise<Sums> {
+/** What was recorded of ranges after the stretches. It is in no book yet. */
+async function beyondStretches(
+  transaction: Transaction,
+  start: number,
+  stretches: CountedStretch[],
+): Promise<Sums> {
   const [partitions, ends] = [stretches.map(s => s.partition), stretches.map(s => s.to)]
   const at = new Date(start)
   const { rows } = await sql<Sums>`
@@ -149,179 +138,61 @@ async function beyondOf(transaction: Transaction, start: number, stretches: Coun
   return rows[0]!
 }
 
-function minus(balance: Balance | undefined, beyond: Sums): Balance | undefined {
-  if (!balance) return undefined
-  const { hits, exceptions } = balance.accounted
-  return {
-    told: balance.told,
-    accounted: { hits: hits - beyond.hits, exceptions: exceptions - beyond.exceptions },
-  }
-}
-
-/** Corrects the books where a loss is accepted. */
-async function checkBooks(
+/**
+ * @returns the balance without what is beyond the stretches
+ * @throws IncompleteError if the window does not balance and the loss is not accepted
+ */
+async function balanceBooks(
   transaction: Transaction,
   { start, acceptLoss }: RecountedWindow,
   beyond: Sums,
-): Promise<void> {
-  const balance = minus(await balanceOf(transaction, start), beyond)
-  if (!balance || isBalanced(balance)) return
-  const { told, accounted } = balance
-  if (!acceptLoss) throw new IncompleteError({ outcome: 'incomplete', told, found: accounted })
-  await correctBooks(transaction, start, balance)
+): Promise<Balance> {
+  const { told, accounted: all } = (await balanceOf(transaction, start))!
+  const accounted = { hits: all.hits - beyond.hits, exceptions: all.exceptions - beyond.exceptions }
+  if (isBalanced({ told, accounted })) return { told, accounted }
+  if (!acceptLoss) throw new IncompleteError(told, accounted)
+  await correctBooks(transaction, start, { told, accounted })
+  return { told: accounted, accounted }
 }
 
-/** Records the exceptions of a stretch in place of those of its ranges. */
-async function repairExceptions(
-  transaction: Transaction,
-  { start, end, topic, acceptLoss }: RecountedWindow,
-  stretch: CountedStretch,
-): Promise<void> {
-  const { partition, from, to, records, exceptions } = stretch
-  const at = new Date(start)
-  const before = await transaction
-    .deleteFrom('exception_ranges')
-    .where('window_start', '=', at)
-    .where('kafka_partition', '=', partition)
-    .where('range_from', '<', to)
-    .returning(['rejected', 'range_to'])
-    .execute()
-  const differences = new Map<string, number>(Object.entries(exceptions.rejected))
-  for (const { rejected } of before)
-    for (const [reason, records] of Object.entries(rejected))
-      differences.set(reason, (differences.get(reason) ?? 0) - records)
-  await adjustRejected(transaction, topic, partition, differences)
-  await nameRejected(transaction, topic, exceptions)
-  await transaction
-    .deleteFrom('late_deltas')
-    .where('read_in', '=', at)
-    .where('cause', '=', 'watermark')
-    .where('kafka_partition', '=', partition)
-    .where('range_from', '<', to)
-    .where('brought_in', 'is', null)
-    .execute()
-  for (const { windowStart, ...counts } of exceptions.late) {
-    const rest = await withoutBroughtIn(transaction, start, stretch, windowStart, counts)
-    const late = { partition, from, windowStart, windowSize: end - start, counts: rest, readIn: start }
-    await insertLate(transaction, { ...late, cause: 'watermark' })
-  }
-  // Where the log has none, none can come again.
-  if (records === 0 && before.length === 0 && !acceptLoss) return
-  const last = acceptLoss ? to - 1 : stretch.last
-  await transaction
-    .insertInto('exception_ranges')
-    .values({
-      kafka_partition: partition,
-      range_from: from,
-      range_to: Math.max(last + 1, from, ...before.map(({ range_to }) => range_to ?? 0)),
-      window_start: at,
-      records,
-      rejected: JSON.stringify(exceptions.rejected),
-    })
-    .execute()
-}
-
-/** Late events that a replay brought into their window's result are recorded still. */
-async function withoutBroughtIn(
-  transaction: Transaction,
-  start: number,
-  { partition, to }: CountedStretch,
-  lateFor: number,
-  counts: ColumnarCounts,
-): Promise<ColumnarCounts> {
-  const there = await transaction
-    .selectFrom('late_deltas')
-    .select(['host', 'referrer', 'country', 'num_hits'])
-    .where('window_start', '=', new Date(lateFor))
-    .where('read_in', '=', new Date(start))
-    .where('cause', '=', 'watermark')
-    .where('kafka_partition', '=', partition)
-    .where('range_from', '<', to)
-    .where('brought_in', 'is not', null)
-    .execute()
-  if (there.length === 0) return counts
-  const key = ({ host, referrer, country }: { host: string; referrer: string; country: string }) =>
-    JSON.stringify([host, referrer, country])
-  const brought = new Map<string, number>()
-  for (const row of there) brought.set(key(row), (brought.get(key(row)) ?? 0) + row.num_hits)
-  const left = [...groups(counts)].map(group => {
-    const taken = Math.min(group.hits, brought.get(key(group)) ?? 0)
-    brought.set(key(group), (brought.get(key(group)) ?? 0) - taken)
-    return { ...group, hits: group.hits - taken }
-  })
-  // Of groups that are called otherwise now, as where a country database was replaced: any will do.
-  let others = [...brought.values()].reduce((sum, hits) => sum + hits, 0)
-  const rest = new GroupCounter()
-  for (const { host, referrer, country, hits } of left) {
-    const taken = Math.min(hits, others)
-    others -= taken
-    if (hits > taken) rest.add(host, referrer, country, hits - taken)
-  }
-  return rest.columns()
-}
-
-/** Events that came after the window had closed, and are counted as its hits now. */
+/** Deletes late events that arrived after the window had closed and that are now counted as its hits. */
 async function deleteLateHits(
   transaction: Transaction,
   start: number,
   stretches: CountedStretch[],
 ): Promise<void> {
-  for (const { partition, hitsTo } of stretches)
-    await transaction
-      .deleteFrom('late_deltas')
-      .where('window_start', '=', new Date(start))
-      .where('cause', '=', 'closed')
-      .where('kafka_partition', '=', partition)
-      .where('range_from', '<', hitsTo)
-      .execute()
+  const [partitions, ends] = [stretches.map(s => s.partition), stretches.map(s => s.hitsTo)]
+  await sql`
+    delete from late_deltas
+    using unnest(${partitions}::int[], ${ends}::bigint[]) as stretch (partition, hits_to)
+    where window_start = ${new Date(start)} and cause = 'closed' and kafka_partition = partition
+      and range_from < hits_to`.execute(transaction)
 }
 
 async function repairCounts(
   transaction: Transaction,
-  { start, end, counter }: RecountedWindow,
-  known: Known,
-): Promise<{ changed: boolean; revision: number; hits: number; hitsBefore: number }> {
-  const brought = await transaction
-    .selectFrom('late_deltas')
-    .select(['host', 'referrer', 'country', 'num_hits'])
-    .where('window_start', '=', new Date(start))
-    .where('brought_in', 'is not', null)
-    .execute()
-  for (const { host, referrer, country, num_hits } of brought) counter.add(host, referrer, country, num_hits)
-  const { hits } = counter
-  const result = { hits, hitsBefore: known.hits }
-  const isEmpty = known.isNew && hits === 0
-  const isRight =
-    known.status === 'closed' &&
-    known.hits === hits &&
-    (await compareWindow(transaction, start, counter)).length === 0
-  if (isEmpty || isRight) return { changed: false, revision: known.revision, ...result }
-  const revision = known.revision + 1
-  await deleteCounts(transaction, start)
-  await insertCounts(transaction, { start, end }, counter.columns())
-  await transaction
-    .updateTable('window_results')
-    .set({
-      status: 'closed',
-      num_hits: hits,
-      groups: counter.groups,
-      revision,
-      closed_at: sql`clock_timestamp()`,
-      unlocated: 0,
-    })
-    .where('window_start', '=', new Date(start))
-    .execute()
-  return { changed: true, revision, ...result }
+  window: RecountedWindow,
+  row: WindowRow | undefined,
+): Promise<{ changed: boolean; revision: number }> {
+  const { start, counter } = window
+  await addLate(transaction, start, counter, false)
+  const revision = row?.revision ?? 0
+  const hasResult = row && (row.status === 'closed' || revision > 0)
+  const isEmpty = !hasResult && counter.hits === 0
+  if (isEmpty || (row?.status === 'closed' && (await isRight(transaction, row, counter))))
+    return { changed: false, revision }
+  await replaceRecounted(transaction, window, counter, revision + 1)
+  return { changed: true, revision: revision + 1 }
 }
 
-/** Says what is known as applied: never less than before. */
+/** Closes the window with what the stretches have applied, or an earlier run, if that is further. */
 async function updatePartitions(
   transaction: Transaction,
   { start, acceptLoss }: RecountedWindow,
-  known: Known,
+  known: AppliedPartition[],
   stretches: CountedStretch[],
 ): Promise<AppliedPartition[]> {
-  const applied = new Map(known.partitions.map(partition => [partition.partition, partition]))
+  const applied = new Map(known.map(partition => [partition.partition, partition]))
   for (const { partition, from, basis, to, last: lastFound, lastHit } of stretches) {
     const before = applied.get(partition)
     const last = Math.max(acceptLoss ? to - 1 : lastFound, before?.last ?? -1)
@@ -330,10 +201,6 @@ async function updatePartitions(
     applied.set(partition, { partition, from, basis, last, ...(lastHit < last && { counted: lastHit }) })
   }
   const partitions = [...applied.values()].sort((a, b) => a.partition - b.partition)
-  await transaction
-    .updateTable('window_results')
-    .set({ status: 'closed', partitions: JSON.stringify(partitions) })
-    .where('window_start', '=', new Date(start))
-    .execute()
+  await updateWindowRow(transaction, start, { status: 'closed', partitions: JSON.stringify(partitions) })
   return partitions
 }

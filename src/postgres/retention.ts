@@ -4,48 +4,43 @@ import type { Db } from './database'
 import { lockMonth, partitionedMonths } from './partitions'
 import type { Dropped } from '../contract/activities'
 
-/** Late events that are deleted in one transaction. */
+/** Late events deleted in one transaction. */
 const BATCH = 10_000
 
 /**
- * Drops the counts, totals and late events of windows that began before a month. The windows' own rows stay, since they
- * say that a window is closed, and what was applied of each partition: without them an old event would open it anew.
+ * Drops the counts, rollups and late events of windows that began before a month. The rows of the windows stay: they
+ * record that a window is closed and what it applied, without which an old event would open it again.
  *
  * @param before the start of a month
  */
 export async function dropPastRetention(db: Db, before: number): Promise<Dropped> {
+  // First, so that nothing takes the missing counts for an error.
   await markDropped(db, before)
   const months = (await partitionedMonths(db)).filter(month => month < before)
   for (const month of months) await dropMonth(db, month)
   return { months, lateHits: await deleteLate(db, before) }
 }
 
-/** First of all, so that nobody takes what is missing from here on for a mistake. */
 async function markDropped(db: Db, before: number): Promise<void> {
-  await db
-    .insertInto('past_retention')
-    .values({ dropped_before: new Date(before), late_hits: 0 })
-    .onConflict(conflict =>
-      conflict.column('singleton').doUpdateSet({
-        dropped_before: sql`greatest(past_retention.dropped_before, excluded.dropped_before)`,
-      }),
-    )
-    .execute()
+  await sql`
+    insert into past_retention (dropped_before, late_hits) values (${new Date(before)}, 0)
+    on conflict (singleton) do update
+      set dropped_before = greatest(past_retention.dropped_before, excluded.dropped_before)`.execute(db)
 }
 
 async function dropMonth(db: Db, month: number): Promise<void> {
   await db.transaction().execute(async transaction => {
     await lockMonth(transaction, month)
     await sql`select drop_partitions(${new Date(month)})`.execute(transaction)
-    await transaction
-      .deleteFrom('sealed_periods')
-      .where('period_start', '>=', new Date(month))
-      .where('period_start', '<', new Date(periodEnd('month', month)))
-      .execute()
+    await sql`
+      delete from sealed_periods
+      where period_start >= ${new Date(month)} and period_start < ${new Date(periodEnd('month', month))}`.execute(
+      transaction,
+    )
   })
 }
 
-/** How many hits they held is kept, so that records still are hits, late and rejected. */
+/** Keeps the number of deleted hits, so that the totals still account for every record. */
 async function deleteLate(db: Db, before: number): Promise<number> {
   for (let lateHits = 0; ;) {
     const { rows } = await sql<{ deleted: number; hits: number }>`

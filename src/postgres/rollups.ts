@@ -3,39 +3,39 @@ import { cover, PERIODS, type PeriodName, type Interval } from '../core/window/p
 import type { Db, Transaction } from './database'
 import type { Dimension } from './schema'
 
-/** A stretch of time whose hits are read window by window, or as the totals of whole periods. */
+/** A part of a time range whose hits are read window by window, or from the rollups of one period length. */
 export interface RangePart extends Interval {
   period: 'window' | PeriodName
 }
 
-/** Each is a part of the query; beyond so many, periods are left out that would make more. */
-const MOST_PIECES = 100
+/** Each part is a subquery. A period length that would lead to more is not used. */
+const MAX_PARTS = 100
 
 /**
- * A stretch in pieces, of the longest periods that are sealed; of one state of the database if it is asked in one. A
- * period that is not sealed is read window by window.
+ * Splits a range into parts of the longest sealed periods. What no sealed period covers is read window by window. Use
+ * the parts in the same transaction: a later write may remove a seal.
  *
  * @param periods longest first
  */
-export async function piecesOf(
+export async function partsOf(
   db: Db | Transaction,
-  stretch: Interval,
+  range: Interval,
   periods: readonly PeriodName[] = PERIODS,
 ): Promise<RangePart[]> {
-  const pieces: RangePart[] = []
-  let left = [stretch]
+  const parts: RangePart[] = []
+  let left = [range]
   for (const period of periods) {
     if (left.length === 0) break
     const found = cover(left, period, await sealedIn(db, period, left))
-    if (pieces.length + found.covered.length + found.left.length > MOST_PIECES) continue
-    pieces.push(...found.covered.map(covered => ({ period, ...covered })))
+    if (parts.length + found.covered.length + found.left.length > MAX_PARTS) continue
+    parts.push(...found.covered.map(covered => ({ period, ...covered })))
     left = found.left
   }
-  return [...pieces, ...left.map(rest => ({ period: 'window' as const, ...rest }))]
+  return [...parts, ...left.map(rest => ({ period: 'window' as const, ...rest }))]
 }
 
-async function sealedIn(db: Db | Transaction, period: PeriodName, stretches: Interval[]): Promise<number[]> {
-  const ends = (end: 'from' | 'to') => stretches.map(stretch => new Date(stretch[end]))
+async function sealedIn(db: Db | Transaction, period: PeriodName, ranges: Interval[]): Promise<number[]> {
+  const ends = (end: 'from' | 'to') => ranges.map(range => new Date(range[end]))
   const { rows } = await sql<{ start: Date }>`
     select period_start as start
     from unnest(${ends('from')}::timestamptz[], ${ends('to')}::timestamptz[]) as stretch ("from", "to")
@@ -44,31 +44,30 @@ async function sealedIn(db: Db | Transaction, period: PeriodName, stretches: Int
   return rows.map(({ start }) => start.getTime())
 }
 
-/** Of one host, of all together, or of each. */
+/** One host, all hosts together, or each host by itself. */
 export type Hosts = { host: string } | 'all' | 'each'
 
-/** What hits are counted by, in a query: rows of `at` (the window's or period's start), `host`, `name`, `num_hits`. */
-export function hitsBy(dimension: Dimension, hosts: Hosts, pieces: RangePart[]): RawBuilder<unknown> {
+/** A subquery for hits: rows of `at` (start of the window or period), `host`, `name` and `num_hits`. */
+export function hitsBy(dimension: Dimension, hosts: Hosts, parts: RangePart[]): RawBuilder<unknown> {
   return sql.join(
-    pieces.map(piece => hitsOfPiece(dimension, hosts, piece)),
+    parts.map(part => hitsOfPart(dimension, hosts, part)),
     sql` union all `,
   )
 }
 
-function hitsOfPiece(dimension: Dimension, hosts: Hosts, piece: RangePart): RawBuilder<unknown> {
-  const { period } = piece
-  const kept = period !== 'window' || (hosts === 'all' && dimension !== 'referrer')
-  if (kept) {
-    const of = hosts === 'each' ? sql`host <> ''` : sql`host = ${hosts === 'all' ? '' : hosts.host}`
+function hitsOfPart(dimension: Dimension, hosts: Hosts, part: RangePart): RawBuilder<unknown> {
+  const { period } = part
+  if (period !== 'window' || (hosts === 'all' && dimension !== 'referrer')) {
+    const ofHosts = hosts === 'each' ? sql`host <> ''` : sql`host = ${hosts === 'all' ? '' : hosts.host}`
     return sql`
       select period_start as at, host, name, num_hits from traffic_rollups
-      where period = ${period} and dimension = ${dimension} and ${of} and ${within('period_start', piece)}`
+      where period = ${period} and dimension = ${dimension} and ${ofHosts} and ${within('period_start', part)}`
   }
   const table = dimension === 'country' ? 'aggregated_web_traffic_by_country' : 'aggregated_web_traffic'
-  const of = typeof hosts === 'string' ? sql`true` : sql`host = ${hosts.host}`
+  const ofHosts = typeof hosts === 'string' ? sql`true` : sql`host = ${hosts.host}`
   return sql`
     select window_start as at, host, ${sql.ref(dimension)} as name, num_hits from ${sql.table(table)}
-    where ${of} and ${within('window_start', piece)}`
+    where ${ofHosts} and ${within('window_start', part)}`
 }
 
 export const within = (column: 'window_start' | 'period_start', { from, to }: Interval) =>

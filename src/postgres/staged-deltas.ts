@@ -4,55 +4,42 @@ import type { AppliedPartition, Delta, StagedDeltas } from '../core/window/proto
 import { repairCommand } from '../contract/ids'
 import type { Db, Transaction } from './database'
 
-/** Deltas that were sent as staged and are not in Postgres: it was restored from a backup, or they were deleted. */
+/** Postgres lacks deltas that were sent as staged. */
 export class StagedDeltasMissingError extends Error {
   override readonly name = 'StagedDeltasMissingError'
 
   constructor(start: number, what: string) {
-    super(`${what} It was restored from a backup, or they were deleted. ${repairCommand(start)}`)
+    super(`${what} Postgres was restored from a backup, or they were deleted. ${repairCommand(start)}`)
   }
 }
 
 /**
- * Puts the counts of a delta into Postgres, where its window's result is put together: once for each window, partition
- * and last offset, whoever repeats it. What is there already stands: whoever reads a range again may have named other
- * groups of it, or have found less of it.
+ * Writes the counts of a delta to Postgres, once per window, partition and last offset. The first version stays: a poller
+ * that reads a range again may name other groups, or find fewer records.
  *
  * @returns the delta as it travels, without its counts
  */
 export async function stageDelta(db: Db, start: number, delta: Delta): Promise<Delta> {
   const { partition, first, last, hits, unlocated = 0, hosts, referrers, countries, rows } = delta
   const counts = JSON.stringify({ hosts, referrers, countries, rows } satisfies ColumnarCounts)
-  await db
-    .insertInto('staged_deltas')
-    .values({
-      window_start: new Date(start),
-      kafka_partition: partition,
-      last_offset: last,
-      first_offset: first,
-      num_hits: hits,
-      unlocated,
-      counts,
-    })
-    .onConflict(conflict => conflict.doNothing())
-    .execute()
-  const staged = await db
-    .selectFrom('staged_deltas')
-    .select(['first_offset', 'num_hits', 'unlocated'])
-    .where('window_start', '=', new Date(start))
-    .where('kafka_partition', '=', partition)
-    .where('last_offset', '=', last)
-    .executeTakeFirst()
-  const none = { hosts: [], referrers: [], countries: [], rows: '' }
-  // Gone in this moment: the window was closed with it, and this is a repeat.
-  const known = staged && { first: staged.first_offset, hits: staged.num_hits, unlocated: staged.unlocated }
-  return { ...delta, ...known, ...none, staged: true }
+  await sql`
+    insert into staged_deltas (window_start, kafka_partition, last_offset, first_offset, num_hits, unlocated, counts)
+    values (${new Date(start)}, ${partition}, ${last}, ${first}, ${hits}, ${unlocated}, ${counts})
+    on conflict do nothing`.execute(db)
+  const { rows: staged } = await sql<Pick<Delta, 'first' | 'hits' | 'unlocated'>>`
+    select first_offset as first, num_hits as hits, unlocated from staged_deltas
+    where window_start = ${new Date(start)} and kafka_partition = ${partition} and last_offset = ${last}`.execute(
+    db,
+  )
+  // If the row is gone again, the window was closed with it, and this delta is a repeat.
+  const found = staged[0] ?? { unlocated }
+  return { ...delta, ...found, hosts: [], referrers: [], countries: [], rows: '', staged: true }
 }
 
 /**
- * The counts of a window's staged deltas, one after another; only one of them is in memory.
+ * Yields the counts of a window's staged deltas, with only one in memory.
  *
- * @throws StagedDeltasMissingError where one is not there, or they have other hits than the window was sent
+ * @throws StagedDeltasMissingError if one is missing, or their hits differ from those that the window received
  */
 export async function* stagedCounts(
   db: Transaction,
@@ -65,7 +52,7 @@ export async function* stagedCounts(
   if (found.deltas !== keys.length || found.hits !== staged.hits)
     throw new StagedDeltasMissingError(
       start,
-      `Postgres has ${found.deltas} staged parts of the window with ${found.hits} hits, and the pollers staged ` +
+      `Postgres has ${found.deltas} staged deltas of the window with ${found.hits} hits, but the pollers staged ` +
         `${keys.length} with ${staged.hits}.`,
     )
   for (const { partition, last } of keys) yield await countsOf(db, start, partition, last)
@@ -74,7 +61,7 @@ export async function* stagedCounts(
 async function sumOf(
   db: Transaction,
   start: number,
-  keys: { partition: number; last: number }[],
+  keys: Pick<Delta, 'partition' | 'last'>[],
 ): Promise<{ deltas: number; hits: number }> {
   const { rows } = await sql<{ deltas: number; hits: number }>`
     select count(*) as deltas, coalesce(sum(s.num_hits), 0)::bigint as hits
@@ -85,28 +72,26 @@ async function sumOf(
   return rows[0]!
 }
 
-/** The counts of one staged delta. */
+/** @throws StagedDeltasMissingError */
 export async function countsOf(
   db: Transaction,
   start: number,
   partition: number,
   last: number,
 ): Promise<ColumnarCounts> {
-  const row = await db
-    .selectFrom('staged_deltas')
-    .select('counts')
-    .where('window_start', '=', new Date(start))
-    .where('kafka_partition', '=', partition)
-    .where('last_offset', '=', last)
-    .executeTakeFirst()
-  if (row) return row.counts
+  const { rows } = await sql<{ counts: ColumnarCounts }>`
+    select counts from staged_deltas
+    where window_start = ${new Date(start)} and kafka_partition = ${partition} and last_offset = ${last}`.execute(
+    db,
+  )
+  if (rows[0]) return rows[0].counts
   throw new StagedDeltasMissingError(
     start,
-    `Postgres has no staged part of the window from partition ${partition} that ends at offset ${last}.`,
+    `Postgres has no staged delta of the window for partition ${partition} that ends at offset ${last}.`,
   )
 }
 
-/** What a closed window has applied is in its result, or late, and is needed no more; what is beyond may be on its way. */
+/** Drops what a closed window has applied. Deltas beyond that may still be on their way. */
 export async function dropStagedDeltas(
   transaction: Transaction,
   start: number,
@@ -120,7 +105,7 @@ export async function dropStagedDeltas(
       and s.last_offset <= applied.last`.execute(transaction)
 }
 
-/** Repeats of what closed windows have applied, whose signal never came; how many. */
+/** Drops repeats of what closed windows have applied, which were staged and never sent. Returns how many. */
 export async function dropStagedRepeats(db: Db): Promise<number> {
   const { numAffectedRows = 0n } = await sql`
     delete from staged_deltas s using window_results w

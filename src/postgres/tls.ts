@@ -2,18 +2,17 @@ import type { ConnectionOptions } from 'node:tls'
 import { UserError } from '../errors'
 import { readTlsFiles } from '../tls/files'
 
-/** As libpq names them, in a URL or, in capitals and with PG before, in the environment. */
+/** libpq's parameters, as in a URL. In the environment they are in capitals and start with PG. */
 export const TLS_PARAMETERS = ['sslmode', 'sslrootcert', 'sslcert', 'sslkey'] as const
 
 export type PostgresTls = Partial<Record<(typeof TLS_PARAMETERS)[number], string | undefined>>
 
 /**
- * What node-postgres is to do for the modes of libpq (PostgreSQL's manual, "SSL Support"): `require` encrypts, and looks
- * at the server's certificate only where `sslrootcert` names the authority; `verify-ca` wants it signed by that one;
- * `verify-full` wants it to be for the server's name too. node-postgres cannot fall back, so that `allow` and `prefer`
- * are refused.
+ * Translates libpq's modes (PostgreSQL's manual, "SSL Support") for node-postgres: `require` encrypts, and checks the
+ * server's certificate only if `sslrootcert` is set; `verify-ca` requires a certificate of that authority; `verify-full`
+ * also requires it to be for the server's name. `allow` and `prefer` are refused: node-postgres cannot fall back.
  *
- * @returns false for no TLS; undefined where no mode is given, which means no TLS too
+ * @returns false for no TLS; undefined, which also means no TLS, if no mode is set
  * @throws UserError that names the parameter
  */
 export function postgresTls({
@@ -23,12 +22,12 @@ export function postgresTls({
   sslkey,
 }: PostgresTls): ConnectionOptions | false | undefined {
   if (sslmode === undefined || sslmode === 'disable') {
-    const of = Object.entries({ sslrootcert, sslcert, sslkey }).find(([, file]) => file !== undefined)
-    if (of && sslmode === undefined)
-      throw new UserError(`POSTGRES_URL: ${of[0]} is given without an sslmode.`)
+    const [unused] =
+      Object.entries({ sslrootcert, sslcert, sslkey }).find(([, file]) => file !== undefined) ?? []
+    if (unused && sslmode === undefined) throw new UserError(`POSTGRES_URL: ${unused} needs an sslmode.`)
     return sslmode && false
   }
-  // The authorities that Node knows, as libpq asks the system for those that it knows.
+  // Undefined means the authorities that come with Node.
   const ca = sslrootcert === 'system' ? undefined : sslrootcert
   const files = () =>
     readTlsFiles({
@@ -40,15 +39,17 @@ export function postgresTls({
     case 'require':
       return ca === undefined ? { ...files(), rejectUnauthorized: false } : { ...files(), ...ANY_NAME }
     case 'verify-ca':
-      // Anybody has a certificate of some authority that Node knows.
+      // Anyone can get a certificate from one of the authorities that come with Node.
       if (ca === undefined)
-        throw new UserError('POSTGRES_URL: sslmode=verify-ca needs sslrootcert, the file of the authority.')
+        throw new UserError(
+          'POSTGRES_URL: sslmode=verify-ca needs sslrootcert, the certificate file of the authority.',
+        )
       return { ...files(), ...ANY_NAME }
     case 'verify-full':
       return files()
     default:
       throw new UserError(
-        `POSTGRES_URL: "${sslmode}" is no sslmode to use here: disable, require, verify-ca or verify-full.`,
+        `POSTGRES_URL: sslmode "${sslmode}" is not supported: use disable, require, verify-ca or verify-full.`,
       )
   }
 }

@@ -1,12 +1,12 @@
 import { sql } from 'kysely'
 import type { Db } from './database'
 
-/** What is in Postgres, in records; of one moment. */
+/** Records in Postgres, from one snapshot. */
 export interface StoredTotals {
   hits: number
   late: number
   rejected: number
-  /** Hits, late and rejected together: every record that is accounted for. */
+  /** The sum of hits, late and rejected. */
   records: number
   windows: number
 }

@@ -3,7 +3,8 @@ import type { Client } from '@temporalio/client'
 import type { Config } from '../config'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { logger } from '../log'
-import { countWaiting, Pipeline } from '../pipeline/pipeline'
+import { PipelineClient } from '../pipeline/pipeline-client'
+import { countWaiting } from '../pipeline/visibility'
 import type { LedgerMetrics } from '../telemetry/ledger-metrics'
 
 /** Below Prometheus's default scrape interval of 15 s, ms. */
@@ -16,7 +17,7 @@ export async function watchLedger(
   metrics: LedgerMetrics,
   signal: AbortSignal,
 ): Promise<void> {
-  const pipeline = new Pipeline(client, config)
+  const pipeline = new PipelineClient(client, config)
   const { group, topic } = config.settings
   while (!signal.aborted) {
     const [status, ends, waiting] = await Promise.all([

@@ -159,7 +159,7 @@ test('no message exceeds 128,000 bytes, and nothing is lost or reordered', async
 
 test('staging is retried while Postgres is down, and a permanent refusal ends it', async () => {
   const to = port()
-  to.failures.push(new Error('No Postgres answers.'), new Error('No Postgres answers.'))
+  to.failures.push(new Error('Postgres is unreachable.'), new Error('Postgres is unreachable.'))
   await send(to, delta(0, 100_000))
   expect(to.staged).toHaveLength(1)
   expect(to.sent).toHaveLength(1)

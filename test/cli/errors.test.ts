@@ -142,7 +142,7 @@ function inAdvance<Case extends [name: string, args: string, variables: () => Va
 describe('a command fails with one line that says what is wrong and what to do', () => {
   const KAFKA = ['No Kafka broker answers at 127.0.0.1:1', 'web-traffic cluster up', 'KAFKA_URL']
   const TEMPORAL = ['No Temporal server answers at 127.0.0.1:1', 'web-traffic cluster up', 'TEMPORAL_ADDRESS']
-  const POSTGRES = ['No Postgres answers at 127.0.0.1:1', 'web-traffic cluster up', 'POSTGRES_URL']
+  const POSTGRES = ['Postgres at 127.0.0.1:1 is unreachable', 'web-traffic cluster up', 'POSTGRES_URL']
   const REFUSED = ['refuses user', 'POSTGRES_USER and POSTGRES_PASSWORD']
   const NOT_MIGRATED = ['missing, old or changed', 'web-traffic migrate']
   const NO_DATABASE = [`has no database "no-such-${unique}"`, 'web-traffic migrate']
@@ -267,7 +267,7 @@ describe('a pipeline with a worker', () => {
   })
 
   test('has windows that name Postgres if it is unreachable', async () => {
-    const wanted = ['No Postgres answers at 127.0.0.1:1', 'POSTGRES_URL']
+    const wanted = ['Postgres at 127.0.0.1:1 is unreachable', 'POSTGRES_URL']
     expectOneLine(await run(['windows'], { ...own(), POSTGRES_URL: `postgresql://${CLOSED}/` }), wanted)
   })
 })

@@ -78,12 +78,12 @@ test('during an outage of Postgres, Temporal or the workers the page says so and
   await postgres.close()
   await expectText(
     '#problems',
-    /^Postgres: No Postgres answers at .* The figures are from \d\d:\d\d:\d\d UTC\.$/,
+    /^Postgres: Postgres at .* is unreachable\. .*The figures are from \d\d:\d\d:\d\d UTC\.$/,
   )
   await sendWindow(1, 4)
   await expectText('#partitions tfoot', /7/)
   await watched.page.getByText('15 minutes').click()
-  await expectText('#timeline-note', /No Postgres answers/)
+  await expectText('#timeline-note', /Postgres at .* is unreachable/)
   expect(await watched.text('#hits')).toBe('3')
   await postgres.open()
   await expectText('#problems', '')

@@ -110,11 +110,11 @@ describe('docker/kafka/create-topic.sh', () => {
       const findings = await doctor({ KAFKA_TOPIC: topic, POLLERS: '4' })
       expect(findings.filter(({ part }) => part === 'Kafka').map(({ state, says }) => [state, says])).toEqual(
         [
-          ['ok', expect.stringContaining('A broker answers')],
+          ['ok', expect.stringContaining('Kafka answers')],
           ['ok', `"${topic}" has 4 partitions.`],
           ['ok', 'Kafka keeps records for 7d.'],
           ['ok', `"${topic}" is not compacted.`],
-          ['ok', expect.stringContaining("Records bear the broker's time")],
+          ['ok', expect.stringContaining("Records have the broker's timestamp")],
         ],
       )
     } finally {

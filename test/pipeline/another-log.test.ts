@@ -76,7 +76,7 @@ test('a topic that was re-created with more records while no worker ran is refus
   await pipeline.untilAccounted(300)
   await until(async () => (await health()).code === 0)
   expect(await diagnosis()).toEqual([
-    { state: 'ok', says: 'The last counted record is where it was, in 1 of 1 partitions.' },
+    { state: 'ok', says: 'The last counted record is still in place, in 1 of 1 partitions.' },
   ])
   await pipeline.killWorkers()
   await recreateTopic(400)

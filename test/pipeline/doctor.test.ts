@@ -17,11 +17,11 @@ beforeEach(() => {
 
 afterEach(() => pipeline.destroy())
 
-/** What the doctor finds, by its state; and how it ends. */
+/** The findings by state, and the exit code. */
 async function examine(settings: Record<string, string> = {}) {
   const { stdout, code } = await pipeline.attemptWith(settings, 'doctor', '--json')
   const findings = JSON.parse(stdout) as Finding[]
-  // The age of the country database grows while nobody does anything; it has a test of its own.
+  // The age of the country database changes by itself, and has its own test.
   const those = (wanted: Finding['state']) =>
     findings
       .filter(({ state, says }) => state === wanted && !AGE.test(says))
@@ -32,7 +32,7 @@ async function examine(settings: Record<string, string> = {}) {
 const containing = (text: string) => expect.stringContaining(text)
 const matching = (pattern: string | RegExp) => expect.stringMatching(pattern)
 
-test('nothing is there yet: each part says what to do', async () => {
+test('before anything is set up, each part says what to do', async () => {
   const { topic } = pipeline.config.settings
   const { failed, warnings, code } = await examine()
   expect(failed).toEqual([
@@ -40,13 +40,13 @@ test('nothing is there yet: each part says what to do', async () => {
     matching('^Postgres: .* has no database .* run "web-traffic migrate"'),
   ])
   expect(warnings).toEqual([
-    matching('^Temporal: No worker polls the task queue .* of role windows or all'),
-    matching('^Temporal: No worker polls the task queue .*/pollers".* of role pollers or all'),
+    matching('^Temporal: No worker polls the task queue .* with role windows or all'),
+    matching('^Temporal: No worker polls the task queue .*/pollers".* with role pollers or all'),
   ])
   expect(code).toBe(1)
 })
 
-test('no server answers: one line each, and the others are looked at all the same', async () => {
+test('each unreachable server is one finding, and does not stop the other checks', async () => {
   const { failed, ok, code } = await examine({
     KAFKA_URL: CLOSED,
     POSTGRES_URL: `postgresql://${CLOSED}/`,
@@ -54,14 +54,14 @@ test('no server answers: one line each, and the others are looked at all the sam
   })
   expect(failed).toEqual([
     containing('No Kafka broker answers'),
-    containing('No Postgres answers'),
+    matching(/^Postgres: Postgres at .* is unreachable/),
     containing('No Temporal server answers'),
   ])
   expect(ok).toEqual([])
   expect(code).toBe(1)
 })
 
-test('a country database older than four months is a warning, and one that is not there fails', async () => {
+test('a country database older than four months is a warning, and a missing one a failure', async () => {
   const { metadata } = await open<CountryResponse>(
     require.resolve('@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb'),
   )
@@ -85,11 +85,11 @@ async function alterTopic(configs: Record<string, string>): Promise<void> {
   )
 }
 
-test('a pipeline that runs is well; what would hurt it later is a warning', async () => {
+test('a running pipeline is healthy, and what will cause trouble later is a warning', async () => {
   await pipeline.createTopic(2)
-  // By how much a producer's clock may be ahead, a broker's default says.
+  // The broker's default allows producers' clocks to be far ahead.
   expect((await examine()).warnings).toContainEqual(
-    matching(/^Kafka: .*\(CreateTime\), ahead by .*after\.max\.ms=60000\.$/),
+    matching(/^Kafka: .*\(CreateTime\), which may be .*after\.max\.ms=60000\.$/),
   )
   await alterTopic({ 'message.timestamp.after.max.ms': '60000' })
   await pipeline.command('migrate')
@@ -102,10 +102,10 @@ test('a pipeline that runs is well; what would hurt it later is a warning', asyn
   expect(well.ok).toEqual(
     expect.arrayContaining([
       `Kafka: "${topic}" has 2 partitions.`,
-      containing('(CreateTime), ahead by up to 1m'),
+      containing('(CreateTime), which may be up to 1m ahead'),
       `Postgres: The schema belongs to "${group}".`,
-      `Temporal: 1 worker polls the task queue "${group}".`,
-      `Temporal: 1 worker reads Kafka or waits to, on the task queue "${group}/pollers".`,
+      `Temporal: The task queue "${group}" has 1 worker.`,
+      `Temporal: The task queue "${group}/pollers" has 1 worker.`,
       'Temporal: The search attributes are registered.',
     ]),
   )
@@ -121,22 +121,22 @@ test('a pipeline that runs is well; what would hurt it later is a warning', asyn
     containing('Kafka keeps records for 10m'),
     containing('is compacted'),
   ])
-  expect(later.ok).toEqual(expect.arrayContaining([containing("Records bear the broker's time")]))
+  expect(later.ok).toEqual(expect.arrayContaining([containing("Records have the broker's timestamp")]))
   expect(later.code).toBe(0)
 
-  // Another pipeline, pointed at this one's database by mistake.
+  // Another pipeline that uses this one's database by mistake.
   const other = await examine({ KAFKA_GROUP: 'another' })
   expect(other.failed).toEqual([matching(`^Postgres: This schema belongs to the pipeline "${group}"`)])
   await pipeline.query(`delete from kysely_migration where name = '0002-replay'`)
   expect((await examine()).failed).toEqual([containing('lacks 0002-replay: run "web-traffic migrate"')])
 }, 120_000)
 
-test('a look-up service is asked once, and its answer is plain', async () => {
+test('the lookup service is asked once, and a refusal is a failure that names the setting', async () => {
   const key = 'SECRET0123456789'
   const service = new LookUpService(key)
   const settings = { GEO_PROVIDER: 'ip2location', GEO_URL: await service.start(), IP_CODING_KEY: key }
   try {
-    expect((await examine(settings)).ok).toContain('countries: The look-up service answers.')
+    expect((await examine(settings)).ok).toContain('countries: The lookup service answers.')
     expect(service.asked).toHaveLength(1)
     service.mood = 'refusing'
     expect((await examine(settings)).failed).toEqual(

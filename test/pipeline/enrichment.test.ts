@@ -9,7 +9,7 @@ import { countryOf, LookUpService, type Mood } from '../support/look-up-service'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
 import type { ReplaySummary, VerifySummary } from '../../src/contract/workflows'
-import type { WindowLine } from '../../src/pipeline/windows'
+import type { WindowLine } from '../../src/pipeline/window-list'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -112,7 +112,7 @@ test('a look-up service fails in every way, is seen to, and recovers: counts are
   expect((await pipeline.sums()).records).toBe(0)
   const { stdout, code } = await pipeline.attempt('status')
   expect(stdout).toMatch(
-    /^UNHEALTHY\n {2}Poller 1 (fails, at attempt|waits for its countries).*set IP_CODING_KEY/,
+    /^UNHEALTHY\n {2}Poller 1 (fails \(attempt|waits for country lookups).*set IP_CODING_KEY/,
   )
   expect(code).toBe(1)
 

@@ -27,7 +27,7 @@ test('status ends with 0 while all is well, and with 1 and the reason where it i
   // One process runs one poller.
   await pipeline.command('scale', '2')
   const waiting =
-    /^Poller [12] waits for a worker: start one with "web-traffic worker", of role pollers or all\.$/
+    /^Poller [12] waits for a worker: start one with "web-traffic worker", with role pollers or all\.$/
   await until(async () => (await health()).problems.some(problem => waiting.test(problem)))
   expect(await health()).toEqual({ problems: [expect.stringMatching(waiting)], code: 1 })
   expect((await pipeline.attempt('status')).stdout).toMatch(/^UNHEALTHY\n {2}Poller [12] waits for a worker/)
@@ -35,11 +35,11 @@ test('status ends with 0 while all is well, and with 1 and the reason where it i
   await until(async () => (await health()).code === 0)
 
   await pipeline.command('pause')
-  expect(await health()).toEqual({ problems: ['Nothing is read: it is paused.'], code: 1 })
+  expect(await health()).toEqual({ problems: ['The pipeline is paused: it reads nothing.'], code: 1 })
   await pipeline.send(Array.from({ length: 30 }, (_, i) => ({ value: 'no event', partition: i % 2 })))
-  const unread = '30 records are unread, more than 29.'
+  const lag = 'The lag is 30 records, above the limit of 29.'
   expect(await health('--max-lag', '29')).toEqual({
-    problems: ['Nothing is read: it is paused.', unread],
+    problems: ['The pipeline is paused: it reads nothing.', lag],
     code: 1,
   })
   expect((await health('--max-lag', '30')).problems).toHaveLength(1)

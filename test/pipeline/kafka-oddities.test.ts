@@ -114,7 +114,7 @@ test('a second pipeline on a schema or a group that has one already is refused i
     ],
     [
       { KAFKA_GROUP: group, KAFKA_TOPIC: topic },
-      `The pipeline "${group}" runs already and writes to another database`,
+      `The pipeline "${group}" already runs and writes to another database`,
     ],
   ]
   for (const [shared, message] of refusals) {

@@ -82,8 +82,8 @@ test('on demand it says what it did: old months go, and hours that are over are 
 test('a retention that was changed is told by the doctor, and taken by the next schedule', async () => {
   const doctor = async (retention: string) =>
     (await pipeline.attemptWith({ RETENTION: retention }, 'doctor', '--json')).stdout
-  expect(await doctor('400d')).toContain('looked after every hour, and counts are kept for 400d.')
-  expect(await doctor('')).toContain('Counts are kept for 400d, and RETENTION says for ever')
+  expect(await doctor('400d')).toContain('runs every hour, and counts are kept for 400d.')
+  expect(await doctor('')).toContain('Counts are kept for 400d, but RETENTION says forever')
   const { stdout } = await pipeline.attemptWith({ RETENTION: '30d' }, 'maintain', '--schedule')
   expect(stdout).toContain('kept for 30d')
   expect((await described()).action).toMatchObject({ args: [{ retention: 30 * DAY }] })
@@ -97,6 +97,6 @@ test('a retention that was changed is told by the doctor, and taken by the next 
   expect(await doctor('400d')).toContain('is paused')
   await pipeline.command('maintain', '--unschedule')
   await expect(described()).rejects.toThrow()
-  expect(await doctor('400d')).toContain('Nobody looks after the tables')
+  expect(await doctor('400d')).toContain('Maintenance of the tables is not scheduled')
   expect(await pipeline.attempt('maintain', '--unschedule')).toMatchObject({ code: 1 })
 }, 120_000)

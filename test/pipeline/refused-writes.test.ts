@@ -8,7 +8,7 @@ import { retry } from '../../src/contract/messages'
 import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
-import type { WindowLine } from '../../src/pipeline/windows'
+import type { WindowLine } from '../../src/pipeline/window-list'
 
 const WINDOW = 2_000
 const DELAY = 500

@@ -9,7 +9,7 @@ import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
 import type { RepairSummary, ReplaySummary, VerifySummary } from '../../src/contract/workflows'
-import type { WindowLine } from '../../src/pipeline/windows'
+import type { WindowLine } from '../../src/pipeline/window-list'
 
 const MINUTE = 60_000
 const WINDOW = 5 * MINUTE

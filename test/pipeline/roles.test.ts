@@ -90,7 +90,7 @@ afterAll(async () => {
 
 test('each role runs its own only, what is missing is named, and rolling both on live traffic changes no count', async () => {
   const { group } = pipeline.config.settings
-  const NO_WINDOWS = `"${group}": start one with "web-traffic worker", of role windows or all.`
+  const NO_WINDOWS = `"${group}": start one with "web-traffic worker", with role windows or all.`
   let pollers = await Pod.startReady('pollers')
   await expect(pipeline.command('status')).rejects.toThrow(
     `No worker answers on the task queue ${NO_WINDOWS}`,
@@ -103,7 +103,7 @@ test('each role runs its own only, what is missing is named, and rolling both on
   expect(await workersMissing()).not.toContain(`No worker polls the task queue ${NO_WINDOWS}`)
   const { stdout } = await pipeline.attempt('status')
   expect(stdout).toContain(
-    'Poller 1 waits for a worker: start one with "web-traffic worker", of role pollers or all.',
+    'Poller 1 waits for a worker: start one with "web-traffic worker", with role pollers or all.',
   )
 
   pollers = await Pod.startReady('pollers')

@@ -60,7 +60,7 @@ test('stop drains the pollers and keeps windows open, and start goes on where it
   expect(stopped).toMatchObject({ state: 'stopped', pollers: { wanted: 0, running: [] }, lag: 200 })
   expect(ofWindows(stopped)).toEqual(ofWindows(before))
 
-  expect(await pipeline.command('start')).toContain('goes on from where it was')
+  expect(await pipeline.command('start')).toContain('Resumed ')
   await pipeline.untilDone(500)
   expect(await pipeline.status()).toMatchObject({ state: 'running', pollers: { running: [1] }, lag: 0 })
   // The second lot is of the same hour, which had passed for the first: some of it is late.

@@ -84,7 +84,9 @@ test('a lasting refusal of Temporal is a problem while it lasts, and none afterw
     await until(async () => (await problems()).length > 0, 40_000)
     expect(Date.now() - begun).toBeGreaterThanOrEqual(10_000)
     expect(await problems()).toEqual([
-      expect.stringMatching(new RegExp(`^Poller 1 waits for Temporal since \\S+Z: ${REFUSAL}\\.$`)),
+      expect.stringMatching(
+        new RegExp(`^Poller 1 has been waiting for Temporal since \\S+Z: ${REFUSAL}\\.$`),
+      ),
     ])
 
     refuses = false

@@ -3,7 +3,8 @@ import { GroupCounter } from '../../src/core/counts/columnar'
 import type { Delta, ToldBook } from '../../src/core/window/protocol'
 import { balanceOf, enterBooks } from '../../src/postgres/books'
 import { publishWindow } from '../../src/postgres/publish-window'
-import { recordClosed, recordExceptions } from '../../src/postgres/record-exceptions'
+import { recordClosed } from '../../src/postgres/record-closed'
+import { recordExceptions } from '../../src/postgres/record-exceptions'
 import { replayWindow } from '../../src/postgres/replay-window'
 import { columns, T0, TestDatabase, WINDOW, type Group } from './support'
 
@@ -56,7 +57,7 @@ function delta(first: number, hits: number, rejected = 0): Delta {
   }
 }
 
-/** Late and rejected records that travelled to `window`. */
+/** Records late and rejected records that travelled with `window`. */
 const record = (from: number, window: number, lateFor: Record<number, number>, rejected = 0) =>
   recordExceptions(database.db, 'events', WINDOW, {
     partition: 0,
@@ -71,7 +72,7 @@ const record = (from: number, window: number, lateFor: Record<number, number>, r
   })
 
 describe('the books of a window', () => {
-  test('are entered once each, whatever is said of them later', async () => {
+  test('are entered once each, even if they are sent again with other sums', async () => {
     await enter([{ book: 1, hits: 5, exceptions: 1 }])
     await enter([
       { book: 1, hits: 99, exceptions: 99 },
@@ -85,29 +86,29 @@ describe('the books of a window', () => {
     expect(await balance(T0 + WINDOW)).toMatchObject({ told: { hits: 1, exceptions: 1 } })
   })
 
-  test('without sums are none, and then there is no balance', async () => {
+  test('without sums are not entered, and there is no balance', async () => {
     expect(await publish(5, [{ book: 1 }])).toEqual({ written: true, groups: 1, otherHits: 0 })
     expect(await balance()).toBeUndefined()
     expect(await close([], [{ book: 2 }])).toEqual({ lateHits: 0, repeats: 0, overlaps: [] })
   })
 
-  test('are beyond 32 bits', async () => {
+  test('are exact beyond 32 bits', async () => {
     await enter([{ book: 2 ** 40, hits: 2 ** 52, exceptions: 2 ** 51 }])
     expect(await balance()).toMatchObject({ told: { hits: 2 ** 52, exceptions: 2 ** 51 } })
   })
 })
 
 describe('the balance', () => {
-  test('is that of the hits of the result and the exceptions that travelled to the window, in its transaction', async () => {
+  test('compares the books with the hits of the result and the exceptions that travelled with the window', async () => {
     await record(0, T0, { [T0 - WINDOW]: 2 }, 3)
-    // Late for this window, but read while another one was current.
+    // Late for this window, but travelled with another.
     await record(10, T0 + WINDOW, { [T0]: 40 }, 50)
     const right = { hits: 12, exceptions: 5 }
     expect(await publish(12, [{ book: 1, ...right }])).toEqual({
       ...{ written: true, groups: 1, otherHits: 0 },
       balance: { told: right, accounted: right },
     })
-    // Also for an attempt that comes again.
+    // A repeat returns it too.
     expect(await publish(12, [{ book: 1, ...right }])).toMatchObject({
       balance: { told: right, accounted: right },
     })
@@ -121,7 +122,7 @@ describe('the balance', () => {
     [12, 4],
     [12, 6],
   ])(
-    'of %i hits and %i exceptions that were announced differs from 12 and 5 in Postgres',
+    'shows that %i announced hits and %i exceptions differ from 12 and 5 in Postgres',
     async (hits, exceptions) => {
       await record(0, T0, {}, 5)
       const told = { hits, exceptions }
@@ -131,7 +132,7 @@ describe('the balance', () => {
     },
   )
 
-  test('of a window without a hit is that of its exceptions', async () => {
+  test('of a window without hits compares its exceptions', async () => {
     await record(0, T0, {}, 4)
     const right = { hits: 0, exceptions: 4 }
     expect(await publish(0, [{ book: 1, ...right }])).toMatchObject({
@@ -141,7 +142,7 @@ describe('the balance', () => {
     expect(await database.rows('select from window_results')).toEqual([])
   })
 
-  test('has what came after the window had closed, by the books of that time', async () => {
+  test('includes what arrived after the window had closed, with the books of that time', async () => {
     await publish(12, [{ book: 1, hits: 12, exceptions: 0 }])
     const late = await close([delta(100, 3, 2)], [{ book: 2, hits: 3, exceptions: 2 }])
     const right = { hits: 15, exceptions: 2 }
@@ -150,11 +151,11 @@ describe('the balance', () => {
       repeats: 1,
       balance: { told: right, accounted: right },
     })
-    // Without books nobody asks for it.
+    // Without books there is no balance.
     expect(await close([delta(100, 3, 2)])).not.toHaveProperty('balance')
   })
 
-  test('does not change where a replay brings late events into the result, or takes what it finds', async () => {
+  test('does not change if a replay brings late events into the result', async () => {
     await publish(12, [{ book: 1, hits: 12, exceptions: 1 }])
     await record(500, T0 + WINDOW, { [T0]: 4 })
     await record(600, T0, { [T0 - WINDOW]: 1 })
@@ -166,7 +167,7 @@ describe('the balance', () => {
     const replayed = await replayWindow(database.db, { start: T0, counter, includeLate: true })
     expect(replayed).toMatchObject({ outcome: 'replayed', hits: 19, broughtIn: 7 })
     expect(await balance()).toEqual({ told: right, accounted: right })
-    // What comes after that is late as before.
+    // Later events are late as before.
     await close([delta(200, 2)], [{ book: 3, hits: 2, exceptions: 0 }])
     await record(700, T0 + WINDOW, { [T0]: 5 })
     expect(await balance()).toEqual({
@@ -176,8 +177,8 @@ describe('the balance', () => {
   })
 })
 
-describe('a closed window without a hit has no row', () => {
-  test('until late ones come: then it has one without a result, and they are late', async () => {
+describe('a closed window without hits has no row', () => {
+  test('until late hits arrive: then it has a row with revision 0, and they are late', async () => {
     await publish(0, [{ book: 1, hits: 0, exceptions: 0 }])
     const outcome = await close([delta(100, 3)], [{ book: 2, hits: 3, exceptions: 0 }])
     const right = { hits: 3, exceptions: 0 }
@@ -200,7 +201,7 @@ describe('a closed window without a hit has no row', () => {
     expect(await balance()).toMatchObject({ accounted: right })
   })
 
-  test('and none for exceptions, which are recorded once, however often they come', async () => {
+  test('nor for exceptions, which are recorded once even if they are sent twice', async () => {
     const told = [{ book: 1, hits: 0, exceptions: 2 }]
     const right = { hits: 0, exceptions: 2 }
     for (let i = 0; i < 2; i++)

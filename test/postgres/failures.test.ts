@@ -13,7 +13,7 @@ beforeEach(async () => {
 
 afterEach(() => database.drop())
 
-/** What a worker with these settings is told when it writes a window. */
+/** The failure that a worker with these settings gets when it writes a window. */
 async function failureOfWrite(fields: Partial<TestDatabase['postgres']> = {}) {
   const postgres = { ...database.postgres, ...fields }
   const db = openDatabase(postgres, 1)
@@ -32,75 +32,84 @@ async function failureOfWrite(fields: Partial<TestDatabase['postgres']> = {}) {
 const owner = () => `"${database.postgres.user}"`
 const name = () => database.postgres.database
 
-test('a write that succeeds has no failure, and a defect of the program is none of Postgres', async () => {
+test('a write that succeeds has no failure, and a program error is not a Postgres failure', async () => {
   expect(await failureOfWrite()).toBeUndefined()
   expect(postgresFailure(new TypeError('x is not a function'), database.postgres)).toBeUndefined()
 })
 
-describe('only a person can mend', () => {
-  test('a refused password', async () => {
+describe('permanent failures', () => {
+  test('a wrong password', async () => {
     const failure = await failureOfWrite({ password: 'wrong' })
-    expect(failure).toEqual({ lasting: true, message: expect.stringContaining(`refuses user ${owner()}`) })
+    expect(failure).toEqual({ permanent: true, message: expect.stringContaining(`refuses user ${owner()}`) })
   })
 
-  test('a database that is not there', async () => {
+  test('a missing database', async () => {
     const failure = await failureOfWrite({ database: 'not_there' })
-    expect(failure).toEqual({ lasting: true, message: expect.stringContaining('web-traffic migrate') })
+    expect(failure).toEqual({ permanent: true, message: expect.stringContaining('web-traffic migrate') })
   })
 
-  test('a column, and a table, that was dropped', async () => {
+  test('a missing column, and a missing table', async () => {
     await database.rows('alter table aggregated_web_traffic rename column num_hits to hits')
-    expect(await failureOfWrite()).toEqual({ lasting: true, message: expect.stringContaining('"num_hits"') })
+    expect(await failureOfWrite()).toEqual({
+      permanent: true,
+      message: expect.stringContaining('"num_hits"'),
+    })
     await database.rows('alter table aggregated_web_traffic rename to elsewhere')
     expect(await failureOfWrite()).toEqual({
-      lasting: true,
+      permanent: true,
       message: expect.stringContaining('"aggregated_web_traffic" does not exist'),
     })
   })
 
-  test('a right that was taken away', async () => {
+  test('a missing privilege', async () => {
     const user = `writer_${name().slice(-12)}`
     await database.rows(`create role ${user} login password 'secret'`)
     try {
       const failure = await failureOfWrite({ user, password: 'secret' })
-      expect(failure).toEqual({ lasting: true, message: expect.stringContaining(`User "${user}" may not`) })
+      expect(failure).toEqual({
+        permanent: true,
+        message: expect.stringContaining(`User "${user}" lacks a privilege`),
+      })
     } finally {
       await database.rows(`drop role ${user}`)
     }
   })
 
-  test('a constraint that somebody added', async () => {
+  test('a constraint that was added by hand', async () => {
     await database.rows('alter table aggregated_web_traffic add check (num_hits > 1)')
-    expect(await failureOfWrite()).toEqual({ lasting: true, message: expect.stringContaining('23514') })
+    expect(await failureOfWrite()).toEqual({ permanent: true, message: expect.stringContaining('23514') })
   })
 })
 
-describe('waiting can help with', () => {
-  test('a server that is not there', async () => {
+describe('transient failures', () => {
+  test('an unreachable server', async () => {
     const failure = await failureOfWrite({ port: 1 })
-    expect(failure).toEqual({ lasting: false, message: expect.stringContaining('No Postgres answers at') })
+    expect(failure).toEqual({ permanent: false, message: expect.stringContaining('is unreachable') })
   })
 
-  test('a database that is read-only', async () => {
+  test('a read-only database', async () => {
     await database.rows(`alter database ${name()} set default_transaction_read_only = on`)
-    expect(await failureOfWrite()).toEqual({ lasting: false, message: expect.stringContaining('read-only') })
+    expect(await failureOfWrite()).toEqual({
+      permanent: false,
+      message: expect.stringContaining('read-only'),
+    })
   })
 
-  test('no more connections', async () => {
+  test('too many connections', async () => {
     await database.rows(`alter database ${name()} connection limit 0`)
     const user = `writer_${name().slice(-12)}`
     await database.rows(`create role ${user} login password 'secret'`)
     try {
       const failure = await failureOfWrite({ user, password: 'secret' })
-      expect(failure).toEqual({ lasting: false, message: expect.stringContaining('no more connections') })
+      expect(failure).toEqual({ permanent: false, message: expect.stringContaining('no more connections') })
     } finally {
       await database.rows(`drop role ${user}`)
     }
   })
 
-  // What the server reports when its disk is full, raised where it would be: by the first row that is written.
+  // Raised by a trigger on the first row that is written.
   test.each([
-    ['53100', 'no room left on its disk'],
+    ['53100', 'no disk space left'],
     ['40P01', 'SQLSTATE 40P01'],
     ['57014', 'SQLSTATE 57014'],
   ])('SQLSTATE %s', async (state, message) => {
@@ -111,7 +120,7 @@ describe('waiting can help with', () => {
     await database.rows(
       'create trigger fail before insert on aggregated_web_traffic for each row execute function fail()',
     )
-    expect(await failureOfWrite()).toEqual({ lasting: false, message: expect.stringContaining(message) })
+    expect(await failureOfWrite()).toEqual({ permanent: false, message: expect.stringContaining(message) })
     expect(await findWindow(database.db, T0)).toBeUndefined()
   })
 })

@@ -7,7 +7,7 @@ import { columns, T0, TestDatabase, WINDOW, type Group } from './support'
 const compare = readFileSync('ddl/spark-compare.sql', 'utf8')
 const takeOver = readFileSync('ddl/spark-import.sql', 'utf8')
 
-/** As Spark's JDBC writer makes it. */
+/** The table as Spark's JDBC writer creates it. */
 const SPARK_TABLE = `aggregated_web_traffic (window_start timestamp, window_end timestamp, host text, referrer text,
   num_hits bigint)`
 
@@ -66,15 +66,15 @@ const totals = () =>
     'select window_start, host, referrer, num_hits from aggregated_web_traffic order by 1, 2, 3',
   )
 
-test('windows are compared by what was counted, and old ones are taken over once', async () => {
-  // Before this pipeline: a window written twice, and a record that did not parse.
+test('windows are compared by their counts, and old ones are copied once', async () => {
+  // Before this pipeline ran: a window written twice, and a record that did not parse.
   const old: [string | null, string | null, number][] = [
     ['A.example:8080', 'https://r.example/', 5],
     ['a.example', null, 2],
     ['a.example', '-', 3],
   ]
   await spark(0, [...old, ...old, [null, null, 7]])
-  // Both ran: alike but for the way in which things are written; then with a copy; then with a row that Spark dropped.
+  // While both ran: equal except for spelling; then with a duplicate; then with a row that Spark dropped.
   await spark(1, [
     ['A.EXAMPLE', '-', 4],
     ['b.example:80', 'https://r.example/', 1],
@@ -111,11 +111,11 @@ test('windows are compared by what was counted, and old ones are taken over once
   expect(await totals()).toEqual(after)
 })
 
-test("a database with the Spark job's table is refused in one line, and left as it is", async () => {
+test("a database with the Spark job's table is refused in one line and not changed", async () => {
   const other = await TestDatabase.empty()
   try {
     await other.pool.query(`create table ${SPARK_TABLE}`)
-    await expect(migrate(other.db)).rejects.toThrow(/not this pipeline's.*POSTGRES_DB/)
+    await expect(migrate(other.db)).rejects.toThrow(/belong to something else.*POSTGRES_DB/)
     expect(
       await other.rows("select 1 from information_schema.tables where table_name = 'pipeline_owner'"),
     ).toEqual([])

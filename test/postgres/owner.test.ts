@@ -31,7 +31,7 @@ const OTHERS: [string, Owner][] = [
 const owners = () => database.rows('select kafka_group, topic, namespace from pipeline_owner')
 
 describe('a schema', () => {
-  test('belongs to the first pipeline that claims it, which may claim it again', async () => {
+  test('belongs to the first pipeline that claims it, which can claim it again', async () => {
     await claimSchema(database.db, OWNER)
     const before = await database.rows('select * from pipeline_owner')
     await claimSchema(database.db, OWNER)
@@ -40,7 +40,7 @@ describe('a schema', () => {
     expect(await owners()).toEqual([{ kafka_group: 'shop', topic: 'events', namespace: 'default' }])
   })
 
-  test.each(OTHERS)('is refused to %s, in a line that names both and says what to do', async (_, other) => {
+  test.each(OTHERS)('is refused to %s, in one line that names both and says what to do', async (_, other) => {
     await claimSchema(database.db, OWNER)
     for (const attempt of [claimSchema, checkOwner]) {
       const error: unknown = await attempt(database.db, other).catch((e: unknown) => e)
@@ -54,7 +54,7 @@ describe('a schema', () => {
     expect(await owners()).toEqual([{ kafka_group: 'shop', topic: 'events', namespace: 'default' }])
   })
 
-  test('claimed by several pipelines at once belongs to one of them', async () => {
+  test('that several pipelines claim at once belongs to one of them', async () => {
     const groups = Array.from({ length: 8 }, (_, i) => `group-${i}`)
     const claims = await Promise.allSettled(
       groups.map(group => claimSchema(database.db, { ...OWNER, group })),
@@ -64,7 +64,7 @@ describe('a schema', () => {
     expect(await owners()).toEqual([{ kafka_group: winners[0], topic: 'events', namespace: 'default' }])
   })
 
-  test('that nobody has claimed is for nobody yet, and the message says who claims it', async () => {
+  test('without an owner is refused, and the message says how to claim it', async () => {
     const error: unknown = await checkOwner(database.db, OWNER).catch((e: unknown) => e)
     expect(error).toBeInstanceOf(WrongOwnerError)
     expect((error as Error).message).toContain('web-traffic start')
@@ -85,7 +85,7 @@ describe('the activities', () => {
     referrer: 'full',
   }
 
-  /** One call of each activity that reads or writes the schema. */
+  /** A call of each activity that reads or writes the schema. */
   function calls({ group, topic, namespace }: Owner): Record<string, () => Promise<unknown>> {
     const locate = () => '??'
     const activities = createActivities({
@@ -110,7 +110,7 @@ describe('the activities', () => {
     }
   }
 
-  test('of the owner read and write', async () => {
+  test('of the owner can read and write', async () => {
     await claimSchema(database.db, OWNER)
     const { openWindow, writeWindow, recordClosed, recordExceptions } = calls(OWNER)
     expect(await openWindow!()).toBeNull()
@@ -121,8 +121,8 @@ describe('the activities', () => {
     expect(await recordExceptions!()).toBe(0)
   })
 
-  test.each([...OTHERS, ['the owner, where the schema has none', OWNER] as [string, Owner]])(
-    'of %s are refused, and write nothing',
+  test.each([...OTHERS, ['the owner if the schema has none', OWNER] as [string, Owner]])(
+    'of %s are refused and write nothing',
     async (who, owner) => {
       if (!who.startsWith('the owner')) await claimSchema(database.db, OWNER)
       const before = await database.contents()

@@ -57,7 +57,7 @@ const hitsByMonth = (table = 'aggregated_web_traffic') =>
     from ${table} group by 1 order by 1`)
 
 describe('a partition for every window', () => {
-  test('is there when it is written, however long ago it was, and holds its month', async () => {
+  test('exists when the window is written, at any age, and covers its month', async () => {
     const starts = [0, month(3, 1999) - WINDOW, month(3, 1999), month(2), month(3) - WINDOW, month(1, 12_026)]
     for (const start of starts) await publish(start)
     const found = await rows(
@@ -78,7 +78,7 @@ describe('a partition for every window', () => {
     ])
   })
 
-  test('is made once, when many write the first windows of several months at once', async () => {
+  test('is created once if the first windows of several months are written concurrently', async () => {
     const starts = Array.from({ length: 24 }, (_, n) => month(1 + (n % 4)) + Math.floor(n / 4) * WINDOW)
     await Promise.all(starts.map(start => publish(start)))
     expect(await hitsByMonth()).toEqual(
@@ -86,7 +86,7 @@ describe('a partition for every window', () => {
     )
   })
 
-  test('is made while others read, who need not be waited for', async () => {
+  test('is created without waiting for readers', async () => {
     await publish(month(1))
     const reader = await database.pool.connect()
     try {
@@ -99,7 +99,7 @@ describe('a partition for every window', () => {
     expect(await hitsByMonth()).toHaveLength(2)
   })
 
-  test('is made for one who owns nothing, and may write', async () => {
+  test('is created for a role that may write but owns nothing', async () => {
     const role = `writer_${randomUUID().slice(0, 8)}`
     await rows(`create role ${role} login password 'secret'`)
     await rows(`grant select, insert, update, delete on all tables in schema public to ${role}`)
@@ -112,7 +112,7 @@ describe('a partition for every window', () => {
       await publish(month(1), 3, db)
       await publish(month(2), 4, db)
       expect(await hitsByMonth()).toHaveLength(2)
-      // Whoever may write may not drop.
+      // The role may not drop partitions.
       await expect(sql`select drop_partitions(now())`.execute(db)).rejects.toThrow('permission denied')
     } finally {
       await db.destroy()
@@ -121,14 +121,14 @@ describe('a partition for every window', () => {
     }
   })
 
-  test('is made ahead, for this month and the next', async () => {
+  test('is created ahead, for this month and the next', async () => {
     const december = Date.UTC(2026, 11, 31, 23)
     await maintain(database.db, { now: december, retention: undefined }, () => undefined)
     expect(await partitionedMonths(database.db)).toEqual([month(12), month(1, 2027)])
   })
 })
 
-describe('rows of before', () => {
+describe('rows from before the tables were partitioned', () => {
   const migrator = () =>
     new Migrator({ db: database.db, provider: { getMigrations: () => Promise.resolve(migrations) } })
 
@@ -145,7 +145,7 @@ describe('rows of before', () => {
       [new Date(at), new Date(at + WINDOW), `host-${n % 2}.example`, ['DE', 'FR'][n % 2], 1 + n],
     )
 
-  /** A window's row first, and then its counts, as whoever writes them does. */
+  /** Writes a window's row before its counts, like the product. */
   const publishAsBefore = async (n: number, at: number) => {
     const writer = await database.pool.connect()
     try {
@@ -167,7 +167,7 @@ describe('rows of before', () => {
     await rows('select * from aggregated_web_traffic_by_country order by 1, 2, 3, 4, 5, 6'),
   ]
 
-  test('are all there afterwards, each in its month, with their totals; and undone they are too', async () => {
+  test('keep their month and their totals, also when the migration is undone', async () => {
     expect((await migrator().migrateTo('0002-replay')).error).toBeUndefined()
     for (let n = 0; n < 9; n++) await insert(n)
     const before = await contents()
@@ -215,7 +215,7 @@ describe('rows of before', () => {
 
 describe('retention', () => {
   const RETENTION = 60 * DAY
-  /** The month that holds the day 60 days before is kept whole. */
+  /** The month that contains the day 60 days ago is kept in full. */
   const KEPT_FROM = month(4)
   const old = [month(1) + DAY, month(3) + 30 * DAY]
   const kept = [month(4) + DAY, month(6) + DAY]
@@ -230,7 +230,7 @@ describe('retention', () => {
   const tidy = (retention: number | undefined = RETENTION) =>
     maintain(database.db, { now: NOW, retention }, () => undefined)
 
-  test('drops whole months, and what was late in them; everything is still accounted for', async () => {
+  test('drops whole months and their late events, and still accounts for every record', async () => {
     const before = await storedTotals(database.db)
     expect(before).toEqual({ hits: 12, late: 12, rejected: 0, records: 24, windows: 4 })
     expect(await tidy()).toMatchObject({ months: [month(1), month(3)], lateHits: 5 })
@@ -250,7 +250,7 @@ describe('retention', () => {
     expect(await tidy()).toMatchObject({ months: [], lateHits: 0 })
   })
 
-  test('unset, keeps everything', async () => {
+  test('that is unset keeps everything', async () => {
     expect(await maintain(database.db, { now: NOW, retention: undefined }, () => undefined)).toMatchObject({
       months: [],
       lateHits: 0,
@@ -259,7 +259,7 @@ describe('retention', () => {
     expect(await rows('select * from past_retention')).toEqual([])
   })
 
-  test('keeps what tells a repeat from a new event: a window of before is known as closed', async () => {
+  test('keeps the rows that recognise repeats: a dropped window still counts as closed', async () => {
     const applied = [{ partition: 0, from: 0, basis: null, last: 7 }]
     await tidy()
     expect(await findWindow(database.db, old[0]!)).toEqual({ revision: 1, applied, status: 'closed' })
@@ -270,7 +270,7 @@ describe('retention', () => {
     expect(await late(old[0]!, 100, 5)).toBe(false)
   })
 
-  test('leaves nothing to verify or replay, and begins the dashboard where the counts do', async () => {
+  test('leaves nothing to verify or replay, and the dashboard starts where the counts do', async () => {
     await tidy()
     expect((await selectClosedWindows(database.db, {}, 10)).map(({ start }) => start)).toEqual(kept)
     expect(await closedWindows(database.db, kept)).toHaveLength(2)
@@ -279,7 +279,7 @@ describe('retention', () => {
     expect(hits).toBe(6)
   })
 
-  test('of a history that is loaded later is taken at the next time', async () => {
+  test('also drops history that is loaded later, at the next run', async () => {
     await tidy()
     await publish(month(1) + 2 * DAY)
     expect(await hitsByMonth()).toHaveLength(3)
@@ -287,12 +287,12 @@ describe('retention', () => {
     expect((await storedTotals(database.db)).records).toBe(27)
   })
 
-  test('does not have everybody wait for one who reads for long: it fails in passing, and is tried again', async () => {
+  test('does not make writers queue behind a long read: it fails as transient and is retried', async () => {
     const reader = await database.pool.connect()
     try {
       await reader.query('begin; select * from aggregated_web_traffic')
       const failure = await tidy().catch((error: unknown) => error)
-      expect(postgresFailure(failure, database.postgres)).toMatchObject({ lasting: false })
+      expect(postgresFailure(failure, database.postgres)).toMatchObject({ permanent: false })
       await publish(kept[0]! + WINDOW)
     } finally {
       await reader.query('rollback')

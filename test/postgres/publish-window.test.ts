@@ -45,7 +45,7 @@ function result(revision: number, groups: Group[], start = T0): WindowResult {
   }
 }
 
-/** A result that corrections may follow. */
+/** A published result, which may still be corrected. */
 const correctable = (revision: number, groups: Group[], start = T0): WindowResult => ({
   ...result(revision, groups, start),
   status: 'published',
@@ -60,7 +60,7 @@ interface Row {
   num_hits: string
 }
 
-/** What a reader of the results and of the list of windows sees. */
+/** The results and the list of windows, as a reader sees them. */
 async function seen(start = T0) {
   const at = [new Date(start)]
   const [windows, totals, byCountry] = await Promise.all([
@@ -112,7 +112,7 @@ const SEEN_SECOND = {
   ],
 }
 
-/** Every statement that writes: a reader who comes in between, and a cut, are tried at each of them. */
+/** Every statement that writes. Each is tried with a concurrent reader, and with a lost connection. */
 const STEPS = [
   ['the row of the window', 'window_results', 'insert'],
   ['the counts by country', 'aggregated_web_traffic_by_country', 'insert'],
@@ -120,8 +120,8 @@ const STEPS = [
   ['the revision', 'window_results', 'update'],
 ] as const
 
-describe('a window appears whole or not at all', () => {
-  test.each(STEPS)('to a reader who comes after %s was written', async (_, table, event) => {
+describe('a window appears in full or not at all', () => {
+  test.each(STEPS)('to a reader who arrives after %s was written', async (_, table, event) => {
     const gate = await Gate.close(database, table, event)
     try {
       const published = publish(result(1, FIRST))
@@ -137,7 +137,7 @@ describe('a window appears whole or not at all', () => {
   })
 
   test.each(STEPS)(
-    'when the connection is cut after %s was written; a repeat completes it',
+    'if the connection is lost after %s was written; a retry completes it',
     async (...step) => {
       const [, table, event] = step
       const gate = await Gate.close(database, table, event)
@@ -158,7 +158,7 @@ describe('a window appears whole or not at all', () => {
   )
 
   test.each(STEPS.slice(1))(
-    'when a correction is cut after %s was written: the first result stays',
+    'if the connection of a correction is lost after %s was written: the first result stays',
     async (...step) => {
       const [, table, event] = step
       await publish(correctable(1, FIRST))
@@ -180,7 +180,7 @@ describe('a window appears whole or not at all', () => {
     },
   )
 
-  test('in every snapshot that readers take while corrections come', async () => {
+  test('in every snapshot that readers take during corrections', async () => {
     const corrections = (async () => {
       for (let revision = 1; revision <= 30; revision++)
         await publish(
@@ -209,7 +209,7 @@ describe('a window appears whole or not at all', () => {
 })
 
 describe('publishing again', () => {
-  test('changes nothing, and says so', async () => {
+  test('changes nothing and returns written: false', async () => {
     await publish(result(1, FIRST))
     const before = await database.contents()
     expect(await publish(result(1, FIRST))).toMatchObject({ written: false })
@@ -217,13 +217,13 @@ describe('publishing again', () => {
     expect(await database.contents()).toEqual(before)
   })
 
-  test('by many at once writes once', async () => {
+  test('concurrently writes once', async () => {
     const answers = await Promise.all(Array.from({ length: 10 }, () => publish(result(1, FIRST))))
     expect(answers.filter(({ written }) => written)).toEqual([{ written: true, groups: 4, otherHits: 0 }])
     expect(await seen()).toEqual(SEEN_FIRST)
   })
 
-  test('with a higher revision replaces every row of the window and no other window', async () => {
+  test('with a higher revision replaces every row of the window, and of no other window', async () => {
     const other = T0 + WINDOW
     await publish(correctable(1, FIRST))
     await publish(result(1, FIRST, other))
@@ -238,7 +238,7 @@ describe('publishing again', () => {
   })
 })
 
-describe('an older revision that wakes late', () => {
+describe('an older revision that arrives late', () => {
   test('changes nothing', async () => {
     await publish(result(2, SECOND))
     const before = await database.contents()
@@ -266,7 +266,7 @@ describe('an older revision that wakes late', () => {
     }
   })
 
-  test('goes on where the newer one that it waited for was cut', async () => {
+  test('is written if the newer one that it waited for was cut off', async () => {
     const gate = await Gate.close(database, 'aggregated_web_traffic')
     try {
       const cut = expect(publish(result(2, SECOND))).rejects.toThrow(/terminat/)
@@ -285,7 +285,7 @@ describe('an older revision that wakes late', () => {
     }
   })
 
-  test('never wins, in whatever order twenty come at once', async () => {
+  test('never wins when twenty arrive at once in any order', async () => {
     for (let round = 0; round < 5; round++) {
       const start = T0 + round * WINDOW
       const revisions = Array.from({ length: 20 }, (_, i) => ((i * 7 + round) % 20) + 1)
@@ -304,7 +304,7 @@ describe('an older revision that wakes late', () => {
   })
 })
 
-describe('an attempt with a higher revision that wakes after the window has closed', () => {
+describe('an attempt with a higher revision that arrives after the window has closed', () => {
   test.each(['published', 'closed'] as const)('as %s writes nothing', async status => {
     await publish(result(2, SECOND))
     const before = await database.contents()
@@ -313,7 +313,7 @@ describe('an attempt with a higher revision that wakes after the window has clos
     expect(await database.contents()).toEqual(before)
   })
 
-  test('writes nothing either where it waited for the window to be closed', async () => {
+  test('writes nothing if it had to wait for the window to close', async () => {
     const gate = await Gate.close(database, 'aggregated_web_traffic')
     try {
       const closing = publish(result(1, SECOND))
@@ -331,7 +331,7 @@ describe('an attempt with a higher revision that wakes after the window has clos
 })
 
 describe('the totals', () => {
-  /** How the two tables differ: rows that are not the sum over countries, or that come twice. */
+  /** Differences between the two tables: rows that are not the sum over countries, or duplicates. */
   const differences = () =>
     database.rows(`
       with sums as (
@@ -344,7 +344,7 @@ describe('the totals', () => {
         select window_start, window_end, host, referrer, count(*), 'comes more than once'
         from aggregated_web_traffic group by window_start, window_end, host, referrer having count(*) > 1)`)
 
-  test('are the sums over the countries, one row a window, host and referrer', async () => {
+  test('are the sums over the countries, with one row per window, host and referrer', async () => {
     for (let window = 0; window < 4; window++) {
       const groups = Array.from({ length: 500 }, (_, i): Group => {
         const [a, b, c] = [i % 7, (i * i) % 11, (i * 31) % 13]
@@ -375,7 +375,7 @@ describe('the totals', () => {
     expect((await seen()).totals).toEqual([{ host: 'a.example', referrer: '', num_hits: '9007199254740990' }])
   })
 
-  test('of a window of which nothing is left by a correction are none', async () => {
+  test('of a window that a correction empties are gone', async () => {
     await publish(correctable(1, FIRST))
     expect(await publish(result(2, []))).toEqual({ written: true, groups: 0, otherHits: 0 })
     expect(await seen()).toEqual({
@@ -386,7 +386,7 @@ describe('the totals', () => {
   })
 })
 
-test('a window without a hit has no row, and no partitions are made for it', async () => {
+test('a window without hits gets no row and no partitions', async () => {
   const start = Date.UTC(2031, 0, 1)
   const before = await database.contents()
   expect(await publish(result(1, [], start))).toEqual({ written: false, groups: 0, otherHits: 0 })
@@ -427,7 +427,7 @@ describe('strings arrive byte for byte', () => {
     return new Map(rows.map(({ bytes, num_hits }) => [bytes.toString('hex'), num_hits]))
   }
 
-  test('whatever is in a referrer, each one a row of its own', async () => {
+  test('from referrers with any content, each in its own row', async () => {
     const referrers = Object.values(AWKWARD)
     await publish(
       result(
@@ -441,7 +441,7 @@ describe('strings arrive byte for byte', () => {
     expect(await stored()).toEqual(new Map(wanted))
   })
 
-  test('in hosts and countries too', async () => {
+  test('from hosts and countries too', async () => {
     const texts = Object.values(AWKWARD).filter(text => text.length <= 255)
     await publish(
       result(
@@ -456,7 +456,7 @@ describe('strings arrive byte for byte', () => {
 })
 
 describe('a large window', () => {
-  /** Groups enough to make a statement of one parameter a value fail, which ends at 65,535. */
+  /** Too many for a statement with one parameter per value, which has at most 65,535. */
   function large(groups: number): ColumnarCounts {
     return columns(
       ...Array.from({ length: groups }, (_, i): Group => [
@@ -468,7 +468,7 @@ describe('a large window', () => {
     )
   }
 
-  test('of 60,000 groups is written in one go', async () => {
+  test('with 60,000 groups is written at once', async () => {
     const window = { ...result(1, []), hits: 60_000, counts: large(60_000) }
     expect(await publish(window)).toEqual({ written: true, groups: 60_000, otherHits: 0 })
     const [counted] = await database.rows(`
@@ -492,10 +492,10 @@ describe('a window in pieces', () => {
     ...fields,
   })
 
-  test('is put together from all of them, and leaves none once it is closed', async () => {
+  test('combines all of them, and leaves none once it is closed', async () => {
     await stage(1, FIRST[0]!, ['a.example', 'https://r.example/', 'FR', 1])
     await stage(2, ['a.example', 'https://r.example/', 'FR', 3], FIRST[2]!)
-    // Of a chain of runs that was given up.
+    // From an abandoned chain of runs.
     await stagePiece(database.db, { start: T0, chain: 'other' }, 1, [columns(['z.example', '', 'DE', 9])])
     expect(await publish(inPieces(2, { status: 'published' }))).toEqual({
       written: true,
@@ -512,14 +512,14 @@ describe('a window in pieces', () => {
     expect(await staged()).toEqual([])
   })
 
-  test('is not published before all of them have arrived', async () => {
+  test('is not published until all of them have arrived', async () => {
     await stage(2, ...FIRST.slice(0, 3))
     await expect(publish(inPieces(2))).rejects.toThrow(PiecesMissingError)
     expect((await seen()).windows).toEqual([])
     expect(await findWindow(database.db, T0)).toBeUndefined()
   })
 
-  test('takes a piece that is sent again once', async () => {
+  test('counts a piece that is sent twice only once', async () => {
     await stage(1, ...FIRST.slice(0, 3))
     await stage(1, ...FIRST.slice(0, 3))
     await publish(inPieces(1))
@@ -528,10 +528,10 @@ describe('a window in pieces', () => {
 
   test('whose pieces do not add up to its hits is not published', async () => {
     await stage(1, FIRST[0]!)
-    await expect(publish(inPieces(1))).rejects.toThrow('5 hits instead of 10')
+    await expect(publish(inPieces(1))).rejects.toThrow('5 hits, not 10')
   })
 
-  test('with more groups than keep their name has the totals exact', async () => {
+  test('with more groups than keep their name has exact totals', async () => {
     const groups = Array.from({ length: 50 }, (_, i): Group => [
       'a.example',
       `https://r/${i}`,
@@ -550,7 +550,7 @@ describe('a window in pieces', () => {
   })
 })
 
-test('a published revision is closed as it is, once, and an older one closes nothing', async () => {
+test('a published revision is closed unchanged, once, and an older one closes nothing', async () => {
   await publish({ ...result(2, SECOND), status: 'published' })
   expect((await seen()).windows).toMatchObject([{ revision: 2, status: 'published' }])
   await publish(result(1, FIRST))

@@ -3,7 +3,9 @@ import type { ClosedOutcome, Delta, RangeExceptions } from '../../src/core/windo
 import { findWindow } from '../../src/postgres/open-window'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { PiecesMissingError, stagePiece } from '../../src/postgres/staged-pieces'
-import { MAX_REJECTED_EVENTS, recordClosed, recordExceptions } from '../../src/postgres/record-exceptions'
+import { recordClosed } from '../../src/postgres/record-closed'
+import { recordExceptions } from '../../src/postgres/record-exceptions'
+import { MAX_REJECTED_EVENTS } from '../../src/postgres/rejected'
 import { columns, Gate, T0, TestDatabase, WINDOW, type Group } from './support'
 
 let database: TestDatabase
@@ -32,7 +34,7 @@ function range(partition: number, from: number, more: Partial<RangeExceptions> =
 
 const record = (exceptions: RangeExceptions) => recordExceptions(database.db, TOPIC, WINDOW, exceptions)
 
-/** A range with a bit of everything. */
+/** A range with some of everything. */
 const MIXED = range(2, 100, {
   late: [
     { windowStart: T0, ...columns(['a.example', '', 'DE', 2], ['b.example', 'r', 'FR', 3]) },
@@ -104,7 +106,7 @@ async function expectMixedOnce(): Promise<void> {
 }
 
 describe('the exceptions of a range are recorded once', () => {
-  test('and repeated change nothing', async () => {
+  test('if they are repeated', async () => {
     expect(await record(MIXED)).toBe(true)
     await expectMixedOnce()
     const before = await database.contents()
@@ -113,13 +115,13 @@ describe('the exceptions of a range are recorded once', () => {
     expect(await database.contents()).toEqual(before)
   })
 
-  test('by many at once', async () => {
+  test('by concurrent calls', async () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => record(MIXED)))
     expect(answers.filter(Boolean)).toHaveLength(1)
     await expectMixedOnce()
   })
 
-  test('by one that waits for another to finish', async () => {
+  test('by a call that waits for another to finish', async () => {
     const gate = await Gate.close(database, 'rejected_events')
     try {
       const first = record(MIXED)
@@ -135,7 +137,7 @@ describe('the exceptions of a range are recorded once', () => {
   })
 
   test.each(['exception_ranges', 'late_deltas', 'rejected_counts', 'rejected_events'])(
-    'when the connection is cut after %s was written: nothing is left, and a repeat records all',
+    'if the connection is lost after %s was written: nothing is left, and a retry records everything',
     async table => {
       const gate = await Gate.close(database, table)
       try {
@@ -168,12 +170,12 @@ describe('the exceptions of a range are recorded once', () => {
     ])
   })
 
-  test('a range of which nothing is to be told is known all the same', async () => {
+  test('a range without exceptions is entered too', async () => {
     expect(await record(range(0, 0))).toBe(true)
     expect(await record(range(0, 0))).toBe(false)
   })
 
-  test('offsets beyond 32 bits are kept exactly', async () => {
+  test('offsets beyond 32 bits are exact', async () => {
     const offset = 2 ** 53 - 1
     await record(range(0, offset, { rejected: { x: 1 }, samples: [[offset, 'x']] }))
     expect(await record(range(0, offset))).toBe(false)
@@ -221,8 +223,8 @@ describe('the exceptions of a range that travelled to several windows', () => {
     )
   })
 
-  test('are not recorded again where an older release had recorded the range', async () => {
-    // As that release did it.
+  test('are not recorded again if an older release has recorded the range', async () => {
+    // As that release recorded it.
     await database.pool.query('insert into exception_ranges (kafka_partition, range_from) values (0, 10)')
     expect(await record(to(T0, 2))).toBe(false)
     expect(await record(to(W1, 3))).toBe(false)
@@ -232,14 +234,14 @@ describe('the exceptions of a range that travelled to several windows', () => {
     expect(await record({ ...to(T0, 2), partition: 1 })).toBe(true)
   })
 
-  test('that an older release still has under way are recorded by their range alone', async () => {
+  test('sent by an older release are recorded by their range alone', async () => {
     expect(await record(to(undefined, 5))).toBe(true)
     expect(await record(to(undefined, 5))).toBe(false)
     expect(await record(to(T0, 5))).toBe(false)
     expect(await rejected()).toEqual([5])
   })
 
-  test('say of late events where they were read, and how many records there were', async () => {
+  test('record the window in which late events were read, and the number of records', async () => {
     const late = { windowStart: T0, ...columns(['a.example', '', 'DE', 4], ['b.example', '', 'DE', 1]) }
     await record(range(0, 10, { window: W1, late: [late], rejected: { null_value: 2 } }))
     await record(range(0, 20, { late: [late] }))
@@ -260,13 +262,13 @@ describe('the exceptions of a range that travelled to several windows', () => {
   })
 })
 
-describe('ranges of one partition that come at once, with their reasons in either order', () => {
+describe('concurrent ranges of one partition, with their reasons in either order', () => {
   const ranges = [
     range(0, 0, { rejected: { invalid_json: 1, null_value: 1 } }),
     range(0, 10, { rejected: { null_value: 1, invalid_json: 1 } }),
   ]
 
-  /** Records both, each going on only when both are under way and have counted their first reason, if they can. */
+  /** Records both. Neither continues before both have started and, if possible, counted their first reason. */
   async function recordAtOnce(): Promise<PromiseSettledResult<boolean>[]> {
     const gate = await Gate.close(database, 'rejected_counts')
     try {
@@ -279,11 +281,11 @@ describe('ranges of one partition that come at once, with their reasons in eithe
     }
   }
 
-  test('do not end in a deadlock', async () => {
+  test('do not deadlock', async () => {
     expect(await recordAtOnce()).toEqual(Array(2).fill({ status: 'fulfilled', value: true }))
   })
 
-  test('are each counted once, when what failed is repeated', async () => {
+  test('are each counted once, after a retry of those that failed', async () => {
     await recordAtOnce()
     await Promise.all(ranges.map(record))
     expect(await counts()).toEqual([
@@ -297,7 +299,7 @@ describe('a flood of rejected records', () => {
   const RANGES = 200
   const RECORDS = 1_000
 
-  /** Two partitions; of each thousand records 900 are rejected for one reason and 100 for another. */
+  /** Two partitions. Of each thousand records, 900 are rejected for one reason and 100 for another. */
   const flood = Array.from({ length: RANGES }, (_, i) => {
     const from = (i >> 1) * RECORDS
     const samples = Array.from({ length: RECORDS }, (_, at): [number, string] => [
@@ -307,8 +309,8 @@ describe('a flood of rejected records', () => {
     return range(i % 2, from, { rejected: { invalid_json: 900, missing_host: 100 }, samples })
   })
 
-  test('is counted exactly, and the newest of each partition and reason are named', async () => {
-    // Neither in order nor one by one, as when exceptions have piled up while Postgres was away.
+  test('is counted exactly, and the newest of each partition and reason keep a row', async () => {
+    // Concurrent and out of order, as after Postgres was down.
     const shuffled = flood.map((_, i) => flood[(i * 77) % RANGES]!)
     for (let i = 0; i < RANGES; i += 8) await Promise.all(shuffled.slice(i, i + 8).map(record))
     await Promise.all(flood.slice(0, 8).map(record))
@@ -373,7 +375,7 @@ describe('deltas that reach a closed window', () => {
     return row
   }
 
-  test('are late with cause closed, and leave the result as it is', async () => {
+  test('are late with cause closed, and do not change the result', async () => {
     expect(await close(delta(0, 100, 120, 7), delta(1, 3, 4, 2))).toEqual(outcome({ lateHits: 9 }))
     const row = { window_start: new Date(T0), window_end: new Date(W1), host: 'a.example', referrer: '' }
     expect(await late()).toEqual([{ ...row, country: 'DE', num_hits: 9, cause: 'closed' }])
@@ -386,7 +388,7 @@ describe('deltas that reach a closed window', () => {
         { partition: 1, from: 3, basis: T0, last: 4, counted: 2 },
       ],
     })
-    // What is counted stays so, whatever else comes.
+    // Later deltas do not change what counts as a hit.
     await close(delta(0, 121, 130, 1), delta(1, 5, 6, 1))
     expect((await findWindow(database.db, T0))?.applied).toMatchObject([
       { last: 130, counted: 99 },
@@ -394,7 +396,7 @@ describe('deltas that reach a closed window', () => {
     ])
   })
 
-  test('are known as repeats by the last offset applied, before the window closed or after', async () => {
+  test('are repeats up to the last offset applied, before the window closed or after', async () => {
     await close(delta(0, 100, 120), delta(1, 3, 4))
     const before = await database.contents()
     expect(await close(delta(0, 90, 99))).toEqual(outcome({ repeats: 1 }))
@@ -403,14 +405,14 @@ describe('deltas that reach a closed window', () => {
     expect(await database.contents()).toEqual(before)
   })
 
-  test('are known as repeats within one call', async () => {
+  test('are recognised as repeats within one call', async () => {
     expect(await close(delta(0, 100, 120), delta(0, 100, 120), delta(0, 121, 130))).toEqual(
       outcome({ lateHits: 2, repeats: 1 }),
     )
     expect(await lateHits()).toMatchObject({ late_hits: '2' })
   })
 
-  test('that were sent ahead are recorded once, each for itself, and a repeat does not wait for them', async () => {
+  test('that were staged as pieces are recorded once, and a repeat does not wait for the pieces', async () => {
     const pieces = { chain: 'first-run', count: 2 }
     const closeAll = () =>
       recordClosed(database.db, {
@@ -427,13 +429,13 @@ describe('deltas that reach a closed window', () => {
     expect(await closeAll()).toEqual(outcome({ lateHits: 7, repeats: 1 }))
     const before = await database.contents()
     expect(await closeAll()).toEqual(outcome({ repeats: 1 }))
-    // A try of staging that wakes late brings nothing back.
+    // Staging a piece again does not bring it back.
     await stagePiece(database.db, key, 1, [delta(0, 90, 99), delta(0, 100, 105, 4)])
     expect(await database.contents()).toEqual(before)
     expect(await lateHits()).toMatchObject({ late_hits: '7' })
   })
 
-  test('are reported and not counted where they overlap what was applied', async () => {
+  test('are reported and not counted if they overlap what was applied', async () => {
     const before = await database.contents()
     const overlaps = [{ partition: 0, first: 99, last: 100 }]
     expect(await close(delta(0, 99, 100))).toEqual(outcome({ overlaps }))
@@ -443,19 +445,19 @@ describe('deltas that reach a closed window', () => {
     expect(await lateHits()).toMatchObject({ late_hits: '1' })
   })
 
-  test('are recorded once by many calls at once', async () => {
+  test('are recorded once by concurrent calls', async () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => close(delta(0, 100, 120, 7))))
     expect(answers.filter(({ lateHits }) => lateHits > 0)).toEqual([outcome({ lateHits: 7 })])
     expect(await lateHits()).toMatchObject({ late_hits: '7' })
   })
 
-  test('of several partitions at once are all recorded: the calls wait for each other', async () => {
+  test('of several partitions are all recorded by concurrent calls, which wait for each other', async () => {
     await Promise.all(Array.from({ length: 20 }, (_, i) => close(delta(i + 1, 0, 9))))
     expect(await lateHits()).toMatchObject({ late_hits: '20' })
     expect((await findWindow(database.db, T0))!.applied).toHaveLength(21)
   })
 
-  test('wait for a call that has not finished, and then know what it applied', async () => {
+  test('wait for a call that has not finished, and then see what it applied', async () => {
     const gate = await Gate.close(database, 'late_deltas')
     try {
       const first = close(delta(0, 100, 120))
@@ -473,7 +475,7 @@ describe('deltas that reach a closed window', () => {
   test.each([
     ['late_deltas', 'insert'],
     ['window_results', 'update'],
-  ])('leave nothing when the connection is cut after %s was written', async (table, event) => {
+  ])('leave nothing if the connection is lost after %s was written', async (table, event) => {
     const before = await database.contents()
     const gate = await Gate.close(database, table, event)
     try {
@@ -489,7 +491,7 @@ describe('deltas that reach a closed window', () => {
     }
   })
 
-  test('bring their exceptions, recorded once for the window, unless the poller has recorded them', async () => {
+  test('have their exceptions recorded once for the window, unless the poller has recorded them', async () => {
     const exceptions = {
       records: 3,
       late: [{ windowStart: T0 - WINDOW, ...columns(['old.example', '', 'DE', 1]) }],
@@ -515,14 +517,14 @@ describe('deltas that reach a closed window', () => {
     expect(await database.rows('select kafka_offset::int as at from rejected_events')).toEqual([{ at: 101 }])
   })
 
-  test('of exceptions that a window had recorded before it closed add nothing', async () => {
+  test('with exceptions that the window recorded before it closed add nothing', async () => {
     const exceptions = { records: 2, late: [], rejected: { invalid_json: 2 }, samples: [] }
     await record(range(0, 100, { window: T0, ...exceptions }))
     expect(await close({ ...delta(0, 100, 120, 7), exceptions })).toEqual(outcome({ lateHits: 7 }))
     expect(await counts()).toEqual([{ topic: TOPIC, partition: 0, reason: 'invalid_json', records: 2 }])
   })
 
-  test('and late ones by the watermark are both in late_hits of their window, and only of theirs', async () => {
+  test('and late events by the watermark are both in late_hits of their own window', async () => {
     await record(MIXED)
     await close(delta(0, 100, 120, 7))
     expect(await lateHits()).toMatchObject({ late_hits: '12', num_hits: '5' })

@@ -4,7 +4,8 @@ import type { Delta, RangeExceptions, ToldBook } from '../../src/core/window/pro
 import type { CountedStretch } from '../../src/core/window/recount'
 import { balanceOf } from '../../src/postgres/books'
 import { publishWindow } from '../../src/postgres/publish-window'
-import { recordClosed, recordExceptions } from '../../src/postgres/record-exceptions'
+import { recordClosed } from '../../src/postgres/record-closed'
+import { recordExceptions } from '../../src/postgres/record-exceptions'
 import { repairWindow } from '../../src/postgres/repair-window'
 import { stageDelta } from '../../src/postgres/staged-deltas'
 import { columns, T0, TestDatabase, WINDOW, type Group } from './support'
@@ -33,7 +34,7 @@ const HITS: Group[] = [
 ]
 const LATE = { windowStart: T0 - WINDOW, ...columns(['late.example', '', 'DE', 2]) }
 
-/** Offsets 10 to 99 of partition 0, with 7 hits up to 40, 2 late events and 1 rejected record up to 50. */
+/** Offsets 10 to 99 of partition 0, with 7 hits up to 40, and 2 late events and 1 rejected record up to 50. */
 function stretch(more: Partial<CountedStretch> = {}): CountedStretch {
   const exceptions: RangeExceptions = {
     ...{ partition: 0, from: 10, window: T0, late: [LATE] },
@@ -97,7 +98,7 @@ test('a window that never arrived is published with its exceptions, and a repeat
   expect(await database.contents()).toEqual(before)
 })
 
-test('what comes again after a repair is a repeat, by whatever ranges it was cut, and what is later is late', async () => {
+test('after a repair the same records are repeats, in any ranges, and later ones are late', async () => {
   await repair()
   const before = await database.contents()
   expect(await record({ from: 10, rejected: { invalid_json: 1 } })).toBe(false)
@@ -108,7 +109,7 @@ test('what comes again after a repair is a repeat, by whatever ranges it was cut
   expect(await late([delta(70, 80, [['a.example', '', 'DE', 1]])])).toMatchObject({ lateHits: 1 })
 })
 
-test('what was recorded of some ranges is replaced by what the log has of all', async () => {
+test('the exceptions recorded for some ranges are replaced by those of the log', async () => {
   await record({ from: 10, rejected: { invalid_json: 1, missing_host: 1 } })
   await record({ from: 30, late: [LATE] })
   await record({ from: 30, window: T0 + WINDOW, rejected: { missing_host: 4 } })
@@ -122,7 +123,7 @@ test('what was recorded of some ranges is replaced by what the log has of all', 
   expect(await database.rows('select from staged_deltas')).toEqual([])
 })
 
-test('late events that a replay brought in elsewhere stay there, and are not recorded a second time', async () => {
+test('late events that a replay brought in elsewhere stay there, and are not recorded twice', async () => {
   await record({ from: 30, late: [LATE] })
   await database.pool.query('update late_deltas set brought_in = 2')
   expect(await repair()).toMatchObject({ outcome: 'repaired', exceptions: 3 })
@@ -131,7 +132,7 @@ test('late events that a replay brought in elsewhere stay there, and are not rec
   ])
 })
 
-test('events that came after the window had closed are hits once the log was read up to them', async () => {
+test('events that arrived after the window had closed become hits if the log is read up to them', async () => {
   const first = {
     hits: 3,
     counts: columns(HITS[0]!),
@@ -146,14 +147,14 @@ test('events that came after the window had closed are hits once the log was rea
     ...{ outcome: 'repaired', revision: 2, hits: 7, hitsBefore: 3 },
     balance: { told: { hits: 7, exceptions: 3 }, accounted: { hits: 7, exceptions: 3 } },
   })
-  // What lies beyond is late still, and in a book to come.
+  // What lies beyond is still late, and in a later book.
   expect(
     await database.rows('select host, num_hits::int from late_deltas where cause = $1', ['closed']),
   ).toEqual([{ host: 'c.example', num_hits: 5 }])
   expect(await late([delta(100, 110, [['c.example', '', 'DE', 5]])])).toMatchObject({ repeats: 1 })
 })
 
-test('what the log no longer has is published only where its loss is accepted, and stays in sight', async () => {
+test('a window that has lost records is published only if the loss is accepted, and the loss is reported', async () => {
   const before = await database.contents()
   const fewer = [HITS[0]!]
   expect(await repair(fewer)).toEqual({
@@ -169,11 +170,11 @@ test('what the log no longer has is published only where its loss is accepted, a
   const after = await database.contents()
   expect(await repair(fewer)).toMatchObject({ outcome: 'unchanged', lost: { hits: 4, exceptions: 0 } })
   expect(await database.contents()).toEqual(after)
-  // All of the lost deltas are known as applied.
+  // The lost deltas count as applied.
   expect(await late([delta(60, 99, [HITS[1]!])])).toMatchObject({ repeats: 1 })
 })
 
-test('records that retention removed before they were read are exceptions where the books say so', async () => {
+test('records that retention removed before they were read are exceptions if the books say so', async () => {
   const lost = stretch({
     records: 13,
     exceptions: { ...stretch().exceptions, rejected: { invalid_json: 1, lost_to_retention: 10 } },
@@ -183,7 +184,7 @@ test('records that retention removed before they were read are exceptions where 
   expect(await rejected()).toContainEqual({ partition: 0, reason: 'lost_to_retention', records: 10 })
 })
 
-test('a window of nothing but exceptions gets no result, and a window without books keeps its exceptions', async () => {
+test('a window with only exceptions gets no result, and a window without books keeps its exceptions', async () => {
   const none = stretch({ hits: 0, lastHit: 9 })
   expect(await repair([], { books: [{ book: 1, hits: 0, exceptions: 3 }], counted: [none] })).toMatchObject({
     outcome: 'repaired',

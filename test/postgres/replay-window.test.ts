@@ -3,7 +3,8 @@ import { GroupCounter } from '../../src/core/counts/columnar'
 import { firstGroups } from '../../src/core/counts/group-limit'
 import { selectClosedWindows } from '../../src/postgres/closed-windows'
 import { publishWindow } from '../../src/postgres/publish-window'
-import { replayWindow, verifyWindow } from '../../src/postgres/replay-window'
+import { replayWindow } from '../../src/postgres/replay-window'
+import { verifyWindow } from '../../src/postgres/verify-window'
 import { columns, T0, TestDatabase, WINDOW, type Group } from './support'
 
 let database: TestDatabase
@@ -50,7 +51,7 @@ function counted(groups: Group[], maxGroups = 250_000): GroupCounter {
 const replay = (counter: GroupCounter) =>
   replayWindow(database.db, { start: T0, counter, includeLate: false })
 
-test('a window that is not closed, or not there, is left to its workflow', async () => {
+test('a window that does not exist or is not closed is left to its workflow', async () => {
   expect(await replay(counted(GROUPS))).toEqual({ outcome: 'not closed' })
   await publish('published')
   const before = await database.contents()
@@ -59,7 +60,7 @@ test('a window that is not closed, or not there, is left to its workflow', async
   expect(await verifyWindow(database.db, T0, counted(GROUPS))).toBeUndefined()
 })
 
-test('a count in another order is right, also where it names other groups of a window that has too many', async () => {
+test('a count in another order is right, even if a window with too many groups names others', async () => {
   await publish('closed', 1)
   const before = await database.contents()
   const otherOrder = [...GROUPS].reverse()
@@ -75,7 +76,7 @@ test('a count in another order is right, also where it names other groups of a w
   expect(await database.contents()).toEqual(before)
 })
 
-test('of such a window a row that was lost is missed by the hits of all groups', async () => {
+test('a lost row of such a window is noticed by the total of its hits', async () => {
   await publish('closed', 1)
   await database.pool.query("delete from aggregated_web_traffic where referrer = '(other)'")
   const found = await verifyWindow(database.db, T0, counted(GROUPS, 1))
@@ -86,7 +87,7 @@ test('of such a window a row that was lost is missed by the hits of all groups',
   expect((await verifyWindow(database.db, T0, counted(GROUPS, 1)))?.differences).toEqual([])
 })
 
-describe('a window with hits that were not located', () => {
+describe('a window with hits whose country lookup failed', () => {
   const FOUND: Group[] = [['a.example', 'https://1.example/', 'US', 3], ...GROUPS.slice(1)]
   const known = () =>
     database.db.selectFrom('traffic_windows').select(['revision', 'unlocated']).executeTakeFirst()
@@ -94,7 +95,7 @@ describe('a window with hits that were not located', () => {
 
   beforeEach(() => publish('closed', 250_000, 3))
 
-  test('is selected as such until it is replayed, and located then', async () => {
+  test('is selected until it is replayed, which adds the countries', async () => {
     expect(await selected({ unlocated: true })).toEqual([{ start: T0, groups: 3 }])
     expect(await selected({ late: true })).toEqual([])
     expect(await selected({ late: true, unlocated: true })).toHaveLength(1)
@@ -104,12 +105,12 @@ describe('a window with hits that were not located', () => {
     expect(await selected({ late: true, unlocated: true })).toEqual([])
   })
 
-  test('whose addresses belong to no country after all keeps its revision, and is selected no more', async () => {
+  test('whose addresses have no country keeps its revision and is no longer selected', async () => {
     expect(await replay(counted(GROUPS))).toEqual({ outcome: 'unchanged', revision: 1 })
     expect(await known()).toEqual({ revision: 1, unlocated: 0 })
   })
 
-  test('is listed beside windows that have late events only', async () => {
+  test('is selected together with windows that only have late events', async () => {
     await publish('closed')
     const start = new Date(T0 + WINDOW)
     const end = new Date(T0 + 2 * WINDOW)

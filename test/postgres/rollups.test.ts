@@ -7,7 +7,7 @@ import { readOnly } from '../../src/dashboard/read-only'
 import { sealAll } from '../../src/postgres/maintain'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { replayWindow } from '../../src/postgres/replay-window'
-import { piecesOf } from '../../src/postgres/rollups'
+import { partsOf } from '../../src/postgres/rollups'
 import { sealPeriod, unsealedPeriods } from '../../src/postgres/seal'
 import { Random } from '../../src/dev/traffic/random'
 import { columns, Gate, TestDatabase, WINDOW, type Group } from './support'
@@ -21,7 +21,7 @@ const MONTH = Date.UTC(2026, 1)
 const COUNTRIES = ['DE', 'US', '??']
 
 let database: TestDatabase
-/** What was published, window by window. */
+/** What was published, by window. */
 const published = new Map<number, Group[]>()
 const random = new Random(7)
 
@@ -32,7 +32,7 @@ afterAll(() => database.drop())
 
 const unreported = () => undefined
 
-/** Groups that no two of a window share, and that windows have in common. */
+/** Distinct within a window, and shared between windows. */
 function someGroups(): Group[] {
   return Array.from({ length: 8 }, (_, n) => [
     `host-${n % 3}.example`,
@@ -61,7 +61,7 @@ async function publish(
   published.set(start, groups)
 }
 
-/** Results that came a while ago: no more of their hour are to be expected. */
+/** Makes the results old enough for their hour to be rolled up. */
 const settle = () => database.rows(`update window_results set closed_at = closed_at - interval '1 hour'`)
 
 async function seal(): Promise<void> {
@@ -76,7 +76,7 @@ const sealed = async () =>
     )
   ).map(({ period, start }) => `${period} ${start.toISOString().slice(0, 13)}`)
 
-/** Counted from what was published: by host, referrer and country, of a stretch and a host. */
+/** The expected hits of a range by host, referrer and country, counted from what was published. */
 function counted(from: number, to: number, host?: string) {
   const by = {
     host: new Map<string, number>(),
@@ -100,7 +100,7 @@ function counted(from: number, to: number, host?: string) {
 
 const hitsOf = (ranked: { hits: number }[]) => ranked.reduce((sum, { hits }) => sum + hits, 0)
 
-/** The dashboard's answers over many ranges are what was published. */
+/** Compares the dashboard's answers over many ranges with what was published. */
 async function expectRight(): Promise<void> {
   const ranges = Array.from({ length: 12 }, () => {
     const ends = [random.below((TO - FROM) / WINDOW), random.below((TO - FROM) / WINDOW)].sort(
@@ -127,21 +127,21 @@ async function expectRight(): Promise<void> {
   }
 }
 
-describe('answers are what was published', () => {
+describe('the answers match what was published', () => {
   beforeAll(async () => {
     const starts = new Set([FROM, TO - WINDOW])
     while (starts.size < 150) starts.add(FROM + random.below((TO - FROM) / WINDOW) * WINDOW)
-    // Some hours that have several windows.
+    // Some hours have several windows.
     for (let n = 0; n < 12; n++) starts.add(MONTH + 5 * DAY + n * WINDOW)
     for (const start of starts) await publish(start, someGroups())
   })
 
-  test('before anything is added up', async () => {
+  test('before anything is rolled up', async () => {
     expect(await sealed()).toEqual([])
     await expectRight()
   })
 
-  test('of hours, days and months that are, and bars that are no longer than what they are made of', async () => {
+  test('after hours, days and months are rolled up, for bars at least as long as the periods used', async () => {
     await seal()
     const all = await sealed()
     expect(all.filter(name => name.startsWith('month'))).toEqual([
@@ -153,7 +153,7 @@ describe('answers are what was published', () => {
     expect(all.filter(name => name.startsWith('hour')).length).toBeGreaterThan(100)
     await expectRight()
     const periods = (bucket?: number) =>
-      piecesOf(
+      partsOf(
         database.db,
         { from: FROM, to: TO },
         PERIODS.filter(period => bucket === undefined || divides(period, bucket)),
@@ -163,7 +163,7 @@ describe('answers are what was published', () => {
     expect(await periods(5 * 60_000)).toEqual(['window'])
   })
 
-  test('after a window was published again, whose hour, day and month are added up no more until the next time', async () => {
+  test('after a window is published again, which removes the seals of its hour, day and month', async () => {
     const start = MONTH + 5 * DAY
     await database.rows(`update window_results set status = 'published' where window_start = $1`, [
       new Date(start),
@@ -179,7 +179,7 @@ describe('answers are what was published', () => {
     await expectRight()
   })
 
-  test('after a replay has found other counts', async () => {
+  test('after a replay has changed counts', async () => {
     const start = MONTH + 5 * DAY + 3 * WINDOW
     const groups = someGroups()
     const counter = new GroupCounter()
@@ -193,7 +193,7 @@ describe('answers are what was published', () => {
     await expectRight()
   })
 
-  test('after rows were changed, moved, added and deleted by hand', async () => {
+  test('after rows are changed, moved, added and deleted by hand', async () => {
     const start = new Date(MONTH + 5 * DAY + 4 * WINDOW)
     const tables = ['aggregated_web_traffic', 'aggregated_web_traffic_by_country']
     const all = async (statement: string, parameters: unknown[]) => {
@@ -226,7 +226,7 @@ describe('answers are what was published', () => {
   })
 })
 
-describe('what is added up is whole', () => {
+describe('rollups are complete', () => {
   const start = Date.UTC(2026, 5, 1, 10)
 
   beforeEach(async () => {
@@ -235,7 +235,7 @@ describe('what is added up is whole', () => {
     await publish(start, someGroups())
   })
 
-  test('an hour in which a window got its result just now is left for the next time', async () => {
+  test('an hour with a very recent result is left for the next run', async () => {
     expect(await unsealedPeriods(database.db, 'hour')).toEqual([])
     await settle()
     expect(await unsealedPeriods(database.db, 'hour')).toEqual([start])
@@ -244,7 +244,7 @@ describe('what is added up is whole', () => {
     expect(await unsealedPeriods(database.db, 'day')).toEqual([])
   })
 
-  test('and so is one that is not over by the clock', async () => {
+  test('and so is an hour that is not over', async () => {
     const hour = Math.floor(Date.now() / HOUR) * HOUR
     await publish(hour, someGroups())
     await publish(hour - HOUR, someGroups())
@@ -252,7 +252,7 @@ describe('what is added up is whole', () => {
     expect(await unsealedPeriods(database.db, 'hour')).toEqual([start, hour - HOUR])
   })
 
-  test('a window that is published while its hour is added up waits, and is in the answers', async () => {
+  test('a window that is published while its hour is rolled up waits, and is in the answers', async () => {
     await settle()
     const gate = await Gate.close(database, 'traffic_rollups')
     try {
@@ -270,7 +270,7 @@ describe('what is added up is whole', () => {
     expect(hits).toBe(hitsOf(counted(start, start + HOUR).hosts))
   })
 
-  test('an hour with a window that is being written is not added up without it, nor waited for for long', async () => {
+  test('an hour with a window that is being written is not rolled up without it, and the wait is short', async () => {
     await settle()
     const gate = await Gate.close(database, 'aggregated_web_traffic')
     try {
@@ -285,12 +285,12 @@ describe('what is added up is whole', () => {
     expect(await sealed()).toEqual([])
   })
 
-  test('a month that is full of holes is read by its days, not in a thousand pieces', async () => {
+  test('a month with many unsealed hours is read by its days, not in a thousand parts', async () => {
     for (let n = 0; n < 240; n++)
       await sql`insert into sealed_periods values ('hour', ${new Date(start + 2 * n * HOUR)})`.execute(
         database.db,
       )
-    const pieces = await piecesOf(database.db, { from: start, to: start + 30 * DAY })
+    const pieces = await partsOf(database.db, { from: start, to: start + 30 * DAY })
     expect(pieces).toEqual([{ period: 'window', from: start, to: start + 30 * DAY }])
   })
 })

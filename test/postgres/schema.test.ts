@@ -11,7 +11,7 @@ import { T0, TestDatabase, WINDOW } from './support'
 
 const INIT = readFileSync(join(__dirname, '..', '..', 'ddl', 'init.sql'), 'utf8')
 
-/** All that the catalogs say of the schema `public`, each kind by its definition in SQL. */
+/** The schema `public` according to the catalogs: each object by its definition in SQL. */
 const CATALOGS = {
   relations: `
     select c.relname as name, c.relkind as kind, c.relpersistence as persistence, c.reloptions as options,
@@ -77,13 +77,13 @@ describe('ddl/init.sql', () => {
     await plain.drop()
   })
 
-  test('makes the very schema that the migrations make', async () => {
+  test('creates the same schema as the migrations', async () => {
     const wanted = await schemaOf(migrated)
     expect(await schemaOf(plain)).toEqual(wanted)
     expect(wanted.migrations).toEqual(Object.keys(migrations).map(name => ({ name })))
   })
 
-  test('makes everything that the code knows of, so that the comparison compares something', async () => {
+  test('creates everything that the code uses, so that the comparison is not empty', async () => {
     const { relations, columns, constraints, indexes, views, routines, triggers } = await schemaOf(plain)
     expect(relations).toHaveLength(18)
     expect(columns!.length).toBeGreaterThan(60)
@@ -94,7 +94,7 @@ describe('ddl/init.sql', () => {
     expect(triggers).toHaveLength(8)
   })
 
-  test('leaves nothing to do to the migrator', async () => {
+  test('leaves no migration pending', async () => {
     expect(await migrate(plain.db)).toEqual([])
     expect(await schemaOf(plain)).toEqual(await schemaOf(migrated))
   })
@@ -107,7 +107,7 @@ describe('ddl/init.sql', () => {
     }
   })
 
-  test('is made whole or not at all', async () => {
+  test('is applied in full or not at all', async () => {
     const database = await TestDatabase.empty()
     try {
       await database.pool.query('create view traffic_windows as select 1')
@@ -130,11 +130,11 @@ describe('the migrations', () => {
     await database.drop()
   })
 
-  test('repeated find nothing to do', async () => {
+  test('that are run again find nothing to do', async () => {
     expect(await migrate(database.db)).toEqual([])
   })
 
-  test('undone leave only the book-keeping, and done again make the same schema', async () => {
+  test('that are undone leave only the tables of Kysely, and create the same schema when run again', async () => {
     const before = await schemaOf(database)
     const undone = await migratorOf(database.db).migrateTo(NO_MIGRATIONS)
     expect(undone.error).toBeUndefined()
@@ -146,7 +146,7 @@ describe('the migrations', () => {
     expect(await schemaOf(database)).toEqual(before)
   })
 
-  test('undone to before the books keep what was recorded, and do not record it again when done again', async () => {
+  test('that are undone to before the books keep what was recorded, and do not record it twice when run again', async () => {
     const other = await TestDatabase.migrated()
     try {
       const range = { partition: 0, from: 10, late: [], samples: [] }
@@ -168,7 +168,7 @@ describe('the migrations', () => {
     }
   })
 
-  test('run by several at once are run once', async () => {
+  test('that several processes run at once run once', async () => {
     const fresh = await TestDatabase.empty()
     try {
       const ran = await Promise.all(Array.from({ length: 4 }, () => migrate(fresh.db)))
@@ -186,7 +186,7 @@ describe('the migrations', () => {
     ['a default', 'columns', `alter table pipeline_owner alter column created_at set default 'epoch'`],
     ['a column that may be null', 'columns', 'alter table late_deltas alter column host drop not null'],
     [
-      'a constraint less',
+      'a missing constraint',
       'constraints',
       'alter table window_results drop constraint window_results_status_check',
     ],
@@ -214,7 +214,7 @@ describe('the migrations', () => {
     ['another comment', 'columns', `comment on column late_web_traffic.cause is 'why'`],
     ['a table more', 'relations', 'create table more ()'],
     ['a migration more', 'migrations', `insert into kysely_migration values ('0000-other', '')`],
-  ])('differ from a schema with %s: the comparison sees it', async (_, kind, change) => {
+  ])('differ from a schema with %s, and the comparison notices', async (_, kind, change) => {
     const before = await schemaOf(database)
     const connection = await database.pool.connect()
     try {

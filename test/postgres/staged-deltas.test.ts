@@ -3,7 +3,7 @@ import type { AppliedPartition, Delta, StagedDeltas } from '../../src/core/windo
 import { postgresFailure } from '../../src/postgres/failures'
 import { findWindow } from '../../src/postgres/open-window'
 import { publishWindow, type WindowResult } from '../../src/postgres/publish-window'
-import { recordClosed } from '../../src/postgres/record-exceptions'
+import { recordClosed } from '../../src/postgres/record-closed'
 import { dropStagedRepeats, stageDelta, StagedDeltasMissingError } from '../../src/postgres/staged-deltas'
 import { columns, T0, TestDatabase, WINDOW, type Group } from './support'
 
@@ -55,7 +55,7 @@ const totals = async (start = T0) =>
 const applied = (...lasts: [partition: number, last: number][]): AppliedPartition[] =>
   lasts.map(([partition, last]) => ({ partition, from: 0, basis: null, last }))
 
-/** A window's result with staged deltas beside one group that is inline. */
+/** A window's result with staged deltas and one inline group. */
 function result(staged: StagedDeltas, fields: Partial<WindowResult> = {}): WindowResult {
   const inline = fields.counts ? 0 : 2
   return {
@@ -75,14 +75,14 @@ function result(staged: StagedDeltas, fields: Partial<WindowResult> = {}): Windo
 const publish = (window: WindowResult) => publishWindow(database.db, window)
 const repair = 'Run "web-traffic repair 2026-01-01T12:00:00Z".'
 
-describe('a delta that is staged', () => {
-  test('travels on without its counts, and with everything else', async () => {
+describe('a staged delta', () => {
+  test('travels without its counts, and with everything else', async () => {
     const exceptions = { records: 1, late: [], rejected: { invalid_json: 1 }, samples: [] }
     const large = { ...delta(0, 5, 9, A, B), unlocated: 1, exceptions }
     expect(await stage(large)).toEqual({ ...large, ...NONE, staged: true })
   })
 
-  test('again with other counts finds those of the first time, and travels with their hits', async () => {
+  test('that is staged again with other counts keeps the first ones, and travels with their hits', async () => {
     const first = { ...delta(0, 5, 9, A, B), unlocated: 2 }
     await stage(first)
     const again = { ...delta(0, 7, 9, ['c.example', '', 'US', 1]), unlocated: 0 }
@@ -99,7 +99,7 @@ describe('a delta that is staged', () => {
     expect(await totals()).toEqual({ 'a.example': 4, 'b.example': 3 })
   })
 
-  test('by many at once is there once, and all of them travel with the same hits', async () => {
+  test('that is staged concurrently is stored once, and each copy travels with the same hits', async () => {
     const answers = await Promise.all(
       Array.from({ length: 12 }, (_, i) => stage(delta(0, 5, 9, ['a.example', '', 'DE', i + 1]))),
     )
@@ -107,7 +107,7 @@ describe('a delta that is staged', () => {
     expect(await staged()).toEqual([{ start: T0, partition: 0, last: 9, hits: answers[0]!.hits }])
   })
 
-  test('is kept by window, partition and last offset', async () => {
+  test('is identified by window, partition and last offset', async () => {
     await stage(delta(0, 0, 9, A))
     await stage(delta(0, 10, 19, A))
     await stage(delta(1, 0, 9, A))
@@ -135,7 +135,7 @@ describe('a window with staged deltas', () => {
     await stage(delta(1, 0, 9, B))
   })
 
-  test('is put together from them, and what the window held and had sent ahead', async () => {
+  test('combines them with its own counts and its pieces', async () => {
     await database.pool.query('insert into staged_pieces values ($1, $2, 1, $3)', [
       new Date(T0),
       'chain',
@@ -147,7 +147,7 @@ describe('a window with staged deltas', () => {
       groups: 3,
     })
     expect(await totals()).toEqual({ 'a.example': 6, 'b.example': 6, 'c.example': 7 })
-    // A correction needs them once more.
+    // A correction needs them again.
     expect(await staged()).toHaveLength(3)
     await publish(result(of, { hits: 19, pieces, revision: 2 }))
     expect(await totals()).toEqual({ 'a.example': 6, 'b.example': 6, 'c.example': 7 })
@@ -155,21 +155,21 @@ describe('a window with staged deltas', () => {
     expect(await publish(result(of, { hits: 19, pieces, revision: 2 }))).toMatchObject({ written: false })
   })
 
-  test('has no more names than it may have', async () => {
+  test('keeps at most maxGroups names', async () => {
     const published = await publish(result(of, { maxGroups: 1 }))
     expect(published).toMatchObject({ written: true, groups: 2 })
     expect(Object.values(await totals()).reduce((sum, hits) => sum + hits, 0)).toBe(12)
   })
 
   test.each([
-    ['one of them is missing', `delete from staged_deltas where kafka_partition = 1`, '2 staged parts'],
+    ['one of them is missing', `delete from staged_deltas where kafka_partition = 1`, '2 staged deltas'],
     [
       'one of them has other hits',
       `update staged_deltas set num_hits = 1 where kafka_partition = 1`,
       'with 8 hits',
     ],
-    ['all are missing', 'delete from staged_deltas', '0 staged parts of the window with 0 hits'],
-  ])('is not published where %s: a person hears which command repairs it', async (_, damage, named) => {
+    ['all are missing', 'delete from staged_deltas', '0 staged deltas of the window with 0 hits'],
+  ])('is not published if %s: the error names the command that repairs it', async (_, damage, named) => {
     await database.pool.query(damage)
     const before = await database.contents()
     const error: unknown = await publish(result(of)).catch((error: unknown) => error)
@@ -177,14 +177,14 @@ describe('a window with staged deltas', () => {
     expect((error as Error).message).toContain(named)
     expect((error as Error).message).toContain(repair)
     expect(postgresFailure(error, database.postgres)).toEqual({
-      lasting: true,
+      permanent: true,
       message: (error as Error).message,
     })
     expect(await database.contents()).toEqual(before)
     expect(await findWindow(database.db, T0)).toBeUndefined()
   })
 
-  test('leaves those beyond what it has applied, of other partitions, and of other windows', async () => {
+  test('keeps those beyond what it has applied, of other partitions and of other windows', async () => {
     await stage(delta(1, 10, 19, A))
     await stage(delta(2, 0, 9, A))
     await stage(delta(0, 0, 9, A), T0 + WINDOW)
@@ -207,7 +207,7 @@ describe('a staged delta that reaches a closed window', () => {
     await publish(result({ hits: 0, last: [] }, { applied: applied([0, 99]) }))
   })
 
-  test('is late with its counts from Postgres, which then has them as late only', async () => {
+  test('is late, with its counts from Postgres, where they are then only late', async () => {
     const sent = await stage(delta(0, 100, 109, A, B))
     expect(await close(sent)).toMatchObject({ lateHits: 5, repeats: 0 })
     const both = [
@@ -220,14 +220,14 @@ describe('a staged delta that reaches a closed window', () => {
     expect(await late()).toEqual(both)
   })
 
-  test('leaves those that are still on their way', async () => {
+  test('leaves others that are still on their way', async () => {
     const first = await stage(delta(0, 100, 109, A))
     await stage(delta(0, 110, 119, B))
     await close(first)
     expect(await staged()).toEqual([{ start: T0, partition: 0, last: 119, hits: 3 }])
   })
 
-  test('and is not in Postgres is not recorded: a person hears which command repairs it', async () => {
+  test('and is missing in Postgres is not recorded: the error names the command that repairs it', async () => {
     const sent = await stage(delta(0, 100, 109, A))
     await database.pool.query('delete from staged_deltas')
     const before = await database.contents()
@@ -241,7 +241,7 @@ describe('a staged delta that reaches a closed window', () => {
   })
 })
 
-test('repeats that were staged after their window had closed are dropped, and nothing that may be on its way', async () => {
+test('maintenance drops repeats staged after their window had closed, and nothing that may be on its way', async () => {
   await stage(delta(0, 0, 9, A))
   await publish(result({ hits: 2, last: [[0, [9]]] }, { applied: applied([0, 9], [1, 9]) }))
   await stage(delta(0, 0, 9, A))

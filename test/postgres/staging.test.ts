@@ -38,7 +38,7 @@ const delta: Delta = {
   exceptions: { records: 4, late: [], rejected: { invalid_json: 4 }, samples: [[13, 'invalid_json']] },
 }
 
-test('what is staged leaves its exceptions to the message, and what is recorded its counts', async () => {
+test('staging keeps the exceptions in the message, and recording keeps the counts', async () => {
   const none = { hosts: [], referrers: [], countries: [], rows: '' }
   expect(await staging.stage(T0, delta)).toEqual({ ...delta, ...none, unlocated: 0, staged: true })
   const recorded = { records: 4, recorded: true, late: [], rejected: {}, samples: [] }
@@ -52,7 +52,7 @@ test('what is staged leaves its exceptions to the message, and what is recorded 
   ])
 })
 
-test('what has no exceptions, or has them recorded already, is left as it is', async () => {
+test('a delta without exceptions, or with recorded ones, is not changed', async () => {
   const recorded = { ...delta, exceptions: { ...delta.exceptions!, recorded: true as const } }
   const plain = { ...delta }
   delete plain.exceptions
@@ -61,14 +61,14 @@ test('what has no exceptions, or has them recorded already, is left as it is', a
   expect(await database.rows('select from exception_ranges')).toEqual([])
 })
 
-test('nothing is written for a pipeline that the schema is not of, and that is for good', async () => {
+test('nothing is written for a pipeline that does not own the schema, which is a permanent failure', async () => {
   const refused = stagingOf('another').stage(T0, delta)
   await expect(refused).rejects.toBeInstanceOf(ApplicationFailure)
   await expect(refused).rejects.toMatchObject({ nonRetryable: true })
   expect(await database.rows('select from staged_deltas')).toEqual([])
 })
 
-test('a table that is not there is for good, and a statement that was canceled is not', async () => {
+test('a missing table is a permanent failure, and a cancelled statement a transient one', async () => {
   await database.pool.query('alter table staged_deltas rename to elsewhere')
   try {
     await expect(staging.stage(T0, delta)).rejects.toMatchObject({ nonRetryable: true })

@@ -9,10 +9,10 @@ export const MINUTE = 60_000
 export const T0 = Date.UTC(2026, 0, 1, 12)
 export const WINDOW = 5 * MINUTE
 
-/** A database of this test alone, on the server of all tests. */
+/** A database for one test file, on the server that all tests share. */
 export class TestDatabase {
   readonly postgres: PostgresConfig
-  /** Plain connections, for what a test looks at or does behind the product's back. */
+  /** Plain connections, for what a test reads or changes without the product. */
   readonly pool: Pool
   readonly db: Db
 
@@ -39,7 +39,7 @@ export class TestDatabase {
     return (await this.pool.query<Row>(statement, parameters)).rows
   }
 
-  /** Everything the results and exceptions hold, for "nothing changed". */
+  /** The rows of all results and exceptions, to assert that nothing changed. */
   async contents(): Promise<object> {
     const tables = [
       'window_results',
@@ -84,8 +84,8 @@ async function administer(statement: string): Promise<void> {
 const GATE = 4711
 
 /**
- * Stops whatever writes to `table` right after its statement, inside its transaction, until the gate opens: what
- * others see meanwhile, and what a cut leaves behind, can then be looked at without guessing a moment.
+ * Blocks each write to `table` right after its statement, inside its transaction, until the gate opens. A test can then
+ * check what others see meanwhile and what a lost connection leaves, without depending on timing.
  */
 export class Gate {
   private constructor(
@@ -105,7 +105,7 @@ export class Gate {
     return new Gate(database, table, keeper)
   }
 
-  /** The server processes that stand at the gate, once there are so many. */
+  /** Waits until `count` server processes are blocked at the gate; returns their ids. */
   async awaitStopped(count = 1): Promise<number[]> {
     return awaitBackends(
       this.database,
@@ -114,7 +114,7 @@ export class Gate {
     )
   }
 
-  /** The server processes that wait for a row that one at the gate holds. */
+  /** Waits for processes that are blocked by a row lock of one at the gate. */
   async awaitBehind(count = 1): Promise<number[]> {
     return awaitBackends(
       this.database,
@@ -123,7 +123,7 @@ export class Gate {
     )
   }
 
-  /** The server processes that wait, at the gate or behind one that does. */
+  /** Waits for processes that are blocked at the gate or behind one that is. */
   async awaitHeld(count: number): Promise<number[]> {
     return awaitBackends(this.database, 'select pid from pg_locks where not granted', count)
   }

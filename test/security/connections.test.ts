@@ -198,11 +198,11 @@ describe('Postgres', () => {
   })
 
   const wrong: [name: string, variables: () => Variables, wanted: RegExp][] = [
-    ['no TLS', () => ({ POSTGRES_URL: at('') }), /lets nobody in without TLS: add sslmode=require or better/],
+    ['no TLS', () => ({ POSTGRES_URL: at('') }), /requires TLS: add sslmode=require or stricter/],
     [
       'a wrong password',
       () => ({ POSTGRES_URL: at('?sslmode=require'), POSTGRES_PASSWORD: 'guessed' }),
-      /refuses user "postgres": set POSTGRES_USER and POSTGRES_PASSWORD\.$/,
+      /refuses user "postgres": check POSTGRES_USER and POSTGRES_PASSWORD\.$/,
     ],
     [
       'a certificate from an unknown authority',
@@ -222,7 +222,7 @@ describe('Postgres', () => {
     [
       'a missing client certificate',
       () => ({ POSTGRES_URL: at('?sslmode=require'), POSTGRES_USER: 'certified' }),
-      /asks for a client certificate: name it by sslcert and sslkey/,
+      /requires a client certificate: set sslcert and sslkey/,
     ],
     [
       'a client certificate from an unknown authority',
@@ -429,7 +429,7 @@ describe('a pipeline', () => {
         ...(await pipeline.attemptWith(writer(), ...command.split(' '))),
       }).toMatchObject({ command, ...well })
     const refused = await pipeline.attemptWith(reader(), 'start')
-    expect(refused.stderr).toMatch(/^User "looking" may not do this in .*: grant it\.$/m)
+    expect(refused.stderr).toMatch(/^User "looking" lacks a privilege in .*: grant it\.$/m)
     await lookAsReader(pipeline)
     expect(await pipeline.attemptWith(writer(), 'stop')).toMatchObject(well)
   }, 120_000)

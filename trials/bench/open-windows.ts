@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { grouped } from '../../src/core/numbers'
 import { totalsOf } from '../../src/core/window/ledger'
 import { syntheticHistory } from '../../src/dev/traffic/synthetic'
-import { Pipeline } from '../../src/pipeline/pipeline'
+import { PipelineClient } from '../../src/pipeline/pipeline-client'
 import { storedTotals } from '../../src/postgres/totals'
 import { produce } from '../../src/sources/produce'
 import { ensureTopic } from '../../src/sources/topic'
@@ -57,7 +57,7 @@ export async function measureOpenWindows(
       return performance.now()
     }
     const opened = await withTemporal(client => {
-      const pipeline = new Pipeline(client, config)
+      const pipeline = new PipelineClient(client, config)
       return until(async () => totalsOf((await pipeline.status())!.ledger).records === events)
     })
     await sendNow()

@@ -3,7 +3,7 @@ import type { Client } from '@temporalio/client'
 import type { Config } from '../../src/config'
 import type { WindowWorkflow } from '../../src/contract/workflows'
 import { totalsOf } from '../../src/core/window/ledger'
-import { Pipeline } from '../../src/pipeline/pipeline'
+import { PipelineClient } from '../../src/pipeline/pipeline-client'
 import type { Db } from '../../src/postgres/database'
 import { storedTotals, type StoredTotals } from '../../src/postgres/totals'
 import { compare } from '../oracle/compare'
@@ -80,7 +80,7 @@ export async function openWorkflows(client: Client, group: string): Promise<numb
 }
 
 async function compareLedger({ client, config, log: { counted } }: Evidence): Promise<string[]> {
-  const status = await new Pipeline(client, config).status()
+  const status = await new PipelineClient(client, config).status()
   const found = totalsOf(status?.ledger ?? { partitions: {} })
   const right = { hits: totalOf(counted.hits), late: totalOf(counted.late), rejected: counted.rejected }
   return (['hits', 'late', 'rejected'] as const)

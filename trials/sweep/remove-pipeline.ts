@@ -2,7 +2,7 @@ import type { Client } from '@temporalio/client'
 import { Pool } from 'pg'
 import type { Config } from '../../src/config'
 import { withAdmin } from '../../src/kafka/client'
-import { scheduleId } from '../../src/pipeline/maintenance'
+import { maintenanceScheduleId } from '../../src/pipeline/maintenance'
 
 const DELETED_AT_ONCE = 8
 
@@ -10,7 +10,7 @@ const DELETED_AT_ONCE = 8
 export async function removePipeline(client: Client, config: Config): Promise<void> {
   const { group, topic } = config.settings
   await client.schedule
-    .getHandle(scheduleId(group))
+    .getHandle(maintenanceScheduleId(group))
     .delete()
     .catch(() => undefined)
   await deleteWorkflows(client, group)

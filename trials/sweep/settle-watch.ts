@@ -4,7 +4,7 @@ import type { Config } from '../../src/config'
 import type { IngestStatus } from '../../src/contract/messages'
 import { totalsOf } from '../../src/core/window/ledger'
 import { UserError } from '../../src/errors'
-import { Pipeline } from '../../src/pipeline/pipeline'
+import { PipelineClient } from '../../src/pipeline/pipeline-client'
 import type { Db } from '../../src/postgres/database'
 import { storedTotals } from '../../src/postgres/totals'
 import { openWorkflows } from '../chaos/verdict'
@@ -15,7 +15,7 @@ const SETTLES_WITHIN = 10_000
 
 /** How far a pipeline has come, by its ledger, its workflows and Postgres. */
 export class SettleWatch {
-  private readonly pipeline: Pipeline
+  private readonly pipeline: PipelineClient
 
   /** @param stalled milliseconds without any change after which waiting fails */
   constructor(
@@ -25,7 +25,7 @@ export class SettleWatch {
     private readonly stalled: number,
     private readonly signal: AbortSignal,
   ) {
-    this.pipeline = new Pipeline(client, config)
+    this.pipeline = new PipelineClient(client, config)
   }
 
   /** Resolves when all records are done and every window has received its close signal, or after `stalled`. */

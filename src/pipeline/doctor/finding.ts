@@ -2,41 +2,37 @@ import { UserError } from '../../errors'
 
 export interface Finding {
   part: string
-  /** `warning`: it runs, and will not run well. */
+  /** `warning`: the pipeline runs, but will have trouble. */
   state: 'ok' | 'warning' | 'failed'
-  /** A sentence; with the remedy where there is something to mend. */
+  /** A sentence, with the remedy for a warning or failure. */
   says: string
 }
 
-/** Gathers what was found of one part; the first thing that keeps the rest from being looked at is the last. */
+/** Collects the findings about one part, in order. */
 export class Findings {
   readonly all: Finding[] = []
 
   constructor(private readonly part: string) {}
 
-  ok(says: string): void {
-    this.all.push({ part: this.part, state: 'ok', says })
-  }
+  readonly ok = (says: string) => this.add('ok', says)
+  readonly warn = (says: string) => this.add('warning', says)
+  readonly fail = (says: string) => this.add('failed', says)
 
-  warn(says: string): void {
-    this.all.push({ part: this.part, state: 'warning', says })
-  }
-
-  fail(says: string): void {
-    this.all.push({ part: this.part, state: 'failed', says })
-  }
-
-  /** A warning where `wrong`, and otherwise what is fine. */
-  check(wrong: boolean, warning: string, fine: string): void {
-    if (wrong) this.warn(warning)
+  /** Adds `warning` if `isWrong`, and `fine` otherwise. */
+  check(isWrong: boolean, warning: string, fine: string): void {
+    if (isWrong) this.warn(warning)
     else this.ok(fine)
+  }
+
+  private add(state: Finding['state'], says: string): void {
+    this.all.push({ part: this.part, state, says })
   }
 }
 
 export type Check = (findings: Findings) => Promise<void>
 
-/** Runs the check of a part; what it fails with is a finding too. */
-export async function settle(part: string, check: Check): Promise<Finding[]> {
+/** Runs the check of a part. A UserError ends it and becomes its last finding. */
+export async function runCheck(part: string, check: Check): Promise<Finding[]> {
   const findings = new Findings(part)
   try {
     await check(findings)

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { Config } from '../../config'
 import { formatDuration } from '../../core/duration'
+import { counted } from '../../core/numbers'
 import { monthOf, periodEnd } from '../../core/window/periods'
 import { withDatabase } from '../database'
 import type { Db, PostgresConfig } from '../../postgres/database'
@@ -11,11 +12,11 @@ import { checkOwner, isClaimed } from '../../postgres/owner'
 import { temporalConfig } from '../../temporal/connection'
 import type { Check, Findings } from './finding'
 
-/** An hour is added up by the next run after it, ms. */
-const BEHIND = 3 * 3_600_000
+/** Maintenance rolls an hour up within the next one, ms. */
+const MAX_BEHIND = 3 * 3_600_000
 
-/** Clocks that differ by more are not kept by any time service, ms. */
-const SKEW = 2_000
+/** Clocks that a time service keeps differ by less, ms. */
+const MAX_SKEW = 2_000
 
 export function checkPostgres(config: Config): Check {
   const { postgres, settings } = config
@@ -25,59 +26,54 @@ export function checkPostgres(config: Config): Check {
       await checkEncryption(db, postgres, findings)
       await checkRole(db, postgres, findings)
       const pending = await pendingMigrations(db)
+      const schema = `The schema in "${postgres.database}"`
       if (pending.length > 0)
-        return findings.fail(
-          `The schema in "${postgres.database}" lacks ${pending.join(', ')}: run "web-traffic migrate".`,
-        )
-      findings.ok(`The schema in "${postgres.database}" is up to date.`)
+        return findings.fail(`${schema} lacks ${pending.join(', ')}: run "web-traffic migrate".`)
+      findings.ok(`${schema} is up to date.`)
       if (!(await isClaimed(db)))
-        return findings.ok('The schema belongs to no pipeline yet: "web-traffic start" records its owner.')
+        return findings.ok('The schema has no owner yet: "web-traffic start" records it.')
       const { group, topic } = settings
       await checkOwner(db, { group, topic, namespace: temporalConfig().namespace })
       findings.ok(`The schema belongs to "${group}".`)
-      await checkMaintained(db, findings)
+      await checkMaintenance(db, findings)
     })
 }
 
-/** What "web-traffic maintain" leaves behind; nothing is lost without it, but questions over long ranges become slow. */
-async function checkMaintained(db: Db, findings: Findings): Promise<void> {
+/** Without maintenance nothing is lost, but queries over long ranges become slow. */
+async function checkMaintenance(db: Db, findings: Findings): Promise<void> {
   const next = periodEnd('month', monthOf(Date.now()))
   const months = await partitionedMonths(db)
-  const remedy = 'is "web-traffic maintain" run every hour, and does it succeed? The Temporal Web UI says so'
+  const remedy = 'check in the Temporal Web UI that "web-traffic maintain" runs every hour and succeeds'
   findings.check(
     !months.includes(next),
     `There is no partition for ${new Date(next).toISOString().slice(0, 7)} yet: ${remedy}.`,
-    `The tables have partitions ahead, and ${months.length} in all.`,
+    `The tables have partitions for ${counted(months.length, 'month')}, including the next one.`,
   )
-  const old = (await unsealedPeriods(db, 'hour')).filter(start => start < Date.now() - BEHIND)
+  const overdue = (await unsealedPeriods(db, 'hour')).filter(start => start < Date.now() - MAX_BEHIND)
   findings.check(
-    old.length > 0,
-    `${old.length} hours are not added up, so that long ranges are slow to look at: ${remedy}.`,
-    'Every hour is added up.',
+    overdue.length > 0,
+    `Not rolled up: ${counted(overdue.length, 'hour')}, which makes queries over long ranges slow. Please ${remedy}.`,
+    'Every hour is rolled up.',
   )
 }
 
-/** What a connection that is not encrypted carries, everybody on its way can read; on this machine there is nobody. */
 async function checkEncryption(
   db: Db,
   { host, port, ssl }: PostgresConfig,
   findings: Findings,
 ): Promise<void> {
-  const { rows } = await sql<{
-    ssl: boolean
-  }>`select ssl from pg_stat_ssl where pid = pg_backend_pid()`.execute(db)
-  if (rows[0]?.ssl) {
-    const looked = ssl && ssl.rejectUnauthorized !== false
+  const { rows } = await sql<{ ssl: boolean }>`
+    select ssl from pg_stat_ssl where pid = pg_backend_pid()`.execute(db)
+  if (rows[0]?.ssl)
     return findings.check(
-      !looked,
-      `The connection to Postgres is encrypted, and nobody looks at whose certificate it is: use sslmode=verify-full.`,
-      'The connection to Postgres is encrypted, and its certificate is looked at.',
+      !ssl || ssl.rejectUnauthorized === false,
+      "The connection to Postgres is encrypted, but the server's certificate is not checked: use sslmode=verify-full.",
+      "The connection to Postgres is encrypted, and the server's certificate is checked.",
     )
-  }
   findings.check(
     !isLoopback(host),
     `The connection to Postgres at ${host}:${port} is not encrypted: add sslmode=verify-full to POSTGRES_URL (docs/security.md).`,
-    'The connection to Postgres is not encrypted, and does not leave this machine.',
+    'The connection to Postgres is not encrypted, but stays on this machine.',
   )
 }
 
@@ -85,26 +81,27 @@ function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || host.startsWith('127.')
 }
 
-/** A development cluster's own user is a superuser; nobody else's should be. */
+/** Only a development cluster's own user should be a superuser. */
 async function checkRole(db: Db, { host, user }: PostgresConfig, findings: Findings): Promise<void> {
   const { rows } = await sql<{ superuser: boolean }>`
     select rolsuper as superuser from pg_roles where rolname = current_user`.execute(db)
+  const isSuperuser = rows[0]?.superuser === true
   findings.check(
-    rows[0]?.superuser === true && !isLoopback(host),
-    `User "${user}" may do anything on the whole server: give workers the role web_traffic_writer (ddl/roles.sql).`,
-    rows[0]?.superuser
-      ? `User "${user}" is a superuser, of a server on this machine.`
-      : `User "${user}" is no superuser.`,
+    isSuperuser && !isLoopback(host),
+    `User "${user}" is a superuser: give workers the role web_traffic_writer (ddl/roles.sql).`,
+    isSuperuser
+      ? `User "${user}" is a superuser of a server on this machine.`
+      : `User "${user}" is not a superuser.`,
   )
 }
 
-async function checkClock(db: Db, where: string, findings: Findings): Promise<void> {
+async function checkClock(db: Db, address: string, findings: Findings): Promise<void> {
   const asked = Date.now()
   const { rows } = await sql<{ now: Date }>`select clock_timestamp() as now`.execute(db)
   const skew = Math.round(Math.abs(rows[0]!.now.getTime() - (asked + Date.now()) / 2))
   findings.check(
-    skew > SKEW,
-    `The clock of Postgres at ${where} and the one here differ by ${formatDuration(skew)}: have both set by NTP.`,
-    `Postgres answers at ${where}, by the same clock.`,
+    skew > MAX_SKEW,
+    `The clock of Postgres at ${address} differs from this machine's by ${formatDuration(skew)}: synchronise both with NTP.`,
+    `Postgres answers at ${address}, and its clock agrees with this machine's.`,
   )
 }

@@ -1,17 +1,17 @@
 import type { Client } from '@temporalio/client'
-import { WorkflowNotFoundError } from '@temporalio/common'
-import type { Config } from '../../config'
 import { tsToMs } from '@temporalio/common/lib/time'
+import type { Config } from '../../config'
 import { formatDuration } from '../../core/duration'
-import { ingestId, pollerTaskQueue } from '../../contract/ids'
-import { ledgerGone, Pipeline } from '../pipeline'
+import { counted } from '../../core/numbers'
+import { pollerTaskQueue } from '../../contract/ids'
+import { ledgerGone, PipelineClient } from '../pipeline-client'
 import { requireSearchAttributes } from '../../temporal/search-attributes'
 import { temporalConfig, withTemporal } from '../../temporal/connection'
 import type { Check, Findings } from './finding'
 import { scheduledMaintenance } from '../maintenance'
 
 const DAY = 86_400_000
-/** A worker asks for tasks at least once a minute; Temporal lists one for five more. ms */
+/** A worker polls at least once a minute, and Temporal lists it for five minutes after that, ms. */
 const SEEN_WITHIN = 90_000
 
 /** Numbers of Temporal's API: TaskQueueType and PendingActivityState. */
@@ -22,83 +22,54 @@ const STARTED = 2
 export function checkTemporal(config: Config): Check {
   return findings =>
     withTemporal(async client => {
-      const { address, tls } = temporalConfig().connectionOptions
-      findings.ok(`Temporal answers at ${address ?? 'localhost:7233'}, ${tls ? 'by TLS' : 'without TLS'}.`)
+      const { address = 'localhost:7233', tls } = temporalConfig().connectionOptions
+      findings.ok(`Temporal answers at ${address}, ${tls ? 'with TLS' : 'without TLS'}.`)
       await checkNamespace(client, findings)
       await requireSearchAttributes(client)
       findings.ok('The search attributes are registered.')
-      if (await new Pipeline(client, config).hasEnded()) findings.fail(ledgerGone(config.settings.group))
-      await checkWorkers(client, config, findings)
-      await checkSchedule(client, config, findings)
+      const ledger = await new PipelineClient(client, config).ledgerState()
+      if (ledger === 'ended') findings.fail(ledgerGone(config.settings.group))
+      await checkWindowWorkers(client, config, findings)
+      await checkPollerWorkers(client, config, findings)
+      await checkSchedule(client, config, ledger !== undefined, findings)
     })
-}
-
-async function checkSchedule(client: Client, config: Config, findings: Findings): Promise<void> {
-  const scheduled = await scheduledMaintenance(client, config.settings.group)
-  const kept = (length: number | undefined) =>
-    length === undefined ? 'for ever' : `for ${formatDuration(length)}`
-  if (!scheduled) {
-    if (await isStarted(client, config))
-      findings.warn(
-        'Nobody looks after the tables: have it done every hour by "web-traffic maintain --schedule".',
-      )
-    return
-  }
-  if (scheduled.paused)
-    return findings.warn('The schedule that looks after the tables is paused: let it go on in the Web UI.')
-  findings.check(
-    scheduled.retention !== config.retention,
-    `Counts are kept ${kept(scheduled.retention)}, and RETENTION says ${kept(config.retention)}: run "web-traffic maintain --schedule".`,
-    `The tables are looked after every hour, and counts are kept ${kept(scheduled.retention)}.`,
-  )
-}
-
-async function isStarted(client: Client, { settings: { group } }: Config): Promise<boolean> {
-  try {
-    await client.workflow.getHandle(ingestId(group)).describe()
-    return true
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return false
-    throw error
-  }
 }
 
 async function checkNamespace(client: Client, findings: Findings): Promise<void> {
   const { namespace } = client.options
   const { config } = await client.workflowService.describeNamespace({ namespace })
-  const seconds = Number(config?.workflowExecutionRetentionTtl?.seconds ?? 0)
-  const kept = formatDuration(seconds * 1_000)
+  const retention = Number(config?.workflowExecutionRetentionTtl?.seconds ?? 0) * 1_000
+  const kept = `The namespace "${namespace}" keeps closed workflows for ${formatDuration(retention)}`
+  findings.check(retention < DAY, `${kept}: raise its retention to see yesterday's windows.`, `${kept}.`)
+}
+
+async function checkWindowWorkers(client: Client, { taskQueue }: Config, findings: Findings): Promise<void> {
+  const { length } = await recentPollers(client, taskQueue, WORKFLOW_TASKS)
   findings.check(
-    seconds * 1_000 < DAY,
-    `The namespace "${namespace}" keeps closed workflows for ${kept}: raise its retention to look at yesterday's windows.`,
-    `The namespace "${namespace}" is there, and keeps closed workflows for ${kept}.`,
+    length === 0,
+    `No worker polls the task queue "${taskQueue}": start one with "web-traffic worker", with role windows or all.`,
+    `The task queue "${taskQueue}" has ${counted(length, 'worker')}.`,
   )
 }
 
-async function checkWorkers(
+async function checkPollerWorkers(
   client: Client,
   { taskQueue, settings }: Config,
   findings: Findings,
 ): Promise<void> {
-  const windows = await seenAt(client, taskQueue, WORKFLOW_TASKS)
-  findings.check(
-    windows.length === 0,
-    `No worker polls the task queue "${taskQueue}": start one with "web-traffic worker", of role windows or all.`,
-    `${workers(windows.length, 'polls', 'poll')} the task queue "${taskQueue}".`,
-  )
   const queue = pollerTaskQueue(taskQueue)
-  // One that reads asks for no other task.
-  const waiting = await seenAt(client, queue, ACTIVITY_TASKS)
-  const pollers = new Set([...waiting, ...(await readers(client, settings.group))])
+  // A worker that runs a poller does not poll for another task.
+  const idle = await recentPollers(client, queue, ACTIVITY_TASKS)
+  const { size } = new Set([...idle, ...(await busyWorkers(client, settings.group))])
   findings.check(
-    pollers.size === 0,
-    `No worker polls the task queue "${queue}": start one with "web-traffic worker", of role pollers or all.`,
-    `${workers(pollers.size, 'reads Kafka or waits', 'read Kafka or wait')} to, on the task queue "${queue}".`,
+    size === 0,
+    `No worker polls the task queue "${queue}": start one with "web-traffic worker", with role pollers or all.`,
+    `The task queue "${queue}" has ${counted(size, 'worker')}.`,
   )
 }
 
-/** The identities of workers that have asked a task queue for tasks of late. */
-async function seenAt(client: Client, name: string, taskQueueType: number): Promise<string[]> {
+/** The identities of workers that have polled a task queue recently. */
+async function recentPollers(client: Client, name: string, taskQueueType: number): Promise<string[]> {
   const { pollers } = await client.workflowService.describeTaskQueue({
     namespace: client.options.namespace,
     taskQueue: { name },
@@ -110,7 +81,7 @@ async function seenAt(client: Client, name: string, taskQueueType: number): Prom
 }
 
 /** The identities of the workers that run the pipeline's pollers. */
-async function readers(client: Client, group: string): Promise<string[]> {
+async function busyWorkers(client: Client, group: string): Promise<string[]> {
   const identities: string[] = []
   const query = `Pipeline = '${group}' AND WorkflowType = 'poller' AND ExecutionStatus = 'Running'`
   for await (const { workflowId } of client.workflow.list({ query })) {
@@ -121,6 +92,26 @@ async function readers(client: Client, group: string): Promise<string[]> {
   return identities
 }
 
-function workers(n: number, one: string, many: string): string {
-  return `${n} ${n === 1 ? `worker ${one}` : `workers ${many}`}`
+async function checkSchedule(
+  client: Client,
+  { settings: { group }, retention }: Config,
+  isStarted: boolean,
+  findings: Findings,
+): Promise<void> {
+  const scheduled = await scheduledMaintenance(client, group)
+  if (!scheduled) {
+    if (isStarted)
+      findings.warn('Maintenance of the tables is not scheduled: run "web-traffic maintain --schedule".')
+    return
+  }
+  if (scheduled.paused)
+    return findings.warn('The schedule for maintenance of the tables is paused: resume it in the Web UI.')
+  const describe = (time: number | undefined) =>
+    time === undefined ? 'forever' : `for ${formatDuration(time)}`
+  const kept = describe(scheduled.retention)
+  findings.check(
+    scheduled.retention !== retention,
+    `Counts are kept ${kept}, but RETENTION says ${describe(retention)}: run "web-traffic maintain --schedule".`,
+    `Maintenance of the tables runs every hour, and counts are kept ${kept}.`,
+  )
 }

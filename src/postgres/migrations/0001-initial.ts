@@ -10,7 +10,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await createViews(db)
 }
 
-/** One schema holds one pipeline: the owner is recorded, and another one is refused. */
+/** A schema belongs to one pipeline: its owner is recorded, and any other is refused. */
 async function createPipeline(db: Kysely<unknown>): Promise<void> {
   await db.schema
     .createTable('pipeline')
@@ -52,12 +52,12 @@ async function createResults(db: Kysely<unknown>): Promise<void> {
     await (hasCountry ? counts.addColumn('country', 'text', column => column.notNull()) : counts)
       .addColumn('num_hits', COUNTS, column => column.notNull())
       .execute()
-    // Not unique over the referrer: it may be longer than what an index entry can hold.
+    // Without the referrer, which may be longer than an index entry can be.
     await db.schema.createIndex(`${table}_window_host`).on(table).columns(['window_start', 'host']).execute()
   }
 }
 
-/** Parts of windows too large for one message, until the window is closed. */
+/** Parts of windows that are too large for one message, until the window is closed. */
 async function createStagedPieces(db: Kysely<unknown>): Promise<void> {
   await db.schema
     .createTable('staged_pieces')

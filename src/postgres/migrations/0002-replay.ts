@@ -1,6 +1,6 @@
 import { sql, type Kysely } from 'kysely'
 
-/** Late events that a replay has brought into their window's result are marked with its revision, and stay. */
+/** Late events that a replay brings into their window's result keep their row and are marked with the revision. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await db.schema.alterTable('late_deltas').addColumn('brought_in', 'integer').execute()
   await createViews(db, sql`where brought_in is null`, sql`and l.brought_in is null`)

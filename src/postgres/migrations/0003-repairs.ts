@@ -1,8 +1,8 @@
 import { sql, type Kysely } from 'kysely'
 
 /**
- * How many hits of a window are under `??` only because their look-up failed, and was not waited for; and when a rejected
- * record was sent again.
+ * Adds the number of a window's hits that are under `??` because their country lookup failed, and the time at which a
+ * rejected record was sent again.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await db.schema

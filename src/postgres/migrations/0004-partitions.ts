@@ -1,6 +1,6 @@
 import { sql, type Kysely } from 'kysely'
 
-/** The tables of counts: by which column hits are kept beside them, and their columns. */
+/** The tables of counts: the column that their rollups count by, and their other columns. */
 const TABLES = [
   { table: 'aggregated_web_traffic', by: 'host', columns: ['host', 'referrer'] },
   { table: 'aggregated_web_traffic_by_country', by: 'country', columns: ['host', 'referrer', 'country'] },
@@ -9,8 +9,8 @@ const TABLES = [
 type Counts = (typeof TABLES)[number]
 
 /**
- * Both tables of counts become partitioned by month, and their rows are moved; whoever reads or writes them meanwhile
- * waits. Hits by host and by country are kept beside them, for questions over long ranges.
+ * Partitions both tables of counts by month and moves their rows; readers and writers wait meanwhile. Adds rollups of
+ * hits by host and by country, for queries over long ranges.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await lockOut(db)
@@ -46,8 +46,8 @@ export async function down(db: Kysely<unknown>): Promise<void> {
 }
 
 /**
- * Whoever writes counts locks the row of their window first: those who are at it finish, others wait there, and nobody
- * holds one table and waits for the other.
+ * A writer of counts locks its window's row first, so locking that table first lets current writers finish and makes
+ * others wait there, without a deadlock between the two tables of counts.
  */
 async function lockOut(db: Kysely<unknown>): Promise<void> {
   await sql`lock table window_results in exclusive mode`.execute(db)
@@ -96,7 +96,7 @@ const aside = ({ table }: Counts) => sql.table(`${table}_aside`)
 
 async function setAside(db: Kysely<unknown>, counts: Counts): Promise<void> {
   await sql`alter table ${sql.table(counts.table)} rename to ${aside(counts)}`.execute(db)
-  // Its index must not keep the name that the new table's needs.
+  // Frees the name for the new table's index.
   await db.schema.dropIndex(`${counts.table}_window_host`).execute()
 }
 
@@ -147,7 +147,7 @@ async function createTriggers(db: Kysely<unknown>, { table, by }: Counts): Promi
   await sql`create trigger keep_rollups_truncate after truncate on ${on} ${run}`.execute(db)
 }
 
-/** Whoever runs the workers need not own the tables: these functions run with their owner's rights. */
+/** These functions run with their owner's rights, so that workers need not own the tables. */
 async function createPartitionFunctions(db: Kysely<unknown>): Promise<void> {
   await sql`
 create function month_number(at timestamptz) returns integer language sql immutable parallel safe as $$

@@ -3,8 +3,9 @@ import { sql, type Kysely } from 'kysely'
 const COUNTS = sql`bigint`
 
 /**
- * What the ledger told each window when it closed, so that Postgres can be held against it for as long as it is kept;
- * counts that are too large for a message, until their window closes; and exceptions by the window they travelled with.
+ * Adds the books that the ledger sends each window with its close signal, so that Postgres can always be compared with
+ * them; counts that are too large for a message, until their window closes; and the window that exceptions travelled
+ * with.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await moveOwner(db, 'pipeline', 'pipeline_owner')
@@ -51,7 +52,7 @@ export async function down(db: Kysely<unknown>): Promise<void> {
   await db.schema.alterTable('late_deltas').dropColumn('read_in').execute()
   await db.schema.dropIndex('exception_ranges_window').execute()
   await db.schema.alterTable('exception_ranges').dropConstraint('exception_ranges_pkey').execute()
-  // By range alone a range is recorded once, as it was.
+  // The older release records a range once, not once per window.
   await sql`
     delete from exception_ranges a using exception_ranges b
     where a.kafka_partition = b.kafka_partition and a.range_from = b.range_from and a.window_start > b.window_start`.execute(
@@ -68,8 +69,8 @@ export async function down(db: Kysely<unknown>): Promise<void> {
 }
 
 /**
- * Under its new name an older release does not find the owner, and writes nothing: it would neither record exceptions,
- * which travel with windows now, nor know staged counts.
+ * Renames the owner's table, so that an older release finds no owner and writes nothing. It would not record exceptions,
+ * which now travel with windows, and does not know staged counts.
  */
 async function moveOwner(db: Kysely<unknown>, from: string, to: string): Promise<void> {
   await db.schema

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely'
 
-/** How far the exceptions of a window reach that were recorded again, by stretches of the log instead of ranges. */
+/** Adds the end of a stretch of the log for which a repair has recorded the exceptions again. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await db.schema.alterTable('exception_ranges').addColumn('range_to', 'bigint').execute()
 }

@@ -7,7 +7,7 @@ import * as books from './0005-books'
 import * as repair from './0006-repair'
 import * as comments from './0007-comments'
 
-/** In order; a migration that has landed is never changed, only followed by another. */
+/** In order. Never change a released migration; add another. */
 export const migrations: Record<string, Migration> = {
   '0001-initial': initial,
   '0002-replay': replay,
