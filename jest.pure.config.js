@@ -1,17 +1,34 @@
-const { globalSetup, globalTeardown, ...rest } = require('./jest.config')
+const {
+  moduleNameMapper,
+  modulePathIgnorePatterns,
+  reporters,
+  roots,
+  testEnvironment,
+  transform,
+} = require('./jest.config')
 
 /** The tests that need neither a server nor the build. */
 module.exports = {
-  ...rest,
+  moduleNameMapper,
+  modulePathIgnorePatterns,
+  reporters,
+  roots,
+  testEnvironment,
+  transform,
+  maxWorkers: 2,
   testMatch: [
+    'cli/options.test.ts',
     'config.test.ts',
     'activities/{intake,window-gate}.test.ts',
     'core/*.test.ts',
-    'dashboard/{pipeline-now,span}.test.ts',
+    'dashboard/{pipeline-summary,time-range}.test.ts',
     'deployment/ci.test.ts',
     'dev/cluster/dynamic-config.test.ts',
+    'docs/*.test.ts',
     'geo/{country,fallback-lookup,remote-lookup}.test.ts',
+    'lint/*.test.ts',
     'simulation/*.test.ts',
+    'temporal/*.test.ts',
     'sources/{access-log,synthetic}.test.ts',
     'trials/chaos/schedule.test.ts',
     'trials/sweep/points.test.ts',

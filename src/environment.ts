@@ -24,7 +24,7 @@ const duration = (fallback: string, min = 0) =>
 /** At least a day: `12m`, meant as months, would drop nearly everything. */
 const retention = parsed(
   text => (parseDuration(text) === 0 ? 0 : atLeast(DAY, parseDuration(text))),
-  text => `"${text}" is neither a day or longer nor 0s, which keeps counts forever (write 400d)`,
+  text => `"${text}" is not a day or longer, or 0s to keep counts forever (write 400d)`,
 ).prefault('0s')
 
 function atLeast(min: number, value: number | undefined): number | undefined {

@@ -32,7 +32,9 @@ test('a lasting refusal of Temporal is a problem while it lasts, and none afterw
   let refuses = true
   const answer = () =>
     refuses
-      ? Promise.reject(new ServiceError('Workflow Update failed', { cause: grpcError('RESOURCE_EXHAUSTED', REFUSAL) }))
+      ? Promise.reject(
+          new ServiceError('Workflow Update failed', { cause: grpcError('RESOURCE_EXHAUSTED', REFUSAL) }),
+        )
       : Promise.resolve({ partitions: [], refused: [], pollers: 1 })
   const handle = { executeUpdate: answer, query: answer, signal: () => Promise.resolve() }
   const client = {
