@@ -61,6 +61,7 @@ export class Poller {
   private partitionCount = 0
   private brokerDown = false
   private reported = 0
+  private counted = 0
   private draining = false
   private failure: Error | undefined
 
@@ -85,7 +86,8 @@ export class Poller {
   }
 
   /**
-   * Claims, flushes and ticks until it is drained. Returns the number of records that were read.
+   * Claims, flushes and ticks until it is drained. Returns the number of records in the ranges that it has done: records
+   * that it dropped unannounced at a claim are read again, and do not count.
    *
    * @throws the first error that reading or a call could not recover from
    */
@@ -102,7 +104,7 @@ export class Poller {
     }
     await this.flushAll()
     await this.commit(this.positions)
-    return this.intake.taken
+    return this.counted
   }
 
   private get flushDue(): boolean {
@@ -203,6 +205,7 @@ export class Poller {
     this.state.signalled()
     const took = { announce: announced - started, send: Date.now() - announced }
     const done = this.state.doneRanges
+    this.counted += sumOf(done).records
     logger.debug({ took, windows: outgoing.size }, 'flushed')
     metrics.flushed(outgoing, done, took)
     note?.(flushAttributes(outgoing, done))
