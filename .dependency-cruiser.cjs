@@ -1,6 +1,6 @@
 /**
- * Which room of src may import which, from the bottom up: each imports only rooms of the lines above its own.
- * Modules of src itself (config, errors, log) are for everyone but core, contract and workflows.
+ * The rooms of src, each floor resting on those listed before it: a room imports only rooms of earlier lines. The modules
+ * directly in src (config, environment, errors, log, package-root) are for all rooms except core, contract and workflows.
  */
 const FLOORS = [
   ['core'],

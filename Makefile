@@ -57,8 +57,8 @@ types:
 	npx tsc --noEmit $(FLAGS)
 	npx tsc --noEmit -p src/dashboard/page $(if $(FLAGS),$(FLAGS)-page)
 
-# The tests that need neither a server nor the build; SEEDS=3000 of the simulation.
-pure:
+# The tests that need neither a server nor the build. SEEDS=3000 runs more seeds of the simulation.
+pure: node_modules/.package-lock.json
 	SEEDS=$(or $(SEEDS),300) npx jest --config jest.pure.config.js --silent
 
 check: node_modules/.package-lock.json

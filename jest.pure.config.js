@@ -19,7 +19,7 @@ module.exports = {
   testMatch: [
     'cli/options.test.ts',
     'config.test.ts',
-    'activities/{intake,window-gate}.test.ts',
+    'activities/{intake,poller,window-gate}.test.ts',
     'core/*.test.ts',
     'dashboard/{pipeline-summary,time-range}.test.ts',
     'deployment/ci.test.ts',

@@ -22,36 +22,36 @@ begin
       execute format('create role %I nologin', named);
     end if;
   end loop;
-  -- Everybody may make temporary tables by default.
+  -- By default everyone may create temporary tables.
   execute format('revoke create, temporary on database %I from public', current_database());
 end $$;
 
--- Databases that are older than PostgreSQL 15 let everybody create tables.
+-- Before PostgreSQL 15 everyone may create tables in public.
 revoke create on schema public from public;
 grant usage on schema public to web_traffic_writer, web_traffic_reader;
 
--- Who looks: the results, what was late, what was rejected. For the commands windows, late, rejected and dashboard,
--- which asks two of the tables behind the views, by their indexes.
+-- Readers see results, late events and rejected records: the commands windows, late, rejected and dashboard, and your
+-- reports. The dashboard also queries two of the tables behind the views, to use their indexes.
 grant select on
   aggregated_web_traffic, aggregated_web_traffic_by_country, late_web_traffic, traffic_windows, rejected_counts,
   rejected_events, late_deltas, window_results, traffic_rollups, sealed_periods, past_retention
 to web_traffic_reader;
 
--- Workers, and the commands start, verify, replay, retry and doctor.
+-- Workers, and the commands start, doctor and rejected --republish.
 grant select on late_web_traffic, traffic_windows, kysely_migration to web_traffic_writer;
--- The owner of the schema is recorded once, and not changed.
+-- The owner of the schema is recorded once and never changes.
 grant select, insert on pipeline_owner to web_traffic_writer;
--- A window's row is locked and brought up to date, and stays.
+-- A window's row is locked and updated, and never deleted.
 grant select, insert, update on window_results to web_traffic_writer;
--- A later revision replaces the counts of the one before.
+-- A revision replaces the counts of the previous one.
 grant select, insert, delete on aggregated_web_traffic, aggregated_web_traffic_by_country to web_traffic_writer;
 grant select, insert, update, delete on staged_pieces to web_traffic_writer;
--- What pollers stage is used once or dropped; what the ledger announced for a window stands.
+-- Staged deltas are used once or dropped. Books are never changed.
 grant select, insert, delete on staged_deltas to web_traffic_writer;
 grant select, insert on window_books to web_traffic_writer;
--- What a range was late or rejected is recorded for ever; a repair replaces the ranges of its window. Of late events only the mark of a replay is added, and they go
--- with the counts of their month.
+-- A repair replaces the ranges of its window that have late or rejected records.
 grant select, insert, delete on exception_ranges to web_traffic_writer;
+-- A replay marks the late events that it has counted as hits. Retention deletes late events with their month.
 grant select, insert, delete on late_deltas to web_traffic_writer;
 grant update (brought_in) on late_deltas to web_traffic_writer;
 grant select, insert, update on rejected_counts to web_traffic_writer;

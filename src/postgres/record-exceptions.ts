@@ -59,8 +59,8 @@ export async function lockExceptions(
 }
 
 /**
- * @returns false if the range is already entered: for this window, by an older release, which entered ranges without a
- *   window, or as part of a stretch that a repair entered
+ * @returns false if the range is already entered. It may be entered for this window, without a window (by an older
+ *   release), or within a longer range (by a repair).
  */
 async function enterRange(
   transaction: Transaction,

@@ -1,8 +1,8 @@
 import { setWorkflowOptions } from '@temporalio/workflow'
+import { counted } from '../core/numbers'
 import type { Recovered, RecoverInput } from '../contract/activities'
 import { joinSentences } from '../contract/markdown'
 import type { RecoverSummary } from '../contract/workflows'
-import { grouped } from '../core/numbers'
 import { formatInstant } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
 import { batches } from './recount'
@@ -18,11 +18,11 @@ setWorkflowOptions(finishedByItsBuild, recover)
 function describe(recovered: Recovered): string {
   const { windows, there, ranges, lateHits, contradictory, repaired = [], incomplete = [] } = recovered
   return joinSentences(
-    `${grouped(windows)} results of windows, ${grouped(ranges)} ranges with late or rejected records and ` +
-      `${grouped(lateHits)} hits that came after their window had closed were written again; ${grouped(there)} results ` +
+    `${counted(windows, 'window result')}, ${counted(ranges, 'range')} with late or rejected records and ` +
+      `${counted(lateHits, 'hit')} that came after their window had closed were written again; ${counted(there, 'result')} ` +
       'were already there.',
     repaired.length > 0 &&
-      `${grouped(repaired.length)} windows without a complete history were counted again from Kafka.`,
+      `${counted(repaired.length, 'window')} without a complete history were counted again from Kafka.`,
     incomplete.length > 0 &&
       `Incomplete: ${incomplete.map(({ window, reason }) => `${window} (${reason})`).join('; ')}.`,
     contradictory.length > 0 &&

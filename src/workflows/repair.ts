@@ -3,7 +3,7 @@ import type { RepairInput, RepairOutcome } from '../contract/activities'
 import { joinSentences } from '../contract/markdown'
 import { NOT_REPAIRED, recountProgress } from '../contract/messages'
 import type { RepairSummary } from '../contract/workflows'
-import { grouped } from '../core/numbers'
+import { counted, grouped } from '../core/numbers'
 import type { Sums } from '../core/window/protocol'
 import { formatInstant, formatWindow } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
@@ -41,14 +41,14 @@ function describe(name: string, start: number, done: RepairOutcome): string {
   const { outcome, revision, hits, hitsBefore, lost } = done
   return joinSentences(
     outcome === 'unchanged'
-      ? `${name} was already right, with ${grouped(hits)} hits as revision ${revision}.`
-      : `${name} now has ${grouped(hits)} hits, ${grouped(hitsBefore)} before, as revision ${revision}.`,
+      ? `${name} was already right, with ${counted(hits, 'hit')} as revision ${revision}.`
+      : `${name} now has ${counted(hits, 'hit')}, ${grouped(hitsBefore)} before, as revision ${revision}.`,
     lost.hits + lost.exceptions > 0 && `Accepted as lost: ${sums(lost)}.`,
   )
 }
 
 function sums({ hits, exceptions }: Sums): string {
-  return `${grouped(hits)} hits and ${grouped(exceptions)} late or rejected records`
+  return `${counted(hits, 'hit')} and ${counted(exceptions, 'late or rejected record')}`
 }
 
 function whyIncomplete(gone: Extract<RepairOutcome, { outcome: 'incomplete' }>['gone']): string {

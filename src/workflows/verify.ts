@@ -5,11 +5,11 @@ import {
   setWorkflowOptions,
   workflowInfo,
 } from '@temporalio/workflow'
+import { counted } from '../core/numbers'
 import type { VerifiedBatch } from '../contract/activities'
 import { joinSentences } from '../contract/markdown'
 import { DIFFERENCES } from '../contract/messages'
 import type { Verified, VerifyInput, VerifySummary } from '../contract/workflows'
-import { grouped } from '../core/numbers'
 import type { WindowSelection } from '../core/window/recount'
 import { formatInstant } from '../core/window/tumbling-window'
 import { finishedByItsBuild } from './builds'
@@ -79,7 +79,7 @@ function describe(verified: Verified): string {
     gone > 0 && `${gone} cannot be verified because Kafka no longer has all of their records.`,
     accepted &&
       accepted.hits + accepted.exceptions > 0 &&
-      `${grouped(accepted.hits)} hits and ${grouped(accepted.exceptions)} late or rejected records were accepted as lost before.`,
+      `${counted(accepted.hits, 'hit')} and ${counted(accepted.exceptions, 'late or rejected record')} were accepted as lost before.`,
     withoutBooks > 0 &&
       `${count(withoutBooks, 'has', 'have')} no books because an older release closed them.`,
   )

@@ -1,8 +1,8 @@
 import { getExternalWorkflowHandle, log } from '@temporalio/workflow'
+import { counted, grouped } from '../core/numbers'
 import { ingestId } from '../contract/ids'
 import { settled, type Told } from '../contract/messages'
 import type { WindowRunInput } from '../contract/workflows'
-import { grouped } from '../core/numbers'
 import type { Balance, Sums, ToldBook } from '../core/window/protocol'
 import type { WindowRun } from './window-run'
 
@@ -56,7 +56,7 @@ export class WindowBooks {
   describeMissing(): string {
     const { told, accounted } = this.balance
     return (
-      `The ledger announced ${grouped(told.hits)} hits and ${grouped(told.exceptions)} late or rejected records, and ` +
+      `The ledger announced ${counted(told.hits, 'hit')} and ${counted(told.exceptions, 'late or rejected record')}, and ` +
       `this run has ${grouped(accounted.hits)} and ${grouped(accounted.exceptions)}: an earlier run ended before it had ` +
       'written the rest.'
     )

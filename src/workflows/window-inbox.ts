@@ -13,7 +13,7 @@ export class WindowInbox {
   private readonly pending: Delta[] = []
   private signals = 0
 
-  /** @param merges false from the moment the window closes */
+  /** @param merges false while the window is closing: it keeps new deltas apart, to record them as late */
   constructor(
     private readonly run: WindowRun,
     private readonly exceptions: WindowExceptions,

@@ -1,6 +1,6 @@
 import type { Delta, Published } from '../core/window/protocol'
+import { counted } from '../core/numbers'
 import type { WindowSummary } from '../contract/workflows'
-import { grouped } from '../core/numbers'
 import { sink } from './sink'
 import type { WindowBooks } from './window-books'
 import type { WindowInbox } from './window-inbox'
@@ -27,7 +27,7 @@ export class WindowResult {
     const pieces = { chain, count: counts.pieces }
     const books = status === 'closed' ? this.books.take() : []
     const parts = pieces.count + stagedDeltas
-    const size = `${grouped(hits)} hits, ${grouped(groups)} groups${parts > 0 ? ` and ${parts} staged parts` : ''}`
+    const size = `${counted(hits, 'hit')}, ${counted(groups, 'group')}${parts > 0 ? ` and ${parts} staged parts` : ''}`
     const options = { summary: `write ${name}, ${size}, as revision ${revision}, ${status}` }
     const input = {
       ...{ ...key, revision, status, hits, unlocated, counts: counts.columns(), pieces, applied },
@@ -77,10 +77,12 @@ export class WindowResult {
     const { name, revision, lateHits, counts } = this.run
     const { hits, deltas, repeats, overlaps, unlocated } = counts
     const { groups, otherHits } = this.written
-    const other = otherHits > 0 ? `, ${otherHits} hits of further groups under (other)` : ''
-    const wrote = `${grouped(hits)} hits in ${grouped(groups)} groups${other}, written as revision ${revision}`
+    const other = otherHits > 0 ? `, ${counted(otherHits, 'hit')} of further groups under (other)` : ''
+    const wrote = `${counted(hits, 'hit')} in ${counted(groups, 'group')}${other}, written as revision ${revision}`
     const unknown =
-      unlocated > 0 ? `; ${unlocated} hits are under ?? because their look-up failed: replay the window` : ''
+      unlocated > 0
+        ? `; ${counted(unlocated, 'hit')} are under ?? because their look-up failed: replay the window`
+        : ''
     const summary = `${name}: ${wrote}${this.lateClause}${unknown}.`
     return { summary, hits, groups, otherHits, revision, deltas, repeats, lateHits, overlaps }
   }
@@ -96,6 +98,8 @@ export class WindowResult {
 
   private get lateClause(): string {
     const { lateHits } = this.run
-    return lateHits > 0 ? `; ${lateHits} hits came after it had closed and were counted as late` : ''
+    return lateHits > 0
+      ? `; ${counted(lateHits, 'hit')} came after it had closed and were counted as late`
+      : ''
   }
 }

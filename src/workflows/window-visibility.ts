@@ -57,7 +57,8 @@ export class WindowVisibility {
    * long: after {@link STUCK_AFTER}, or at once after a permanent failure, the window shows as stuck until the step
    * succeeds.
    *
-   * @param until.needed nothing waits for the step before this moment, so its timer replaces that of `STUCK_AFTER`
+   * @param until.needed the moment from which the window needs the step: it cannot be stuck before. Its timer is used
+   *   instead of a timer of `STUCK_AFTER`
    * @param until.givenUp makes the step return undefined
    */
   async watched<T>(step: string, run: () => Promise<T>): Promise<T>

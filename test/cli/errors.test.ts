@@ -144,7 +144,7 @@ describe('a command fails with one line that says what is wrong and what to do',
   const TEMPORAL = ['No Temporal server answers at 127.0.0.1:1', 'web-traffic cluster up', 'TEMPORAL_ADDRESS']
   const POSTGRES = ['Postgres at 127.0.0.1:1 is unreachable', 'web-traffic cluster up', 'POSTGRES_URL']
   const REFUSED = ['refuses user', 'POSTGRES_USER and POSTGRES_PASSWORD']
-  const NOT_MIGRATED = ['missing, old or changed', 'web-traffic migrate']
+  const NOT_MIGRATED = ['missing, outdated or changed', 'web-traffic migrate']
   const NO_DATABASE = [`has no database "no-such-${unique}"`, 'web-traffic migrate']
 
   const noKafka = () => ({ KAFKA_URL: CLOSED })

@@ -149,6 +149,7 @@ test('a log whose last counted record retention has removed is the same log', as
   expect(await diagnosis()).toEqual([])
   await pipeline.command('start')
   await pipeline.untilAccounted(400)
+  await pipeline.untilDone(400)
   expect(await pipeline.status()).toMatchObject({ lag: 0, totals: { records: 400, rejected: 0 } })
 }, 300_000)
 

@@ -62,7 +62,7 @@ test('writes that are refused for good stay in sight, and one command brings eve
     / stuck [^]* is stuck: it has tried to write revision 1 since .*\. .*"num_hits".*"web-traffic retry"/,
   )
   expect(await timersOf(workflowId!)).toContain(
-    'write revision 1: refused, tried again after this or when told',
+    'write revision 1: failed; retry after this or on a signal',
   )
 
   // The same of late and rejected records.

@@ -26,17 +26,24 @@ export async function runCommand(args: string[], environment: Environment): Prom
   const isTraced = Object.keys(environment).some(name => name.startsWith('OTEL_'))
   if (OWN_PROCESS.has(args[0] ?? '') || isTraced) return runProcess(args, environment)
   const server = idle.pop() ?? startServer()
-  server.channel?.ref()
+  const settled = new AbortController()
+  const { signal } = settled
   try {
+    server.channel?.ref()
+    const answered = once(server, 'message', { signal }) as Promise<[Outcome]>
+    const exited = once(server, 'exit', { signal }).then(([code]) => {
+      throw new Error(`the process that runs commands exited with ${String(code)}`)
+    })
     server.send({ args, environment })
-    const answered = once(server, 'message') as Promise<[Outcome]>
-    const [outcome] = await Promise.race([answered, failed(server)])
+    const [outcome] = await Promise.race([answered, exited])
     server.channel?.unref()
     idle.push(server)
     return outcome
   } catch (error) {
     server.kill('SIGKILL')
     throw error
+  } finally {
+    settled.abort()
   }
 }
 
@@ -45,11 +52,6 @@ function startServer(): ChildProcess {
   const server = fork(SERVER, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   server.unref()
   return server
-}
-
-async function failed(server: ChildProcess): Promise<never> {
-  const [code] = (await once(server, 'exit')) as [number | null]
-  throw new Error(`the process that runs commands has ended with ${code}`)
 }
 
 /** Runs a command in a process of its own. */

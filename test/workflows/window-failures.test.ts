@@ -113,7 +113,7 @@ test('deltas that arrive during the write are recorded after it, and none is los
   expect(window.sink.attempts.recordClosed).toBe(0)
   letWrite()
   expect(await result).toMatchObject({
-    summary: `${window.name}: 4 hits in 1 groups, written as revision 1; 5 hits came after it had closed and were counted as late.`,
+    summary: `${window.name}: 4 hits in 1 group, written as revision 1; 5 hits came after it had closed and were counted as late.`,
     hits: 4,
     lateHits: 5,
     repeats: 1,

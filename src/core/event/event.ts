@@ -3,7 +3,7 @@ import { parseEventTime } from './event-time'
 export const MAX_HOST_LENGTH = 255
 export const MAX_REFERRER_LENGTH = 2_048
 
-/** Why a record is not counted in any window; each is a row of `rejected_counts`. */
+/** Why a record is not a usable event; `rejected_counts` has the number of records for each reason. */
 export type RejectionReason =
   | 'null_value'
   | 'invalid_json'

@@ -22,7 +22,7 @@ import type { MaxEventTime } from './watermark'
 export interface LedgerState extends PartitionsState {
   /** Starts of the windows that were announced and not closed yet, epoch ms. */
   openWindows: number[]
-  /** Those of them that were sent the signal to publish a first result. */
+  /** Starts of the open windows that were sent the signal to publish a first result. */
   published: number[]
   /** How many windows were sent the close signal. */
   closed: number
@@ -36,7 +36,7 @@ export interface LedgerState extends PartitionsState {
 export interface WindowSource {
   /** Everything announced for it; undefined if the ledger does not know that. */
   told: Sums | undefined
-  /** Those that it was sent and has not settled. */
+  /** Books that the window was sent and has not settled. */
   books: ToldBook[]
   /** Whether more may be announced for it. */
   open: boolean
@@ -69,7 +69,6 @@ interface DueWindows {
  * know the ids of earlier updates.
  */
 export class Ledger {
-  /** Of windows that were announced. */
   readonly books: Books
   private readonly partitionLedger: PartitionLedger
   private readonly open: Set<number>
