@@ -113,7 +113,7 @@ test('a dashboard started during an outage of every server shows everything once
   watched = await WatchedPage.open(browser, dashboard.address)
   await expectText(
     '#problems',
-    /Pipeline: No Temporal server[^]*Kafka: No Kafka broker[^]*Postgres: No Postgres/,
+    /Pipeline: No Temporal server[^]*Kafka: No Kafka broker[^]*Postgres: Postgres at/,
   )
   for (const relay of [postgres, temporal, kafka]) await relay.open()
   await expectText('#hits', '6')

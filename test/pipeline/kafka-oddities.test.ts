@@ -100,6 +100,7 @@ test('offsets of the group that are gone, or were set back or forth by hand, dec
     await pipeline.command('start')
     await pipeline.untilAccounted(200 + i * 100)
   }
+  await pipeline.untilDone(400)
   expect(await pipeline.status()).toMatchObject({ lag: 0, totals: { records: 400, rejected: 0 } })
 }, 300_000)
 

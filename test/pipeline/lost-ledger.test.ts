@@ -43,7 +43,7 @@ test('a ledger that was terminated is not begun anew, and goes on exactly where 
       expect((await pipeline.attempt(command)).stderr).toBe(refused.stderr)
     expect((await pipeline.attempt('doctor')).stdout).toContain(refused.stderr.trim().slice(0, 60))
     // As the message says.
-    await reset(/temporal (workflow reset .*?); or/.exec(refused.stderr)![1]!)
+    await reset(/temporal (workflow reset .*?")\. /.exec(refused.stderr)![1]!)
   }
   const { sent } = JSON.parse(await traffic) as { sent: number }
   await pipeline.untilAccounted(sent)

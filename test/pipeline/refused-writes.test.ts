@@ -69,7 +69,7 @@ test('writes that are refused for good stay in sight, and one command brings eve
   await pipeline.query('alter table late_deltas rename to late_elsewhere')
   sent += await traffic()
   const refusesLate =
-    /it has tried to record late and rejected records\. .*"late_deltas".*"web-traffic retry"/
+    /it has tried to record late and rejected records since .*\. .*"late_deltas".*"web-traffic retry"/
   await until(async () => refusesLate.test(await pipeline.command('windows', '--limit', '50')))
 
   const { stdout, code } = await pipeline.attempt('status')

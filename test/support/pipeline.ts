@@ -61,9 +61,10 @@ export class TestPipeline {
 
   /** Runs a command of the product that must succeed; what it prints. */
   async command(...args: string[]): Promise<string> {
-    const { stdout, stderr, code } = await this.attempt(...args)
-    if (code !== 0) throw new Error(`web-traffic ${args.join(' ')} exited with ${code}: ${stderr}${stdout}`)
-    return stdout
+    const outcome = await this.attempt(...args)
+    const { stdout, stderr, code } = outcome
+    if (code === 0) return stdout
+    throw Object.assign(new Error(`web-traffic ${args.join(' ')} exited with ${code}: ${stderr}`), outcome)
   }
 
   /** Runs a command that may fail; what it prints, and its exit code. */

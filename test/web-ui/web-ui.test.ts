@@ -119,7 +119,7 @@ test('the details of a window describe its state while it is open, while its wri
   await expectNoInjection()
   await openDetails(ingestId(group))
   await detail('in partition 1: watermark')
-  await detail(`needs ${formatInstant(W0 + 5 * MINUTE)}`)
+  await detail(`waits for ${formatInstant(W0 + 5 * MINUTE)}`)
 
   await relay.close()
   await send(1, '', 30)
