@@ -194,16 +194,16 @@ export const environmentSchema = kafkaSchema.extend({
     { see: 'operations' },
   ),
   GEO_DATABASE: countries('MaxMind-format country or city database, instead of the bundled one', text),
-  IP_CODING_KEY: countries('API key of the service, which is not queried without one', text),
+  IP_CODING_KEY: countries('API key of the service; required with `GEO_PROVIDER=ip2location`', text),
   GEO_URL: countries(
     'URL of the service, or of a compatible one',
     z
       .url({ protocol: /^https?$/, error: 'is not a URL such as https://api.ip2location.io/' })
       .default('https://api.ip2location.io/'),
   ),
-  GEO_RATE: countries('maximum number of look-ups per second and worker', count('50', 10_000)),
+  GEO_RATE: countries('maximum number of lookups per second and worker', count('50', 10_000)),
   GEO_ON_ERROR: countries(
-    'events while the service is down: `wait`, or count under `??` (`unknown`) until `replay --unlocated`',
+    'what to do with events while the service is down: `wait`, or count under `??` (`unknown`) until `replay --unlocated`',
     oneOf(['wait', 'unknown'], 'wait'),
   ),
   TEMPORAL_TASK_QUEUE: temporal(

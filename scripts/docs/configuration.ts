@@ -23,6 +23,11 @@ const OF_LIBRARIES: Variable[] = [
   { name: 'TEMPORAL_NAMESPACE', group: 'Temporal', description: 'namespace', default: 'default' },
   { name: 'TEMPORAL_API_KEY', group: 'Temporal', description: 'API key of Temporal Cloud' },
   {
+    name: 'TEMPORAL_UI_URL',
+    group: 'Temporal',
+    description: 'address of the Web UI, for links from `status` and the dashboard',
+  },
+  {
     name: 'OTEL_EXPORTER_OTLP_ENDPOINT',
     group: 'Traces',
     description: 'where to send spans, such as `http://localhost:4318`',

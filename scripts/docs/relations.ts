@@ -23,7 +23,7 @@ export function relationsDocument(): string {
   return [
     '# Tables and views',
     NOTICE('ddl/init.sql'),
-    'Query these relations. At any moment, records read = hits + late + rejected. [postgres.md](postgres.md) says what is ' +
+    'Query these relations. Once every window has closed, records read = hits + late + rejected. [postgres.md](postgres.md) says what is ' +
       'kept, for how long, and how a year of data stays fast to query.',
     ...sections,
   ].join('\n\n')

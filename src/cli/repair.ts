@@ -11,7 +11,7 @@ import { print, printProgress } from './output'
 
 export function repairCommand(): Command {
   return new Command('repair')
-    .summary('count one window again whose run was terminated or lost, or is stuck')
+    .summary('count a window again that is stuck or whose run was lost')
     .description(
       'Count one window again from Kafka, with its late and rejected records, after its run was terminated or lost, or ' +
         'if it is stuck.',

@@ -11,13 +11,13 @@ export function replayCommand(): Command {
   return withWindowChoice(new Command('replay'))
     .summary('count closed windows again and publish those that differ')
     .description(
-      "Count closed windows again from Kafka, with today's country look-up, and publish those that differ as their next " +
+      'Count closed windows again from Kafka, with the current country lookup, and publish those that differ as their next ' +
         'revision. Exits with 1 if Kafka no longer has all records of a window.',
     )
     .option('--late', 'only windows with late events that are in no result')
     .option(
       '--unlocated',
-      'only windows with hits that were counted under ?? while the look-up service was down (GEO_ON_ERROR=unknown)',
+      'only windows with hits that were counted under ?? while the lookup service was down (GEO_ON_ERROR=unknown)',
     )
     .option('--all', 'all closed windows')
     .option('--include-late', 'add the late events to the results; they no longer count as late')

@@ -41,7 +41,9 @@ export function stopCommand(): Command {
 export function pauseCommand(): Command {
   return new Command('pause')
     .summary('stop reading until "resume"')
-    .description('Drain the pollers and stop reading until "resume". Windows that are over still close.')
+    .description(
+      'Drain the pollers and stop reading until "resume". Windows that every partition has passed still close; the others wait for "resume".',
+    )
     .action(() =>
       withRunning(async (pipeline, { settings: { group } }) => {
         await pipeline.pause()

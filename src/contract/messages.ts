@@ -29,7 +29,7 @@ export type WindowMode = 'opening' | 'open' | 'published' | 'closing' | 'closed'
 export interface WindowProgress {
   state: WindowMode
   hits: number
-  /** Hits counted under `??` because their look-up failed. */
+  /** Hits counted under `??` because their lookup failed. */
   unlocated: number
   /** Groups in the run, without those in pieces and staged deltas. */
   groups: number

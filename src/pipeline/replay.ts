@@ -10,7 +10,7 @@ import { settingsOf, startOrJoin } from './workflow-runs'
 export interface ReplayOptions extends WindowChoice {
   /** Only windows with late events that are in no result. */
   late?: true
-  /** Only windows with hits under `??` because the look-up failed. */
+  /** Only windows with hits under `??` because the lookup failed. */
   unlocated?: true
   all?: true
   includeLate?: true

@@ -24,7 +24,7 @@ export class StepMetrics {
       late: ['Late events, by cause', label('cause', ['closed'])],
       repeats: ['Repeats that were dropped', label('of', ['delta', 'exceptions'])],
       overlaps: ['Deltas that contradict what a window has applied, and were not counted'],
-      // Workflows add to it; see src/workflows/counters.ts.
+      // Workflows add to it; see src/workflows/signal-if-running.ts.
       unheard_signals: [
         'Signals to windows and pollers that had ended, by signal',
         label('signal', ['publish', 'close', 'drain']),

@@ -88,7 +88,7 @@ function asides({ revision, unlocated, lateHits, repeats, overlaps }: WindowRepo
     `Late so far: ${grouped(lateHits)} hits.`,
     revision > 0 && `The result is revision ${revision}${revision > 1 ? ', corrected' : ''}.`,
     unlocated > 0 &&
-      `**${grouped(unlocated)} hits** are under ${code('??')} because their look-up failed: ` +
+      `**${grouped(unlocated)} hits** are under ${code('??')} because their lookup failed: ` +
         `${code('web-traffic replay --unlocated')} looks them up again once the window is closed.`,
     repeats > 0 && `${grouped(repeats)} repeats were dropped.`,
     overlaps.length > 0 &&

@@ -81,7 +81,7 @@ export class WindowResult {
     const wrote = `${counted(hits, 'hit')} in ${counted(groups, 'group')}${other}, written as revision ${revision}`
     const unknown =
       unlocated > 0
-        ? `; ${counted(unlocated, 'hit')} are under ?? because their look-up failed: replay the window`
+        ? `; ${counted(unlocated, 'hit')} are under ?? because their lookup failed: replay the window`
         : ''
     const summary = `${name}: ${wrote}${this.lateClause}${unknown}.`
     return { summary, hits, groups, otherHits, revision, deltas, repeats, lateHits, overlaps }

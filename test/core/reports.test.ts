@@ -75,10 +75,10 @@ describe('a window', () => {
     expect(report).toContain('| (none) | 2 |')
   })
 
-  test('shows how many look-ups failed, and the command that repeats them', () => {
-    expect(reportOf({})).not.toContain('look-up')
+  test('shows how many lookups failed, and the command that repeats them', () => {
+    expect(reportOf({})).not.toContain('lookup')
     const report = reportOf({ unlocated: 1_234 })
-    expect(report).toContain('**1,234 hits** are under `??` because their look-up failed')
+    expect(report).toContain('**1,234 hits** are under `??` because their lookup failed')
     expect(report).toContain('`web-traffic replay --unlocated`')
   })
 

@@ -10,17 +10,17 @@ import { record, rules, T0 } from './support'
 const ADDRESSES = ['1', '2', '3', 'nowhere']
 const claimed = { partition: 0, epoch: 1, position: 0, basis: null, announcedTo: null }
 
-/** The look-up's result; one address belongs to no country. */
+/** The lookup's result; one address belongs to no country. */
 const countryOf = (ip: string) => (ip === 'nowhere' ? '??' : `C${ip}`)
 
 const event = fc.record({
   ip: fc.constantFrom(...ADDRESSES),
-  /** Whether the look-up fails when the event is read. */
+  /** Whether the lookup fails when the event is read. */
   fails: fc.boolean(),
   cut: fc.boolean(),
 })
 
-/** Reads events of one window in ranges, each event with a look-up that answers or fails. */
+/** Reads events of one window in ranges, each event with a lookup that answers or fails. */
 function read(events: { ip: string; fails: boolean; cut: boolean }[]): Delta[] {
   let failing = false
   const locate = (ip: string) => (failing ? UNLOCATED : countryOf(ip))
@@ -35,7 +35,7 @@ function read(events: { ip: string; fails: boolean; cut: boolean }[]): Delta[] {
   return deltas
 }
 
-test('hits with a failed look-up are under ?? and counted as unlocated once, despite repeats and continue-as-new', () => {
+test('hits with a failed lookup are under ?? and counted as unlocated once, despite repeats and continue-as-new', () => {
   const property = fc.property(
     fc.array(event, { minLength: 1, maxLength: 40 }),
     fc.infiniteStream(fc.boolean()),
@@ -61,7 +61,7 @@ test('hits with a failed look-up are under ?? and counted as unlocated once, des
       }
       window.open()
       const counted = [...groups(window.columns())].map(({ country, hits }) => [country, hits] as const)
-      // A group is one row, even if some of its hits are under ?? because their look-up failed and others because they have no country.
+      // A group is one row, even if some of its hits are under ?? because their lookup failed and others because they have no country.
       expect(new Set(counted.map(([country]) => country)).size).toBe(counted.length)
       expect(Object.fromEntries(counted)).toEqual(expected)
       expect(window.unlocated).toBe(unlocated)
@@ -70,7 +70,7 @@ test('hits with a failed look-up are under ?? and counted as unlocated once, des
   fc.assert(property, { numRuns: 500 })
 })
 
-test('after a failed look-up, the next event with the address looks it up again', () => {
+test('after a failed lookup, the next event with the address looks it up again', () => {
   const deltas = read([true, true, false, false].map(fails => ({ ip: '1', fails, cut: true })))
   expect(deltas.map(({ countries, unlocated }) => [countries, unlocated])).toEqual([
     [['??'], 1],
@@ -80,7 +80,7 @@ test('after a failed look-up, the next event with the address looks it up again'
   ])
 })
 
-test('a late event whose look-up failed is late under ??', () => {
+test('a late event whose lookup failed is late under ??', () => {
   const locate = () => UNLOCATED
   const reader = new PartitionReader(claimed, { ...rules, locate })
   const later = T0 + 10 * rules.windowSize

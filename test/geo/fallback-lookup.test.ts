@@ -3,7 +3,7 @@ import { UNLOCATED } from '../../src/core/counts/unknown-country'
 import { Ip2Location } from '../../src/geo/ip2location'
 import { FallbackLookup } from '../../src/geo/fallback-lookup'
 import { RemoteLookup } from '../../src/geo/remote-lookup'
-import { countryOf, LookUpService, type Mood } from '../support/look-up-service'
+import { countryOf, LookUpService, type Mood } from '../support/lookup-service'
 import { until } from '../support/until'
 
 const never = new AbortController().signal

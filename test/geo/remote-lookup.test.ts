@@ -3,7 +3,7 @@ import type { LogRecord } from '../../src/core/event/log-record'
 import { Ip2Location } from '../../src/geo/ip2location'
 import { LookupError } from '../../src/geo/lookup'
 import { RemoteLookup } from '../../src/geo/remote-lookup'
-import { countryOf, LookUpService, type Mood } from '../support/look-up-service'
+import { countryOf, LookUpService, type Mood } from '../support/lookup-service'
 import { until } from '../support/until'
 
 const KEY = 'SECRET0123456789'

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { ConfigResourceTypes } from 'kafkajs'
 import { open, type CountryResponse } from 'maxmind'
 import type { Finding } from '../../src/pipeline/doctor/finding'
-import { LookUpService } from '../support/look-up-service'
+import { LookUpService } from '../support/lookup-service'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
 

@@ -5,7 +5,7 @@ import { pollerId, replayId } from '../../src/contract/ids'
 import { publicAddress } from '../../src/geo/country'
 import { byGroup, countLog, differences } from '../../trials/oracle/reference'
 import { withTemporal } from '../../src/temporal/connection'
-import { countryOf, LookUpService, type Mood } from '../support/look-up-service'
+import { countryOf, LookUpService, type Mood } from '../support/lookup-service'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
 import type { ReplaySummary, VerifySummary } from '../../src/contract/workflows'
@@ -80,7 +80,7 @@ async function stored() {
   return byGroup(await pipeline.db.selectFrom('aggregated_web_traffic_by_country').selectAll().execute())
 }
 
-test('a look-up service fails in every way, is seen to, and recovers: counts are exact', async () => {
+test('a lookup service fails in every way, is seen to, and recovers: counts are exact', async () => {
   const now = Math.floor(Date.now() / MINUTE) * MINUTE - 60 * MINUTE
   const messages = Array.from({ length: 1_200 }, (_, i) => ({
     partition: i % 2,
@@ -159,7 +159,7 @@ test('with GEO_ON_ERROR=unknown traffic passes an outage, and a replay locates e
   expect(stdout).toMatch(/^UNHEALTHY\n {2}Poller 1 counts events without their country: .*\(500\)/)
   expect(code).toBe(1)
 
-  // Whatever was known before the outage is located in it, and what needs no look-up is not taken for what failed.
+  // Whatever was known before the outage is located in it, and what needs no lookup is not taken for what failed.
   const outage = (ip: string) => (ip.startsWith('9.9.9.') ? '??' : answerOf(ip))
   const touched = hits - hits / 50
   expect(differences(await stored(), (await reference(outage)).hits)).toEqual([])

@@ -1,4 +1,4 @@
-// Captured because look-ups of globals are slow in jest's context.
+// Captured because lookups of globals are slow in jest's context.
 const { floor, imul } = Math
 
 /** A small seeded generator (mulberry32), so that a seed repeats a run exactly. */

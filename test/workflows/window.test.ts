@@ -100,7 +100,7 @@ test('hits of unknown country are written as such, once, and the summary says wh
   await handle.signal(closeWindow)
   const { summary } = await handle.result()
   expect(window.sink.writes).toMatchObject([{ hits: 10, unlocated: 3 }])
-  expect(summary).toContain('; 3 hits are under ?? because their look-up failed: replay the window.')
+  expect(summary).toContain('; 3 hits are under ?? because their lookup failed: replay the window.')
 })
 
 test('a repeated delta is dropped; an overlapping one is reported and not counted', async () => {

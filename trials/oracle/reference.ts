@@ -10,7 +10,7 @@ export interface Reference {
 
 /**
  * Counts a topic independently of the product: by the documented rules, on records read with kafkajs. It shares only
- * the country look-up. Takes the records of each partition in order.
+ * the country lookup. Takes the records of each partition in order.
  */
 export class LogCounter {
   readonly counted: Reference = { hits: new Map(), late: new Map(), rejected: 0 }

@@ -25,7 +25,7 @@ export class ProductChecks {
     const isPast = (problem: string) =>
       struck !== undefined &&
       Date.now() - struck < REPORTED_AFTER_KILL &&
-      /^Poller \d+ (fails, at attempt|waits for a worker)/.test(problem)
+      /^Poller \d+ (fails \(attempt|waits for a worker)/.test(problem)
     return new ProductAnswers(
       status,
       problems.filter(problem => !isPast(problem)),

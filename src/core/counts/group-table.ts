@@ -5,7 +5,7 @@ const FIRST_CAPACITY = 16
 /** A key further than this from its home slot means that the keys were chosen to collide; chance does not do that. */
 const MAX_DISTANCE = 256
 
-// Captured because a workflow's sandbox makes every look-up of a global slow.
+// Captured because a workflow's sandbox makes every lookup of a global slow.
 const { clz32, imul } = Math
 
 /**

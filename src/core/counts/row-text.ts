@@ -1,4 +1,4 @@
-// Captured because a workflow's sandbox makes every look-up of a global slow.
+// Captured because a workflow's sandbox makes every lookup of a global slow.
 const { fromCharCode } = String
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'

@@ -1,12 +1,12 @@
 import { hitsOfCountry, type ColumnarCounts } from './columnar'
 
-/** Country of an event whose look-up failed; used only inside the poller. */
+/** Country of an event whose lookup failed; used only inside the poller. */
 export const UNLOCATED = '(unlocated)'
 
-/** Published country of an address that belongs to none or whose look-up failed. */
+/** Published country of an address that belongs to none or whose lookup failed. */
 export const UNKNOWN_COUNTRY = '??'
 
-/** The counts with {@link UNLOCATED} replaced, and how many hits a repeated look-up could still assign to a country. */
+/** The counts with {@link UNLOCATED} replaced, and how many hits a repeated lookup could still assign to a country. */
 export function publishable(counts: ColumnarCounts): { counts: ColumnarCounts; unlocated: number } {
   const unlocated = hitsOfCountry(counts, UNLOCATED)
   if (unlocated === 0) return { counts, unlocated }

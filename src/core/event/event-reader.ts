@@ -21,7 +21,7 @@ export interface LocatedEvent extends NumberedGroup {
 }
 
 export interface LocatingRules extends EventRules {
-  /** ISO 3166-1 alpha-2 code of an address, `??` if unknown, {@link UNLOCATED} if the look-up failed. */
+  /** ISO 3166-1 alpha-2 code of an address, `??` if unknown, {@link UNLOCATED} if the lookup failed. */
   locate: (ip: string) => string
   /** Random per process; no count depends on it. */
   hashKey: HashKey

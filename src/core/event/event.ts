@@ -19,7 +19,7 @@ export interface WebEvent {
   eventTime: number
   host: string
   referrer: string
-  /** As received; only the country look-up sees it. */
+  /** As received; only the country lookup sees it. */
   ip: string
 }
 

@@ -104,7 +104,7 @@ export interface Delta extends ColumnarCounts {
   /** Offset of the last record that is counted here. */
   last: number
   hits: number
-  /** Those of the hits whose country look-up failed; absent for none. */
+  /** Those of the hits whose country lookup failed; absent for none. */
   unlocated?: number
   /** The counts were too large for a message: they are empty here, and Postgres has them in `staged_deltas`. */
   staged?: true
@@ -201,7 +201,7 @@ export interface WindowTotals {
   status: 'published' | 'closed'
   /** Of pieces, staged deltas and counts together. */
   hits: number
-  /** Those of the hits whose country look-up failed; absent for none. */
+  /** Those of the hits whose country lookup failed; absent for none. */
   unlocated?: number
   pieces?: StagedPieces
   staged?: StagedDeltas

@@ -23,7 +23,7 @@ export interface WindowSelection {
   to?: number
   /** Only those with late events that are in no result; with `unlocated`, those of either kind. */
   late?: boolean
-  /** Only those with hits whose look-up failed. */
+  /** Only those with hits whose lookup failed. */
   unlocated?: boolean
 }
 

@@ -68,7 +68,7 @@ export class WindowState {
   private readonly stagedOffsets: Map<number, number[]>
   private stagedHits: number
   hits: number
-  /** Those of the hits whose country look-up failed. */
+  /** Those of the hits whose country lookup failed. */
   unlocated: number
   /** Late and rejected records that this window carries, recorded or not. */
   exceptions: number
