@@ -61,9 +61,7 @@ test('writes that are refused for good stay in sight, and one command brings eve
   expect(await pipeline.command('windows', '--limit', '50')).toMatch(
     / stuck [^]* is stuck: it has tried to write revision 1 since .*\. .*"num_hits".*"web-traffic retry"/,
   )
-  expect(await timersOf(workflowId!)).toContain(
-    'write revision 1: failed; retry after this or on a signal',
-  )
+  expect(await timersOf(workflowId!)).toContain('write revision 1: failed; retry after this or on a signal')
 
   // The same of late and rejected records.
   await pipeline.query('alter table late_deltas rename to late_elsewhere')
