@@ -74,7 +74,9 @@ export class LogCheck {
       const record = recordAt(expected.offset, fetch)
       const found = record && fingerprintOf(record)
       if (found && !isSameRecord(found, expected))
-        throw new OtherLogError(otherRecord({ topic: this.topic, ...reader }, expected, found))
+        throw new OtherLogError(
+          otherRecord({ topic: this.topic, partition, position: reader.position }, expected, found),
+        )
       // If the record is missing, compaction has removed it.
       this.unverified.delete(partition)
     }

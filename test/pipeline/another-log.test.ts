@@ -66,7 +66,7 @@ async function expectRefused(line: RegExp): Promise<void> {
 }
 
 const OTHER_RECORD =
-  /Partition 0 of "[^"]+" is not the log that was read: at offset 299 .*, leader epoch 0\) was read, and now there is a record of .*with another KAFKA_GROUP and POSTGRES_DB.*"web-traffic accept-log --partition 0"/
+  /Partition 0 of "[^"]+" is not the log that was read: at offset 299 .*, leader epoch 0\) was read, and now there is a record of .*with another KAFKA_GROUP and POSTGRES_DB.*To continue at offset 300 .*"web-traffic accept-log --partition 0"/
 const ENDS_TOO_SOON =
   /Partition 0 of "[^"]+" ends at offset 200, but it was read to offset 300\..*"web-traffic accept-log --partition 0"/
 
