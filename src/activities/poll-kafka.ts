@@ -2,7 +2,7 @@ import { Context } from '@temporalio/activity'
 import type { Config } from '../config'
 import type { PollInput, PollResult } from '../contract/activities'
 import { formatInstant } from '../core/window/tumbling-window'
-import { LookupError, type Lookup } from '../geo/lookup'
+import { LookupError, type BatchLookup, type Lookup } from '../geo/lookup'
 import { kafkaClient } from '../kafka/client'
 import { GroupReader } from '../kafka/group-reader'
 import { logger as root } from '../log'
@@ -47,31 +47,11 @@ export async function pollKafka(
     onRecords: (fetch, heartbeat) => poller.onRecords(fetch, heartbeat),
     onError: error => poller.onError(error),
   })
-  let progress: PollerProgress | undefined
-  const beat = () => {
-    const { trouble: enrichment } = service ?? {}
-    const { overdue: temporal } = retries
-    metrics.lookupFails(enrichment !== undefined)
-    context.heartbeat({ ...progress, ...(enrichment && { enrichment }), ...(temporal && { temporal }) })
-  }
-  const onProgress = (latest: PollerProgress) => {
-    progress = latest
-    beat()
-  }
+  const heartbeats = new Heartbeats(context, metrics, retries, service)
+  const onProgress = (progress: PollerProgress) => heartbeats.report(progress)
   const rules = readerRules(settings, lookup)
-  const poller = new Poller({
-    settings,
-    number,
-    rules,
-    log: reader,
-    pipeline,
-    logger,
-    onProgress,
-    metrics,
-    service,
-  })
-  // Independent of progress: a flush that waits for Temporal must not look like a dead activity.
-  const timer = setInterval(beat, 1_000)
+  const log = reader
+  const poller = new Poller({ settings, number, rules, log, pipeline, logger, onProgress, metrics, service })
   const drain = () => poller.drain()
   context.cancellationSignal.addEventListener('abort', drain, { once: true })
   try {
@@ -85,11 +65,44 @@ export async function pollKafka(
     metrics.failed(error instanceof LookupError ? 'lookup' : 'other')
     throw await toReadFailure(error, config.kafka)
   } finally {
-    clearInterval(timer)
+    heartbeats.end()
     metrics.ran(false)
     metrics.lookupFails(false)
     context.cancellationSignal.removeEventListener('abort', drain)
     ended.abort()
     await reader.stop()
+  }
+}
+
+/** Beats every second, even without progress: a flush that waits for Temporal must not look like a dead activity. */
+class Heartbeats {
+  private progress: PollerProgress | undefined
+  private readonly timer = setInterval(() => this.beat(), 1_000)
+
+  constructor(
+    private readonly context: Context,
+    private readonly metrics: PollerMetrics,
+    private readonly retries: PendingRetries,
+    private readonly service: BatchLookup | undefined,
+  ) {}
+
+  report(progress: PollerProgress): void {
+    this.progress = progress
+    this.beat()
+  }
+
+  end(): void {
+    clearInterval(this.timer)
+  }
+
+  private beat(): void {
+    const { trouble: enrichment } = this.service ?? {}
+    const { overdue: temporal } = this.retries
+    this.metrics.lookupFails(enrichment !== undefined)
+    this.context.heartbeat({
+      ...this.progress,
+      ...(enrichment && { enrichment }),
+      ...(temporal && { temporal }),
+    })
   }
 }
