@@ -386,7 +386,12 @@ describe('missing variables are set', () => {
 })
 
 describe('stream.env.example', () => {
-  const TEMPORAL = { TEMPORAL_ADDRESS: 'localhost:7233', TEMPORAL_NAMESPACE: 'default', TEMPORAL_API_KEY: '' }
+  const TEMPORAL = {
+    TEMPORAL_ADDRESS: 'localhost:7233',
+    TEMPORAL_NAMESPACE: 'default',
+    TEMPORAL_API_KEY: '',
+    TEMPORAL_UI_URL: '',
+  }
   const OPEN_TELEMETRY = {
     OTEL_EXPORTER_OTLP_ENDPOINT: '',
     OTEL_EXPORTER_OTLP_HEADERS: '',

@@ -135,7 +135,8 @@ test('nothing is sent of a partition that the ledger refused', async () => {
   log.append(0, events(10))
   log.append(1, events(10))
   await until(() => setup.position(0) === 10 && log.isPaused(1))
-  expect(await setup.drain()).toBe(20)
+  // Those of the refused partition are not among the records that it has done.
+  expect(await setup.drain()).toBe(10)
   expect(pipeline.of('sending', 1)).toEqual([])
   expect(pipeline.of('done', 1)).toEqual([])
   expect(setup.position(1)).toBe(0)
