@@ -16,10 +16,11 @@ module.exports = {
   testEnvironment,
   transform,
   maxWorkers: 2,
+  testTimeout: 120_000,
   testMatch: [
     'cli/options.test.ts',
     'config.test.ts',
-    'activities/{intake,poller,window-gate}.test.ts',
+    'activities/{intake,window-gate}.test.ts',
     'core/*.test.ts',
     'dashboard/{pipeline-summary,time-range}.test.ts',
     'deployment/ci.test.ts',
