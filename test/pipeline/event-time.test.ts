@@ -74,7 +74,7 @@ test('a silent partition, and one that never had a record, hold windows open unt
   await pipeline.untilAccounted(4)
   expect(await lateHits()).toEqual([{ window_start: new Date(W0), num_hits: 1, cause: 'closed' }])
   expect(await windows()).toMatchObject([{ num_hits: 2, late_hits: 1 }, { num_hits: 1 }])
-  await untilFound('that got events after they had closed', [W0])
+  await untilFound('with events that came after they had closed', [W0])
   await untilFound('corrected', [])
 }, 300_000)
 
