@@ -1,22 +1,10 @@
-const {
-  moduleNameMapper,
-  modulePathIgnorePatterns,
-  reporters,
-  roots,
-  testEnvironment,
-  transform,
-} = require('./jest.config')
+const all = require('./jest.config')
 
 /** The tests that need neither a server nor the build. */
 module.exports = {
-  moduleNameMapper,
-  modulePathIgnorePatterns,
-  reporters,
-  roots,
-  testEnvironment,
-  transform,
-  maxWorkers: 2,
-  testTimeout: 120_000,
+  ...all,
+  globalSetup: undefined,
+  globalTeardown: undefined,
   testMatch: [
     'cli/options.test.ts',
     'config.test.ts',

@@ -7,21 +7,11 @@ import { code } from '../../src/contract/markdown'
 import { describeWindow, type WindowReport } from '../../src/workflows/window-report'
 import { formatWindow } from '../../src/core/window/tumbling-window'
 import { grouped } from '../../src/core/numbers'
+import { newSettings } from '../support/settings'
 
 const MINUTE = 60_000
 const W0 = Date.UTC(2026, 0, 1, 12)
-const settings = {
-  group: 'shop',
-  topic: 'clicks',
-  windowSize: 5 * MINUTE,
-  watermarkDelay: MINUTE,
-  allowedLateness: 0,
-  idleTimeout: 10_000,
-  maxFuture: MINUTE,
-  maxGroups: 1_000,
-  flushInterval: 5_000,
-  referrer: 'full' as const,
-}
+const settings = newSettings({ group: 'shop', topic: 'clicks', maxGroups: 1_000 })
 
 describe('untrusted text in Markdown', () => {
   test('stays in its cell, on its line and in its code', () => {

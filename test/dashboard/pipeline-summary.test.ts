@@ -2,21 +2,11 @@ import { describe, expect, test } from '@jest/globals'
 import { Ledger } from '../../src/core/window/ledger'
 import { summarizePipeline, workflowUrls } from '../../src/dashboard/pipeline-summary'
 import type { IngestStatus, WindowProgress } from '../../src/contract/messages'
+import { newSettings } from '../support/settings'
 
 const MINUTE = 60_000
 const W0 = Date.UTC(2026, 0, 1, 12)
-const settings = {
-  group: 'shop',
-  topic: 'clicks',
-  windowSize: 5 * MINUTE,
-  watermarkDelay: MINUTE,
-  allowedLateness: 0,
-  idleTimeout: 10_000,
-  maxFuture: MINUTE,
-  maxGroups: 1_000,
-  flushInterval: 5_000,
-  referrer: 'full' as const,
-}
+const settings = newSettings({ group: 'shop', topic: 'clicks', maxGroups: 1_000 })
 
 function progress(fields: Partial<WindowProgress>): WindowProgress {
   const none = {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pc from 'picocolors'
 import type { Config } from '../../config'
-import { grouped } from '../../core/numbers'
+import { counted, grouped } from '../../core/numbers'
 import { UserError } from '../../errors'
 import { pipelineStatus } from '../../pipeline/status'
 import type { Db } from '../../postgres/database'
@@ -46,7 +46,7 @@ export class DemoWatch {
     const status = await withTemporal(client => pipelineStatus(client, this.config))
     if (!status) return
     const { lag, windows, totals } = status
-    const figures = `lag ${lag}, ${windows.open} windows open, late ${totals.late}, rejected ${totals.rejected}`
+    const figures = `lag ${lag}, ${counted(windows.open, 'window')} open, late ${totals.late}, rejected ${totals.rejected}`
     console.log(pc.dim(`  ${figures}`))
   }
 
