@@ -6,7 +6,7 @@ import type { PipelineSettings } from './core/settings'
 import { environmentSchema, kafkaSchema } from './environment'
 import { postgresTls } from './postgres/tls'
 import { kafkaConnection, type KafkaConnection } from './kafka/connection'
-import type { PostgresConfig } from './postgres/database'
+import type { PostgresConfig } from './postgres/connection-pool'
 import type { LookupConfig } from './geo/open-lookup'
 import type { ListenAddress } from './telemetry/exporter'
 

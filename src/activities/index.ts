@@ -3,7 +3,8 @@ import type { Config } from '../config'
 import type { Activities } from '../contract/activities'
 import type { PipelineSettings } from '../core/settings'
 import type { Lookups } from '../geo/open-lookup'
-import type { Db } from '../postgres/database'
+import { LONG_LIMITS, WRITE_LIMITS, type ConnectionPool, type Limits } from '../postgres/connection-pool'
+import { databaseOf, type Db } from '../postgres/database'
 import { maintain } from '../postgres/maintain'
 import { findWindow } from '../postgres/open-window'
 import { checkOwner } from '../postgres/owner'
@@ -23,61 +24,74 @@ const HEARTBEAT_INTERVAL = 2_000
 
 export interface Connections {
   config: Pick<Config, 'kafka' | 'postgres'>
-  db: Db
+  postgres: ConnectionPool
   lookups: Lookups
   namespace: string
   metrics: PollerMetrics
 }
 
-export function createActivities({ config, db, lookups, namespace, metrics }: Connections): Activities {
-  const dependencies = (report: Report): RecountDependencies => {
-    const { client, cancellationSignal: signal } = Context.current()
-    return { config, db, client, lookup: lookups.recounting, signal, report }
-  }
-  /** Runs an activity on the schema, after checking that the schema belongs to its pipeline. */
+export function createActivities({ config, postgres, lookups, namespace, metrics }: Connections): Activities {
+  /**
+   * Runs an activity on the schema, after checking that the schema belongs to its pipeline. When Temporal cancels the
+   * activity, or has given it up, its connections are cut, so it holds none and locks nothing.
+   */
   const asOwner = <T>(
     { settings: { group, topic } }: { settings: PipelineSettings },
-    use: (report: Report) => Promise<T>,
+    limits: Limits,
+    use: (db: Db, report: Report) => Promise<T>,
   ) =>
     withHeartbeat(async report => {
+      const db = databaseOf(postgres, { limits, signal: Context.current().cancellationSignal })
       try {
         await checkOwner(db, { group, topic, namespace })
-        return await use(report)
+        return await use(db, report)
       } catch (error) {
         throw await toApplicationFailure(error, config)
       }
     })
+  const write = <T>(input: { settings: PipelineSettings }, use: (db: Db) => Promise<T>) =>
+    asOwner(input, WRITE_LIMITS, use)
+  const recount = <T>(
+    input: { settings: PipelineSettings },
+    use: (dependencies: RecountDependencies) => Promise<T>,
+  ) =>
+    asOwner(input, LONG_LIMITS, (db, report) => {
+      const { client, cancellationSignal: signal } = Context.current()
+      return use({ config, db, client, lookup: lookups.recounting, signal, report })
+    })
+  const staging = databaseOf(postgres, { limits: WRITE_LIMITS })
   return {
-    openWindow: input => asOwner(input, async () => (await findWindow(db, input.start)) ?? null),
+    openWindow: input => write(input, async db => (await findWindow(db, input.start)) ?? null),
     writeWindow: input =>
-      asOwner(input, () => {
+      write(input, db => {
         const { settings, ...result } = input
         const { windowSize, maxGroups } = settings
         return publishWindow(db, { end: result.start + windowSize, maxGroups, ...result })
       }),
-    stagePiece: input => asOwner(input, () => stagePiece(db, input, input.number, input.counts)),
+    stagePiece: input => write(input, db => stagePiece(db, input, input.number, input.counts)),
     recordClosed: input =>
-      asOwner(input, () => {
+      write(input, db => {
         const { settings, ...closed } = input
         return recordClosed(db, { topic: settings.topic, windowSize: settings.windowSize, ...closed })
       }),
     recordExceptions: input =>
-      asOwner(input, async () => {
+      write(input, async db => {
         const { topic, windowSize } = input.settings
         let recorded = 0
         for (const range of input.ranges) if (await recordExceptions(db, topic, windowSize, range)) recorded++
         return recorded
       }),
-    pollKafka: input => pollKafka(input, { config, db, namespace, metrics, lookup: lookups.polling }),
-    selectWindows: input => asOwner(input, () => nextBatch(db, input)),
-    replayWindows: input => asOwner(input, report => replayWindows(input, dependencies(report))),
-    verifyWindows: input => asOwner(input, report => verifyWindows(input, dependencies(report))),
-    findMissing: input => asOwner(input, report => findMissing(input, dependencies(report))),
-    findUnsettled: input => asOwner(input, report => findUnsettled(input, dependencies(report))),
-    repairWindow: input => asOwner(input, report => repairWindow(input, dependencies(report))),
-    recoverWrites: input => asOwner(input, report => recoverWrites(input, dependencies(report))),
+    pollKafka: input =>
+      pollKafka(input, { config, db: staging, namespace, metrics, lookup: lookups.polling }),
+    selectWindows: input => recount(input, ({ db }) => nextBatch(db, input)),
+    replayWindows: input => recount(input, dependencies => replayWindows(input, dependencies)),
+    verifyWindows: input => recount(input, dependencies => verifyWindows(input, dependencies)),
+    findMissing: input => recount(input, dependencies => findMissing(input, dependencies)),
+    findUnsettled: input => recount(input, dependencies => findUnsettled(input, dependencies)),
+    repairWindow: input => recount(input, dependencies => repairWindow(input, dependencies)),
+    recoverWrites: input => recount(input, dependencies => recoverWrites(input, dependencies)),
     maintainTables: input =>
-      asOwner(input, report =>
+      asOwner(input, LONG_LIMITS, (db, report) =>
         maintain(db, { now: Date.now(), retention: input.retention ?? undefined }, report),
       ),
   }

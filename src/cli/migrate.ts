@@ -5,6 +5,9 @@ import { createDatabase, migrate } from '../postgres/migrate'
 import { withTemporal } from '../temporal/connection'
 import { registerSearchAttributes } from '../temporal/search-attributes'
 
+/** A migration may rewrite a large table, and a person watches it. */
+const UNLIMITED = {}
+
 export function migrateCommand(): Command {
   return new Command('migrate')
     .summary('create or upgrade the database, and register the search attributes')
@@ -18,7 +21,7 @@ export function migrateCommand(): Command {
         throw asUserError(error, config)
       })
       if (created) console.log(`Created the database "${config.postgres.database}".`)
-      const migrations = await withDatabase(config, migrate)
+      const migrations = await withDatabase(config, migrate, UNLIMITED)
       console.log(migrations.length > 0 ? `Migrated: ${migrations.join(', ')}.` : 'The schema is up to date.')
       const registered = await withTemporal(registerSearchAttributes)
       console.log(

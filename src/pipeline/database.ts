@@ -1,5 +1,6 @@
 import type { Config } from '../config'
-import { isUnreachable, openDatabase, type Db } from '../postgres/database'
+import { isUnreachable, type Bounds } from '../postgres/connection-pool'
+import { openDatabase, type Db } from '../postgres/database'
 import { postgresFailure } from '../postgres/failures'
 import { UserError } from '../errors'
 
@@ -8,8 +9,12 @@ import { UserError } from '../errors'
  *
  * @throws UserError if Postgres fails
  */
-export async function withDatabase<T>(config: Config, use: (db: Db) => Promise<T>): Promise<T> {
-  const db = openDatabase(config.postgres, 2)
+export async function withDatabase<T>(
+  config: Config,
+  use: (db: Db) => Promise<T>,
+  bounds?: Bounds,
+): Promise<T> {
+  const db = openDatabase(config.postgres, 2, bounds)
   try {
     return await use(db)
   } catch (error) {

@@ -1,6 +1,6 @@
 import { isNativeError } from 'node:util/types'
 import { explainTlsFailure, type TlsRemedies } from '../tls/failures'
-import { isUnreachable, type PostgresConfig } from './database'
+import { isUnreachable, PostgresBusyError, PostgresSilentError, type PostgresConfig } from './connection-pool'
 import { WrongOwnerError } from './owner'
 import { StagedDeltasMissingError } from './staged-deltas'
 
@@ -21,6 +21,8 @@ const PERMANENT_CLASSES = new Set(['0A', '22', '23', '28', '3D', '3F', '42'])
 export function postgresFailure(error: unknown, config: PostgresConfig): PostgresFailure | undefined {
   const server = `Postgres at ${config.host}:${config.port}`
   if (isUnreachable(error)) return { message: `${server} is unreachable.`, permanent: false }
+  if (error instanceof PostgresBusyError || error instanceof PostgresSilentError)
+    return { message: error.message, permanent: false }
   if (error instanceof WrongOwnerError || error instanceof StagedDeltasMissingError)
     return { message: error.message, permanent: true }
   if (!isNativeError(error)) return undefined
@@ -66,6 +68,15 @@ function describeState(
       return `${server} has no disk space left (${reason}).`
     case '53300':
       return `${server} accepts no more connections (${reason}).`
+    case '25P03':
+      return `${server} ended a transaction in which this process was silent for too long (${reason}).`
+    case '55P03':
+      return (
+        `${server}: another session holds a lock that is needed here (${reason}). If this goes on, find the session: ` +
+        'select * from pg_stat_activity where pid in (select unnest(pg_blocking_pids(pid)) from pg_stat_activity).'
+      )
+    case '57014':
+      return `${server} stopped a statement (${reason}): it is overloaded, or somebody cancelled the statement.`
     case '25006':
       return `${server} is read-only (${reason}).`
     default:

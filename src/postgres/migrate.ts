@@ -1,7 +1,8 @@
 import { Migrator } from 'kysely'
 import { Pool } from 'pg'
 import { UserError } from '../errors'
-import type { Db, PostgresConfig } from './database'
+import type { PostgresConfig } from './connection-pool'
+import type { Db } from './database'
 import { migrations } from './migrations'
 
 /** PostgreSQL's error code (appendix A of its manual). */

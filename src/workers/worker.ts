@@ -13,7 +13,7 @@ import type { Config } from '../config'
 import { pollerTaskQueue } from '../contract/ids'
 import { openLookups } from '../geo/open-lookup'
 import { logger } from '../log'
-import { openDatabase } from '../postgres/database'
+import { ConnectionPool } from '../postgres/connection-pool'
 import { explainExporterFailure, metricsExporter } from '../telemetry/exporter'
 import { LedgerMetrics } from '../telemetry/ledger-metrics'
 import { PollerMetrics } from '../telemetry/poller-metrics'
@@ -28,6 +28,7 @@ import { ENDS_WITHIN, type Role } from './roles'
 
 /** A poller on a backlog needs a core, and Node has one. */
 const POLLERS_PER_PROCESS = 1
+const POSTGRES_CONNECTIONS = 5
 const CACHED_WORKFLOWS = 150
 /** How long a workflow task waits for the process that has the workflow in memory, and may be dead. Default: 10 s. */
 const STICKY_TIMEOUT = '2s'
@@ -53,12 +54,12 @@ export async function runWorker(
   const lookups = await openLookups(config)
   const { namespace } = temporalConfig()
   const connection = await connect()
-  const db = openDatabase(config.postgres)
+  const postgres = new ConnectionPool(config.postgres, POSTGRES_CONNECTIONS)
   const ended = new AbortController()
   try {
     const metrics = new PollerMetrics(metricMeter)
     const activities = new StepMetrics(metricMeter).measured(
-      createActivities({ config, db, lookups, namespace, metrics }),
+      createActivities({ config, postgres, lookups, namespace, metrics }),
     )
     const shared: Shared = {
       connection,
@@ -83,7 +84,7 @@ export async function runWorker(
     }
   } finally {
     ended.abort()
-    await db.destroy()
+    await postgres.end()
     // Fails if a worker was created and never ran; the error that prevented it matters more.
     await connection.close().catch((error: unknown) => logger.debug({ error }, 'the connection stays open'))
   }

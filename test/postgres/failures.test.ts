@@ -111,7 +111,7 @@ describe('transient failures', () => {
   test.each([
     ['53100', 'no disk space left'],
     ['40P01', 'SQLSTATE 40P01'],
-    ['57014', 'SQLSTATE 57014'],
+    ['57014', 'stopped a statement'],
   ])('SQLSTATE %s', async (state, message) => {
     await database.rows(
       `create function fail() returns trigger language plpgsql as $$ begin

@@ -1,18 +1,23 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import { noopMetricMeter } from '@temporalio/common'
+import { MockActivityEnvironment } from '@temporalio/testing'
 import { createActivities } from '../../src/activities'
 import type { PipelineSettings } from '../../src/core/settings'
+import { ConnectionPool } from '../../src/postgres/connection-pool'
 import { PollerMetrics } from '../../src/telemetry/poller-metrics'
 import { checkOwner, claimSchema, WrongOwnerError, type Owner } from '../../src/postgres/owner'
 import { columns, MINUTE, T0, TestDatabase, WINDOW } from './support'
 
 let database: TestDatabase
+let pool: ConnectionPool
 
 beforeAll(async () => {
   database = await TestDatabase.migrated()
+  pool = new ConnectionPool(database.postgres, 2)
 })
 
 afterAll(async () => {
+  await pool.end()
   await database.drop()
 })
 
@@ -85,12 +90,14 @@ describe('the activities', () => {
     referrer: 'full',
   }
 
+  const run = <T>(call: () => Promise<T>): Promise<T> => new MockActivityEnvironment().run(call)
+
   /** A call of each activity that reads or writes the schema. */
   function calls({ group, topic, namespace }: Owner): Record<string, () => Promise<unknown>> {
     const locate = () => '??'
     const activities = createActivities({
       config: { kafka: { brokers: [] }, postgres: database.postgres },
-      db: database.db,
+      postgres: pool,
       lookups: { polling: { locate }, recounting: { locate } },
       namespace,
       metrics: new PollerMetrics(noopMetricMeter),
@@ -99,14 +106,16 @@ describe('the activities', () => {
     const counts = columns(['a.example', '', 'DE', 1])
     const delta = { partition: 0, from: 5, basis: null, first: 5, last: 5, hits: 1, ...counts }
     const applied = [{ partition: 0, from: 0, basis: null, last: 4 }]
+    const closed = { revision: 1, status: 'closed', hits: 1 } as const
     const exceptions = { partition: 0, from: 0, late: [], rejected: { x: 1 }, samples: [] }
     return {
-      openWindow: () => activities.openWindow(input),
-      writeWindow: () =>
-        activities.writeWindow({ ...input, revision: 1, status: 'closed', hits: 1, counts, applied }),
-      stagePiece: () => activities.stagePiece({ ...input, chain: 'a', number: 1, counts: [counts] }),
-      recordClosed: () => activities.recordClosed({ ...input, deltas: [delta] }),
-      recordExceptions: () => activities.recordExceptions({ settings: input.settings, ranges: [exceptions] }),
+      openWindow: () => run(() => activities.openWindow(input)),
+      writeWindow: () => run(() => activities.writeWindow({ ...input, ...closed, counts, applied })),
+      stagePiece: () =>
+        run(() => activities.stagePiece({ ...input, chain: 'a', number: 1, counts: [counts] })),
+      recordClosed: () => run(() => activities.recordClosed({ ...input, deltas: [delta] })),
+      recordExceptions: () =>
+        run(() => activities.recordExceptions({ settings: input.settings, ranges: [exceptions] })),
     }
   }
 

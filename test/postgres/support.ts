@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { Client, Pool } from 'pg'
 import { loadConfig } from '../../src/config'
 import { GroupCounter, type ColumnarCounts } from '../../src/core/counts/columnar'
-import { type Db, openDatabase, type PostgresConfig } from '../../src/postgres/database'
+import type { PostgresConfig } from '../../src/postgres/connection-pool'
+import { type Db, openDatabase } from '../../src/postgres/database'
 import { migrate } from '../../src/postgres/migrate'
 
 export const MINUTE = 60_000

@@ -5,6 +5,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 export class PostgresRelay {
   private server: Server | undefined
   private readonly sockets = new Set<Socket>()
+  private readonly swallowed = new Set<Socket>()
   private port = 0
   /** Bytes that went through, both ways. */
   passed = 0
@@ -34,6 +35,15 @@ export class PostgresRelay {
     await closed
   }
 
+  /** Lets nothing more through on the connections that are open, not even their end; new ones work. */
+  swallow(): void {
+    for (const socket of this.sockets) {
+      this.swallowed.add(socket)
+      socket.unpipe()
+      socket.resume()
+    }
+  }
+
   private join(client: Socket): void {
     const upstream = connect(Number(this.target.port || 5432), this.target.hostname)
     for (const [one, other] of [
@@ -46,7 +56,7 @@ export class PostgresRelay {
       one.on('error', () => undefined)
       one.once('close', () => {
         this.sockets.delete(one)
-        other.destroy()
+        if (!this.swallowed.has(one)) other.destroy()
       })
     }
   }

@@ -5,7 +5,8 @@ import { readOnly } from '../../src/dashboard/read-only'
 import { grouped } from '../../src/core/numbers'
 import { breakdown, timeline } from '../../src/dashboard/traffic'
 import { windowPage, windowResult } from '../../src/dashboard/windows'
-import { type Db, dialectFor, type PostgresConfig, type Transaction } from '../../src/postgres/database'
+import { ConnectionPool, type PostgresConfig } from '../../src/postgres/connection-pool'
+import type { Db, Transaction } from '../../src/postgres/database'
 import { sealAll } from '../../src/postgres/maintain'
 import { createDatabase, migrate } from '../../src/postgres/migrate'
 import { migrations } from '../../src/postgres/migrations'
@@ -99,7 +100,7 @@ async function timeQueries(
 export function openWatched(postgres: PostgresConfig): { db: Db; executed: CompiledQuery[] } {
   const executed: CompiledQuery[] = []
   const db = new Kysely<Database>({
-    dialect: dialectFor(postgres, 2),
+    dialect: new ConnectionPool(postgres, 2).dialect({}),
     log: ({ query }) => void executed.push(query),
   })
   return { db, executed }
