@@ -3,7 +3,7 @@ import type { Browser } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import { windowStart } from '../../src/core/window/tumbling-window'
 import { TestPipeline } from '../support/pipeline'
-import { PostgresRelay } from '../support/postgres-relay'
+import { Relay } from '../../trials/relay'
 import { until } from '../support/until'
 import { openBrowser } from '../web-ui/browser'
 import { DashboardProcess, WatchedPage } from './support'
@@ -12,9 +12,9 @@ const SIZE = 60_000
 const W0 = windowStart(Date.now(), SIZE) - 60 * SIZE
 
 /** Only the dashboard connects through these relays, so that the pipeline keeps running. */
-const postgres = new PostgresRelay()
-const temporal = new PostgresRelay(new URL(`tcp://${process.env.TEMPORAL_ADDRESS}`))
-const kafka = new PostgresRelay(new URL(`tcp://${process.env.KAFKA_URL}`))
+const postgres = new Relay()
+const temporal = new Relay(new URL(`tcp://${process.env.TEMPORAL_ADDRESS}`))
+const kafka = new Relay(new URL(`tcp://${process.env.KAFKA_URL}`))
 let pipeline: TestPipeline
 let dashboard: DashboardProcess
 let browser: Browser
@@ -32,7 +32,7 @@ beforeEach(async () => {
   await pipeline.begin(1)
   pipeline.startWorker()
   const { group } = pipeline.config.settings
-  const addressOf = (relay: PostgresRelay) => `127.0.0.1:${new URL(relay.url).port}`
+  const addressOf = (relay: Relay) => `127.0.0.1:${new URL(relay.url).port}`
   dashboard = await DashboardProcess.start({
     KAFKA_GROUP: group,
     KAFKA_TOPIC: group,

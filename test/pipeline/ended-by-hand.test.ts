@@ -5,7 +5,7 @@ import { pollerId, windowId } from '../../src/contract/ids'
 import { withTemporal } from '../../src/temporal/connection'
 import { windowProgress, type WindowProgress } from '../../src/contract/messages'
 import { TestPipeline } from '../support/pipeline'
-import { PostgresRelay } from '../support/postgres-relay'
+import { Relay } from '../../trials/relay'
 import { until } from '../support/until'
 
 const MINUTE = 60_000
@@ -20,7 +20,7 @@ const ACTIONS = ['terminate', 'cancel', 'reset', 'delete'] as const
 type Action = (typeof ACTIONS)[number]
 
 let pipeline: TestPipeline
-const relay = new PostgresRelay()
+const relay = new Relay()
 
 afterEach(async () => {
   await pipeline.destroy()

@@ -7,7 +7,7 @@ import { windowProgress } from '../../src/contract/messages'
 import { expectCounts } from '../support/counts'
 import { until } from '../support/until'
 import { TestPipeline } from '../support/pipeline'
-import { PostgresRelay } from '../support/postgres-relay'
+import { Relay } from '../../trials/relay'
 import { countLog, totalOf } from '../../trials/oracle/reference'
 
 /** How long Postgres is away. */
@@ -17,7 +17,7 @@ const DELAY = 2_000
 /** Events a second. */
 const RATE = 200
 
-const relay = new PostgresRelay()
+const relay = new Relay()
 let pipeline: TestPipeline
 
 beforeEach(async () => {

@@ -11,7 +11,7 @@ import { withTemporal } from '../../src/temporal/connection'
 import type { Role } from '../../src/workers/roles'
 import { expectCounts } from '../support/counts'
 import { TestPipeline } from '../support/pipeline'
-import { PostgresRelay } from '../support/postgres-relay'
+import { Relay } from '../../trials/relay'
 import { until } from '../support/until'
 
 const WINDOW = 5_000
@@ -24,7 +24,7 @@ const pipeline = new TestPipeline({
   // Longer than nobody reads: no partition is idle for that.
   IDLE_TIMEOUT: '5s',
 })
-const temporal = new PostgresRelay(new URL(`tcp://${process.env.TEMPORAL_ADDRESS}`))
+const temporal = new Relay(new URL(`tcp://${process.env.TEMPORAL_ADDRESS}`))
 
 /** A worker process as an orchestrator has it. */
 class Pod {

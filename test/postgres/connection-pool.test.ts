@@ -4,18 +4,18 @@ import { sql } from 'kysely'
 import { ConnectionPool, type Bounds } from '../../src/postgres/connection-pool'
 import { databaseOf, type Db } from '../../src/postgres/database'
 import { postgresFailure } from '../../src/postgres/failures'
-import { PostgresRelay } from '../support/postgres-relay'
+import { Relay } from '../../trials/relay'
 import { TestDatabase } from './support'
 
 const LIMITS = { statement: 5_000, answer: 6_000, lock: 4_000, idle: 3_000 }
 
 let database: TestDatabase
-let relay: PostgresRelay
+let relay: Relay
 let pools: ConnectionPool[] = []
 
 beforeAll(async () => {
   database = await TestDatabase.migrated()
-  relay = new PostgresRelay()
+  relay = new Relay()
   await relay.open()
   await database.rows('create table counter as select 1 as n')
 })

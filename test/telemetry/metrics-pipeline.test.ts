@@ -8,7 +8,7 @@ import { withTemporal } from '../../src/temporal/connection'
 import { NO_STAGING } from '../activities/support'
 import { columns } from '../postgres/support'
 import { TestPipeline } from '../support/pipeline'
-import { PostgresRelay } from '../support/postgres-relay'
+import { Relay } from '../../trials/relay'
 import { findPrometheus, PrometheusServer } from '../support/prometheus'
 import { until } from '../support/until'
 import { Scrape } from './exposition'
@@ -23,7 +23,7 @@ const found = findPrometheus()
 if ('reason' in found) console.warn(`The queries are not tested: ${found.reason}.`)
 const prometheus = 'reason' in found ? undefined : new PrometheusServer(found)
 
-const relay = new PostgresRelay()
+const relay = new Relay()
 let pipeline: TestPipeline
 let workers: string[]
 let sent = 0

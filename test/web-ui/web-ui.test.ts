@@ -5,7 +5,7 @@ import { formatInstant, windowStart } from '../../src/core/window/tumbling-windo
 import { withTemporal } from '../../src/temporal/connection'
 import { windowProgress } from '../../src/contract/messages'
 import { TestPipeline } from '../support/pipeline'
-import { PostgresRelay } from '../support/postgres-relay'
+import { Relay } from '../../trials/relay'
 import { until } from '../support/until'
 import { openBrowser } from './browser'
 
@@ -17,7 +17,7 @@ const W0 = windowStart(Date.now(), 5 * MINUTE) - 120 * MINUTE
 const HOSTILE =
   'https://evil.example/|`<img src=x onerror=alert(1)>[click](https://evil.example/phish)\n# Owned'
 
-const relay = new PostgresRelay()
+const relay = new Relay()
 let pipeline: TestPipeline
 let browser: Browser
 let page: Page

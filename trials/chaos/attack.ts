@@ -3,12 +3,14 @@ import { Client as Postgres } from 'pg'
 import type { Config } from '../../src/config'
 import type { ComponentName } from '../../src/dev/cluster/state'
 import type { Fault, FaultKind } from './faults'
+import type { Relays } from './relays'
 import type { Servers } from './servers'
 import { suspendProcesses } from './suspend-processes'
 import type { Workers } from './workers'
 
 export interface Target {
   servers: Servers
+  relays: Relays
   workers: Workers
   config: Config
   /** Sets the number of pollers. */
@@ -59,6 +61,8 @@ const STRIKES: Record<FaultKind, Strike> = {
     await resumeAfter(resumeWorker, duration, signal)
   },
   cutConnections: ({ config, signal }, { duration }) => cutTransactions(config, duration, signal),
+  swallowPostgres: ({ relays }) => Promise.resolve(relays.postgres.swallow()),
+  swallowTemporal: ({ relays }) => Promise.resolve(relays.temporal.swallow()),
   killKafka: outage('kafka'),
   killTemporal: outage('temporal'),
   killPostgres: outage('postgres'),

@@ -31,6 +31,8 @@ export const KINDS = {
   zombie: kind('SIGSTOP of a worker, SIGCONT', 'a worker', PAST_SESSION),
   zombieInFlush: kind('SIGSTOP of a worker in a flush, SIGCONT', 'a worker', PAST_SESSION),
   cutConnections: kind('Postgres transactions cut', 'postgres', [10_000, 14_000]),
+  swallowPostgres: kind('packets to Postgres swallowed', 'postgres', AT_ONCE),
+  swallowTemporal: kind('packets to Temporal swallowed', 'temporal', AT_ONCE),
   killKafka: kind('SIGKILL of Kafka', 'kafka', AT_ONCE),
   killTemporal: kind('SIGKILL of Temporal', 'temporal', AT_ONCE),
   killPostgres: kind('SIGKILL of Postgres', 'postgres', AT_ONCE),

@@ -17,6 +17,7 @@ import { countTopic } from '../oracle/read-log'
 import { strike, type Target } from './attack'
 import { describeFault, KINDS, schedule, seconds, type Fault, type FaultKind } from './faults'
 import { RecoveryWatch } from './recovery-watch'
+import { Relays } from './relays'
 import { Servers } from './servers'
 import { Traffic } from './traffic'
 import { judge, type Verdict } from './verdict'
@@ -70,17 +71,21 @@ export async function runSeed(options: RunOptions): Promise<SeedResult> {
   const logs = join(folder, 'logs')
   const servers = new Servers(join(folder, 'cluster'))
   let workers: Workers | undefined
+  let relays: Relays | undefined
   let right = false
   try {
     await servers.start(options.signal)
     options.signal.throwIfAborted()
     Object.assign(process.env, servers.environment, PIPELINE)
-    workers = new Workers(logs, { ...process.env })
-    const result = await withTemporal(client => attack(options, client, servers, workers!))
+    relays = await Relays.open(servers.environment)
+    workers = new Workers(logs, { ...process.env }, relays.environment)
+    const parts = { servers, relays, workers }
+    const result = await withTemporal(client => attack(options, client, parts))
     right = result.problems.length === 0
     return { ...result, seed: options.seed, logs: right ? null : logs }
   } finally {
     await workers?.killAll()
+    await relays?.close()
     const serverLogs = join(servers.dir, 'logs')
     if (!right && existsSync(serverLogs)) cpSync(serverLogs, logs, { recursive: true })
     await servers.end()
@@ -92,11 +97,11 @@ export async function runSeed(options: RunOptions): Promise<SeedResult> {
 async function attack(
   { seed, short, report, signal }: RunOptions,
   client: Client,
-  servers: Servers,
-  workers: Workers,
+  parts: Pick<Target, 'servers' | 'relays' | 'workers'>,
 ): Promise<Verdict & { faults: Struck[] }> {
   const config = loadConfig()
   const { group, topic } = config.settings
+  const { workers } = parts
   const db = openDatabase(config.postgres, 2)
   const kafka = kafkaClient(config.kafka, 'web-traffic-chaos')
   try {
@@ -108,8 +113,7 @@ async function attack(
     const faults = schedule(seed, short)
     const ledger = client.workflow.getHandle(ingestId(group))
     const target: Target = {
-      servers,
-      workers,
+      ...parts,
       config,
       scale: pollers => updateUntilAnswered(ledger, scale, pollers, signal),
       signal,

@@ -20,6 +20,8 @@ export class Workers {
   constructor(
     private readonly logs: string,
     private readonly environment: NodeJS.ProcessEnv,
+    /** For every second worker. */
+    private readonly relayed: NodeJS.ProcessEnv,
   ) {
     mkdirSync(logs, { recursive: true })
   }
@@ -31,7 +33,8 @@ export class Workers {
   start(): WorkerProcess {
     const name = `worker-${++this.started}`
     const log = join(this.logs, `${name}.log`)
-    const child = spawnWorker(log, this.environment)
+    const relayed = this.started % 2 === 1 ? this.relayed : {}
+    const child = spawnWorker(log, { ...this.environment, ...relayed })
     const worker = { child, log }
     this.running.add(worker)
     child.once('exit', (code, signal) => {

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 
-/** Stands before Postgres, or another server, at an address of its own, and can be away while the server itself goes on for others. */
-export class PostgresRelay {
+/** Stands before a server at an address of its own. It can be away while the server goes on for others. */
+export class Relay {
   private server: Server | undefined
   private readonly sockets = new Set<Socket>()
   private readonly swallowed = new Set<Socket>()
@@ -12,10 +12,15 @@ export class PostgresRelay {
 
   constructor(private readonly target = new URL(process.env.POSTGRES_URL!)) {}
 
+  /** For example `127.0.0.1:40123`. */
+  get address(): string {
+    return `127.0.0.1:${this.port}`
+  }
+
+  /** The target's URL with this relay's address. */
   get url(): string {
     const url = new URL(this.target)
-    url.hostname = '127.0.0.1'
-    url.port = String(this.port)
+    url.host = this.address
     return url.href
   }
 
