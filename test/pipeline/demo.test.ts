@@ -61,11 +61,12 @@ test('a demo with a duration adds up, and stops everything that it started', asy
   expect(await readdir(folder)).toEqual([])
 }, 300_000)
 
-test('Ctrl-C stops everything that the demo started', async () => {
+test('Ctrl-C stops everything that the demo started, even if make passes the signal on once more', async () => {
   const { demo, printed, ended } = startDemo('--rate', '200')
   const [, dashboard] = /Dashboard: .*(http:\/\/127\.0\.0\.1:\d+\/)/.exec(await printed(/windows open/))!
   expect(await (await fetch(dashboard!)).text()).toContain('<h1>Web traffic</h1>')
   demo.kill('SIGINT')
+  demo.kill('SIGTERM')
   expect(await ended).toEqual([0, null])
   expect(await stillAnswering(await printed(/./))).toEqual([])
   expect(await readdir(folder)).toEqual([])

@@ -21,7 +21,7 @@ export class Workers {
     private readonly logs: string,
     private readonly environment: NodeJS.ProcessEnv,
     /** For every second worker. */
-    private readonly relayed: NodeJS.ProcessEnv,
+    private readonly relayed: NodeJS.ProcessEnv = {},
   ) {
     mkdirSync(logs, { recursive: true })
   }
