@@ -1,14 +1,24 @@
-import { Context } from '@temporalio/activity'
+import { ApplicationFailure, Context } from '@temporalio/activity'
 import type { Config } from '../config'
 import type { PollInput, PollResult } from '../contract/activities'
+import { ingestId } from '../contract/ids'
 import { formatInstant } from '../core/window/tumbling-window'
 import { LookupError, type BatchLookup, type Lookup } from '../geo/lookup'
-import { kafkaClient } from '../kafka/client'
-import { GroupReader } from '../kafka/group-reader'
+import { kafkaClient, withAdmin } from '../kafka/client'
+import {
+  describeRefusal,
+  isRefusedByGroup,
+  namingAssigner,
+  otherMembers,
+  pollerClientId,
+} from '../kafka/group-members'
+import type { KafkaConnection } from '../kafka/connection'
+import { GroupReader, type GroupReaderEvents } from '../kafka/group-reader'
 import { logger as root } from '../log'
 import type { Db } from '../postgres/database'
 import type { PollerMetrics } from '../telemetry/poller-metrics'
-import { PendingRetries } from '../temporal/retry'
+import { firstRunOf } from '../temporal/first-run'
+import { PendingRetries, untilAnswered } from '../temporal/retry'
 import { TemporalPort } from './pipeline-port'
 import { Poller, type PollerProgress } from './poller'
 import { readerRules } from './reader-rules'
@@ -41,12 +51,15 @@ export async function pollKafka(
   )
   const staging = new PostgresStaging(db, settings, namespace, error => toApplicationFailure(error, config))
   const pipeline = new TemporalPort(context.client, staging, input, ended.signal, retries)
-  const kafka = kafkaClient(config.kafka, `web-traffic-poller-${number}`)
-  const reader: GroupReader = new GroupReader(kafka, settings.group, settings.topic, {
+  const kafka = kafkaClient(config.kafka, pollerClientId(number))
+  const events: GroupReaderEvents = {
     onAssigned: partitions => poller.onAssigned(partitions),
     onRecords: (fetch, heartbeat) => poller.onRecords(fetch, heartbeat),
     onError: error => poller.onError(error),
-  })
+  }
+  let ledger: string | undefined
+  const assigner = namingAssigner(() => (ledger === undefined ? undefined : { ledger, namespace }))
+  const reader = new GroupReader(kafka, settings.group, settings.topic, events, assigner)
   const heartbeats = new Heartbeats(context, metrics, retries, service)
   const onProgress = (progress: PollerProgress) => heartbeats.report(progress)
   const rules = readerRules(settings, lookup)
@@ -56,6 +69,8 @@ export async function pollKafka(
   context.cancellationSignal.addEventListener('abort', drain, { once: true })
   try {
     metrics.ran(true)
+    const ledgerHandle = context.client.workflow.getHandle(ingestId(settings.group))
+    ledger = await untilAnswered(() => firstRunOf(ledgerHandle), context.cancellationSignal, retries)
     await reader.start()
     const records = await poller.run()
     logger.info({ records }, 'drained')
@@ -63,6 +78,7 @@ export async function pollKafka(
     return { reason: stopped ? 'drained' : 'worker shutting down', records }
   } catch (error) {
     metrics.failed(error instanceof LookupError ? 'lookup' : 'other')
+    if (isRefusedByGroup(error)) throw await refusal(input, config.kafka, ledger)
     throw await toReadFailure(error, config.kafka)
   } finally {
     heartbeats.end()
@@ -72,6 +88,17 @@ export async function pollKafka(
     ended.abort()
     await reader.stop()
   }
+}
+
+/** Names the members of the group that prevent this poller from joining. */
+async function refusal(
+  { settings: { group, topic } }: PollInput,
+  kafka: KafkaConnection,
+  ledger: string | undefined,
+): Promise<ApplicationFailure> {
+  const others = await withAdmin(kafka, admin => otherMembers(admin, group, ledger)).catch(() => [])
+  const message = describeRefusal(group, topic, others)
+  return ApplicationFailure.create({ message, type: 'KafkaFailure' })
 }
 
 /** Beats every second, even without progress: a flush that waits for Temporal must not look like a dead activity. */

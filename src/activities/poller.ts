@@ -29,6 +29,8 @@ export interface LogPort {
 
 export interface PollerProgress {
   partitions: { partition: number; position: number; lag: number; watermark: string | null }[]
+  /** How long ago Kafka assigned the partitions, ms. */
+  assignedFor: number
   records: number
   perSecond: number
 }
@@ -56,6 +58,7 @@ export class Poller {
   private readonly intake: Intake
   private readonly check: LogCheck
   private assigned: number[] = []
+  private assignedAt = Date.now()
   private assignments = 0
   private claimedAssignment = 0
   private partitionCount = 0
@@ -113,6 +116,7 @@ export class Poller {
 
   onAssigned(partitions: number[]): void {
     this.assigned = partitions
+    this.assignedAt = Date.now()
     this.assignments++
     this.dependencies.logger.info({ partitions }, 'Kafka assigned partitions')
     this.schedule.wake()
@@ -279,7 +283,7 @@ export class Poller {
     const { taken: records } = this.intake
     const perSecond = Math.round((records - this.reported) / seconds)
     this.reported = records
-    onProgress({ partitions, records, perSecond })
+    onProgress({ partitions, assignedFor: Date.now() - this.assignedAt, records, perSecond })
   }
 }
 

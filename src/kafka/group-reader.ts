@@ -1,4 +1,12 @@
-import type { Admin, Consumer, EachBatchPayload, InstrumentationEvent, Kafka, KafkaMessage } from 'kafkajs'
+import {
+  PartitionAssigners,
+  type Admin,
+  type Consumer,
+  type EachBatchPayload,
+  type InstrumentationEvent,
+  type Kafka,
+  type KafkaMessage,
+} from 'kafkajs'
 import type { LogRecord } from '../core/event/log-record'
 import { topicOffsets, type PartitionOffsets } from './client'
 
@@ -44,10 +52,12 @@ export class GroupReader {
     group: string,
     private readonly topic: string,
     private readonly events: GroupReaderEvents,
+    assigner = PartitionAssigners.roundRobin,
   ) {
     this.admin = kafka.admin()
     this.consumer = kafka.consumer({
       groupId: group,
+      partitionAssigners: [assigner],
       sessionTimeout: SESSION_TIMEOUT,
       heartbeatInterval: 1_000,
       rebalanceTimeout: 15_000,

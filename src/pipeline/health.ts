@@ -1,5 +1,4 @@
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client'
-import { defaultPayloadConverter } from '@temporalio/common'
 import { tsToMs } from '@temporalio/common/lib/time'
 import { counted, grouped } from '../core/numbers'
 import type { PendingRetry } from '../temporal/retry'
@@ -7,14 +6,15 @@ import { pollerId } from '../contract/ids'
 import { formatInstant } from '../core/window/tumbling-window'
 import { describeUnsettled, NAMED_UNSETTLED } from '../contract/unsettled'
 import type { LookupTrouble } from '../geo/lookup'
+import { describeOtherMembers } from '../kafka/group-members'
+import { heartbeatOf, type PendingActivity } from './heartbeat'
 import { ifFound } from './pipeline-client'
 import type { PipelineStatus } from './status'
+import { unreadPartitions } from './unread-partitions'
 import { countWaiting, stuckAmong } from './visibility'
 
-type PendingActivity = NonNullable<WorkflowExecutionDescription['raw']['pendingActivities']>[number]
-
 type CheckedStatus = Pick<PipelineStatus, 'group' | 'state' | 'pollers' | 'lag'> &
-  Partial<Pick<PipelineStatus, 'unsettled' | 'windowSize'>>
+  Partial<Pick<PipelineStatus, 'unsettled' | 'windowSize' | 'topic' | 'partitions' | 'otherMembers'>>
 
 /** An attempt that has run this long no longer has the failure of the attempt before, ms. */
 const RECOVERED_AFTER = 30_000
@@ -29,9 +29,11 @@ export async function findProblems(
   status: CheckedStatus,
   maxLag = Infinity,
 ): Promise<string[]> {
+  const pollers = await describePollers(client, status)
   return [
     ...readingProblems(status, maxLag),
-    ...(await pollerProblems(client, status)),
+    ...groupProblems(status, pollers),
+    ...pollerProblems(pollers),
     ...(await windowProblems(client, status)),
   ]
 }
@@ -44,13 +46,42 @@ function readingProblems({ state, lag }: CheckedStatus, maxLag: number): string[
   return problems
 }
 
-async function pollerProblems(client: Client, { group, pollers }: CheckedStatus): Promise<string[]> {
+type FoundPoller = WorkflowExecutionDescription | undefined
+
+/** The workflows of the wanted pollers, from the first. */
+async function describePollers(client: Client, { group, pollers }: CheckedStatus): Promise<FoundPoller[]> {
+  const found: FoundPoller[] = []
+  for (let poller = 1; poller <= pollers.wanted; poller++)
+    found.push(await ifFound(client.workflow.getHandle(pollerId(group, poller)).describe()))
+  return found
+}
+
+/** Programs that take partitions from the pollers, and partitions that no poller reads. */
+function groupProblems(
+  { group, topic = '', partitions = [], otherMembers = [] }: CheckedStatus,
+  pollers: FoundPoller[],
+): string[] {
   const problems: string[] = []
-  for (let poller = 1; poller <= pollers.wanted; poller++) {
-    const problem = await pollerProblem(client, group, poller)
-    if (problem) problems.push(`Poller ${poller} ${problem}`)
-  }
+  if (otherMembers.length > 0) problems.push(describeOtherMembers(group, topic, otherMembers))
+  const activities = pollers.flatMap(poller => poller?.raw.pendingActivities ?? [])
+  const unread = unreadPartitions(
+    partitions.map(({ partition }) => partition),
+    activities,
+  )
+  if (unread.length > 0)
+    problems.push(
+      `${unread.length === 1 ? 'Partition' : 'Partitions'} ${unread.join(', ')} of "${topic}" ` +
+        `${unread.length === 1 ? 'is' : 'are'} read by no poller, so every window stays open. If no other problem ` +
+        'explains it, run "web-traffic pause" and "web-traffic resume": the pollers then join the Kafka group again.',
+    )
   return problems
+}
+
+function pollerProblems(pollers: FoundPoller[]): string[] {
+  return pollers.flatMap((poller, i) => {
+    const problem = pollerProblem(poller)
+    return problem ? [`Poller ${i + 1} ${problem}`] : []
+  })
 }
 
 async function windowProblems(
@@ -81,8 +112,7 @@ async function windowProblems(
 
 const are = (count: number, noun: string) => `${counted(count, noun)} ${count === 1 ? 'is' : 'are'}`
 
-async function pollerProblem(client: Client, group: string, poller: number): Promise<string | undefined> {
-  const found = await ifFound(client.workflow.getHandle(pollerId(group, poller)).describe())
+function pollerProblem(found: FoundPoller): string | undefined {
   if (!found) return 'does not exist yet: the ledger starts it within a minute.'
   const { raw, status } = found
   if (status.name === 'RUNNING') return activityProblem(raw.pendingActivities?.[0])
@@ -93,7 +123,7 @@ function activityProblem(activity?: PendingActivity): string | undefined {
   const failure = activity?.lastFailure?.message
   const failed = failure ? `fails (attempt ${activity?.attempt}): ${failure}` : undefined
   if (activity?.lastStartedTime) {
-    const reason = heartbeatTrouble(activity.heartbeatDetails)
+    const reason = heartbeatTrouble(activity)
     if (reason) return reason
     const isRecent = Date.now() - tsToMs(activity.lastStartedTime) < RECOVERED_AFTER
     return isRecent ? failed : undefined
@@ -104,13 +134,10 @@ function activityProblem(activity?: PendingActivity): string | undefined {
 }
 
 /** The trouble with Temporal, Postgres or the lookup service that a poller's heartbeat reports. */
-function heartbeatTrouble(details: PendingActivity['heartbeatDetails']): string | undefined {
-  const [payload] = details?.payloads ?? []
-  if (!payload) return undefined
-  const { enrichment, temporal } =
-    defaultPayloadConverter.fromPayload<{ enrichment?: LookupTrouble; temporal?: PendingRetry } | null>(
-      payload,
-    ) ?? {}
+function heartbeatTrouble(activity: PendingActivity): string | undefined {
+  const { enrichment, temporal } = heartbeatOf<{ enrichment: LookupTrouble; temporal: PendingRetry }>(
+    activity,
+  )
   if (temporal)
     return `has been waiting for ${temporal.on ?? 'Temporal'} since ${formatInstant(temporal.since)}: ${temporal.reason}.`
   if (!enrichment) return undefined

@@ -17,6 +17,7 @@ import {
 import { pipelineAttributes } from '../contract/search-attributes'
 import { UserError } from '../errors'
 import type { IngestWorkflow } from '../contract/workflows'
+import { firstRunOf } from '../temporal/first-run'
 
 /** A busy worker answers a query within a second or two, ms. */
 const ANSWER_WITHIN = 6_000
@@ -62,6 +63,11 @@ export class PipelineClient {
   async ledgerState(): Promise<'running' | 'ended' | undefined> {
     const isRunning = await this.isRunning(this.ledger)
     return isRunning === undefined ? undefined : isRunning ? 'running' : 'ended'
+  }
+
+  /** Distinguishes the pipeline from all others, even of the same name. Undefined if it was never started. */
+  id(): Promise<string | undefined> {
+    return ifFound(firstRunOf(this.ledger))
   }
 
   /** Undefined if the window has no workflow: its first delta has not arrived, or Temporal has deleted it. */

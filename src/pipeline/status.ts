@@ -6,6 +6,7 @@ import { formatInstant } from '../core/window/tumbling-window'
 import { type UnsettledWindow, unsettledWindows } from '../contract/unsettled'
 import { watermark } from '../core/window/watermark'
 import { topicOffsets, withAdmin, type PartitionOffsets } from '../kafka/client'
+import { otherMembers, type GroupMember } from '../kafka/group-members'
 import type { IngestStatus } from '../contract/messages'
 import { PipelineClient } from './pipeline-client'
 
@@ -39,14 +40,21 @@ export interface PipelineStatus {
   windowSize: number
   totals: RangeTotals
   partitions: PartitionStatus[]
+  /** Members of the Kafka group that are not pollers of this pipeline. */
+  otherMembers: GroupMember[]
   webUi: string | null
 }
 
 /** @throws UserError if the pipeline was never started, or no worker answers */
 export async function pipelineStatus(client: Client, config: Config): Promise<PipelineStatus> {
-  const ingest = await new PipelineClient(client, config).requireStatus()
-  const offsets = await withAdmin(config.kafka, admin => topicOffsets(admin, config.settings.topic))
-  return summarise(ingest, offsets, config)
+  const pipeline = new PipelineClient(client, config)
+  const ingest = await pipeline.requireStatus()
+  const id = await pipeline.id()
+  const { group, topic } = config.settings
+  return withAdmin(config.kafka, async admin => {
+    const offsets = await topicOffsets(admin, topic)
+    return { ...summarise(ingest, offsets, config), otherMembers: await otherMembers(admin, group, id) }
+  })
 }
 
 export type PipelineState = 'running' | 'draining' | 'paused' | 'stopped'
@@ -65,7 +73,7 @@ function summarise(
   { ledger, pollers, paused, running, settings, frontier }: IngestStatus,
   offsets: PartitionOffsets[],
   { settings: { group, topic } }: Config,
-): PipelineStatus {
+): Omit<PipelineStatus, 'otherMembers'> {
   const partitions = offsets.map(({ partition, low, high }): PartitionStatus => {
     const entry = ledger.partitions[partition]
     const at = watermark(entry?.basis ?? null, settings.watermarkDelay)

@@ -36,7 +36,8 @@ test('a lasting refusal of Temporal is a problem while it lasts, and none afterw
           new ServiceError('Workflow Update failed', { cause: grpcError('RESOURCE_EXHAUSTED', REFUSAL) }),
         )
       : Promise.resolve({ partitions: [], refused: [], pollers: 1 })
-  const handle = { executeUpdate: answer, query: answer, signal: () => Promise.resolve() }
+  const describe = () => Promise.resolve({ raw: {} })
+  const handle = { executeUpdate: answer, query: answer, signal: () => Promise.resolve(), describe }
   const client = {
     workflow: { getHandle: () => handle },
     withAbortSignal: (_: AbortSignal, run: () => unknown) => run(),

@@ -1,6 +1,7 @@
 import type { Config } from '../../config'
 import { runCheck, type Finding } from './finding'
 import { checkGeo } from './geo'
+import { checkGroup } from './group'
 import { checkKafka } from './kafka'
 import { checkLog } from './log'
 import { checkPostgres } from './postgres'
@@ -10,6 +11,7 @@ import { checkTemporal } from './temporal'
 export async function runDoctor(config: Config): Promise<Finding[]> {
   const findings = await Promise.all([
     runCheck('Kafka', checkKafka(config)),
+    runCheck('group', checkGroup(config)),
     runCheck('log', checkLog(config)),
     runCheck('Postgres', checkPostgres(config)),
     runCheck('Temporal', checkTemporal(config)),
