@@ -69,8 +69,21 @@ export async function otherMembers(
     () => admin.describeGroups([group]),
     error => error instanceof KafkaJSProtocolError && error.retriable,
   )
+  if (groups[0]?.state === 'Dead' && (await exists(admin, group))) return [HIDDEN]
   return groups.flatMap(({ members }) => members.map(toMember)).filter(member => isOther(member, ledger))
 }
+
+/**
+ * Once a member uses the newer protocol of Kafka 4 (`group.protocol=consumer`), Kafka describes the group to older
+ * clients as if it did not exist. It does not hide it in the list of groups.
+ */
+async function exists(admin: Admin, group: string): Promise<boolean> {
+  const { groups } = await admin.listGroups()
+  return groups.some(({ groupId }) => groupId === group)
+}
+
+/** Stands for the members of a group that Kafka does not describe. */
+const HIDDEN: GroupMember = { clientId: 'group.protocol=consumer', host: '', topics: [], assigned: {} }
 
 /** Pollers of an older release, and all pollers while the group rebalances, do not name their pipeline. */
 function isOther({ clientId, pipeline }: GroupMember, ledger: string | undefined): boolean {
@@ -128,7 +141,10 @@ function listMembers(members: GroupMember[], topic: string): string {
   ].join('; ')
 }
 
-function describeMember({ clientId, host, topics, assigned, pipeline }: GroupMember, topic: string): string {
+function describeMember(member: GroupMember, topic: string): string {
+  if (member === HIDDEN)
+    return 'programs with group.protocol=consumer, which "kafka-consumer-groups.sh --describe --members" names'
+  const { clientId, host, topics, assigned, pipeline } = member
   const client = `"${clientId}" at ${host}`
   const of = pipeline
     ? `, a poller of the pipeline of topic "${topics.join()}" in the Temporal namespace "${pipeline.namespace}"`

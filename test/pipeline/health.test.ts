@@ -4,6 +4,7 @@ import { msToTs } from '@temporalio/common/lib/time'
 import { PartitionAssigners, type Consumer, type PartitionAssigner } from 'kafkajs'
 import type { Finding } from '../../src/pipeline/doctor/finding'
 import { withTemporal } from '../../src/temporal/connection'
+import { heartbeatOnce, JOIN, LEAVE } from '../support/new-protocol'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
 
@@ -116,6 +117,19 @@ test('a poller that Kafka does not admit to the group says who is in it', async 
   await consumer?.disconnect()
   await pipeline.send([{ value: 'no event' }])
   await pipeline.untilAccounted(1)
+}, 180_000)
+
+test('a program with the newer consumer protocol is noticed, although Kafka then hides the group', async () => {
+  pipeline.startWorker()
+  await until(async () => (await health()).code === 0)
+  const { group, topic } = pipeline.config.settings
+  const broker = pipeline.config.kafka.brokers[0]!
+  const member = await heartbeatOnce(broker, { group, topic, member: '', epoch: JOIN })
+  const hidden = /^The Kafka group .* not pollers of this pipeline: programs with group\.protocol=consumer/
+  await until(async () => hidden.test((await health()).problems[0] ?? ''))
+  expect((await health()).code).toBe(1)
+  await heartbeatOnce(broker, { group, topic, member, epoch: LEAVE })
+  await until(async () => (await health()).code === 0)
 }, 180_000)
 
 test('two pipelines with one group name each other', async () => {
