@@ -31,10 +31,10 @@ export class PostgresStaging implements Staging {
   }
 
   async record(start: number, delta: Delta): Promise<Delta> {
-    const { partition, from, exceptions } = delta
+    const { partition, from, last, exceptions } = delta
     if (!exceptions || exceptions.recorded) return delta
     const { topic, windowSize } = this.settings
-    const range = { partition, from, window: start, ...exceptions }
+    const range = { partition, from, to: last + 1, window: start, ...exceptions }
     await this.asOwner(() => recordExceptions(this.db, topic, windowSize, range))
     const { records } = exceptions
     return { ...delta, exceptions: { records, recorded: true, late: [], rejected: {}, samples: [] } }

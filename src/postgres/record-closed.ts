@@ -60,7 +60,10 @@ async function recordDelta(
   if (verdict === 'overlap') outcome.overlaps.push({ partition, first, last })
   if (verdict !== 'applied') return
   if (exceptions && !exceptions.recorded)
-    await recordRange(transaction, topic, windowSize, { partition, from, window: start, ...exceptions })
+    await recordRange(transaction, topic, windowSize, {
+      ...{ partition, from, to: last + 1, window: start },
+      ...exceptions,
+    })
   outcome.lateHits += delta.hits
   applied.set(partition, advanced(delta, applied.get(partition)))
   const counts = delta.staged ? await countsOf(transaction, start, partition, last) : delta

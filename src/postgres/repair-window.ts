@@ -64,7 +64,7 @@ async function repairIn(transaction: Transaction, window: RecountedWindow): Prom
   await createPartitions(transaction, start)
   const row = await lockRow(transaction, window)
   const hitsBefore = row?.num_hits ?? 0
-  await lockExceptions(transaction, start, 'exclusive')
+  await lockExceptions(transaction, start)
   await enterBooks(transaction, start, books)
   const told = (await balanceOf(transaction, start))?.told
   const hasBooks = told !== undefined && books.every(book => 'hits' in book)

@@ -215,8 +215,8 @@ test('exceptions are kept until they are recorded; those that the poller has rec
   window.open()
   expect(window.exceptions).toBe(105)
   expect(window.toRecord).toEqual([
-    { partition: 0, from: 0, late: [], rejected: { invalid_json: 3 }, samples: [] },
-    { partition: 1, from: 10, late: [], rejected: { invalid_json: 2 }, samples: [] },
+    { partition: 0, from: 0, to: 10, late: [], rejected: { invalid_json: 3 }, samples: [] },
+    { partition: 1, from: 10, to: 20, late: [], rejected: { invalid_json: 2 }, samples: [] },
   ])
   const under = window.toRecord.length
   window.apply(anyDelta(1, 2, { exceptions: rejected(1) }))

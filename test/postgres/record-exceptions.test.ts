@@ -175,6 +175,45 @@ describe('the exceptions of a range are recorded once', () => {
     expect(await record(range(0, 0))).toBe(false)
   })
 
+  // As after a restore of Temporal or Postgres, when the log is read again from earlier positions.
+  describe('if the log is cut into other ranges', () => {
+    const cut = (from: number, to: number, more: Partial<RangeExceptions> = {}) =>
+      range(0, from, { to, window: T0, rejected: { invalid_json: to - from }, ...more })
+    const recorded = async () => (await counts()).map(({ records }) => records)
+
+    test.each([
+      ['from its start', [100, 150]],
+      ['from within', [150, 200]],
+      ['all of it', [100, 200]],
+      ['from before it', [50, 101]],
+      ['beyond it', [199, 300]],
+      ['on both sides', [50, 300]],
+    ] as const)('and one covers what is recorded, %s', async (_, [from, to]) => {
+      expect(await record(cut(100, 200))).toBe(true)
+      expect(await record(cut(from, to))).toBe(false)
+      expect(await recorded()).toEqual([100])
+    })
+
+    test('but others of the partition and the window, and others around it, are recorded', async () => {
+      for (const other of [
+        cut(100, 200),
+        cut(50, 100),
+        cut(200, 300),
+        cut(150, 250, { partition: 1 }),
+        cut(150, 250, { window: W1 }),
+      ])
+        expect(await record(other)).toBe(true)
+      expect(await recorded()).toEqual([350, 100])
+    })
+
+    test('at the same time', async () => {
+      const cuts = Array.from({ length: 20 }, (_, i) => cut(100 + i, 150 + i))
+      const answers = await Promise.all(cuts.map(record))
+      expect(answers.filter(Boolean)).toHaveLength(1)
+      expect(await recorded()).toEqual([50])
+    })
+  })
+
   test('offsets beyond 32 bits are exact', async () => {
     const offset = 2 ** 53 - 1
     await record(range(0, offset, { rejected: { x: 1 }, samples: [[offset, 'x']] }))
@@ -511,9 +550,10 @@ describe('deltas that reach a closed window', () => {
       { window_start: new Date(T0), host: 'a.example', num_hits: 8, cause: 'closed' },
     ])
     const ranges = await database.rows(
-      'select range_from::int as from, window_start, records::int as records from exception_ranges',
+      `select range_from::int as from, range_to::int as to, window_start, records::int as records
+       from exception_ranges`,
     )
-    expect(ranges).toEqual([{ from: 100, window_start: new Date(T0), records: 3 }])
+    expect(ranges).toEqual([{ from: 100, to: 121, window_start: new Date(T0), records: 3 }])
     expect(await database.rows('select kafka_offset::int as at from rejected_events')).toEqual([{ at: 101 }])
   })
 

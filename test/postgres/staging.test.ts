@@ -45,8 +45,12 @@ test('staging keeps the exceptions in the message, and recording keeps the count
   for (let i = 0; i < 2; i++)
     expect(await staging.record(T0, delta)).toEqual({ ...delta, exceptions: recorded })
   expect(
-    await database.rows('select kafka_partition, range_from, window_start, records from exception_ranges'),
-  ).toEqual([{ kafka_partition: 3, range_from: '10', window_start: new Date(T0), records: '4' }])
+    await database.rows(
+      'select kafka_partition, range_from, range_to, window_start, records from exception_ranges',
+    ),
+  ).toEqual([
+    { kafka_partition: 3, range_from: '10', range_to: '20', window_start: new Date(T0), records: '4' },
+  ])
   expect(await database.rows('select topic, partition, reason, records from rejected_counts')).toEqual([
     { topic: 'clicks', partition: 3, reason: 'invalid_json', records: '4' },
   ])

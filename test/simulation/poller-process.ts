@@ -142,10 +142,10 @@ export class PollerProcess {
   private *fitted(start: number, delta: Delta): Process<Delta> {
     const { world, sink } = this.parts
     let fitted = delta
-    const { partition, from, exceptions } = delta
+    const { partition, from, last, exceptions } = delta
     if (exceptions && world.random.chance(0.3)) {
       yield* world.call('exceptions', () =>
-        sink.recordExceptions({ partition, from, window: start, ...exceptions }),
+        sink.recordExceptions({ partition, from, to: last + 1, window: start, ...exceptions }),
       )
       fitted = {
         ...fitted,

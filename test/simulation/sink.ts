@@ -181,7 +181,7 @@ export class Sink {
     if (applied) applied.last = last
     else window.applied.push({ partition, from, basis, last })
     if (exceptions && !exceptions.recorded)
-      this.recordExceptions({ partition, from, window: start, ...exceptions })
+      this.recordExceptions({ partition, from, to: last + 1, window: start, ...exceptions })
     const counted = delta.staged ? this.staged.get(start)?.get(`${partition}:${last}`) : delta
     if (!counted) throw new Error(`a staged delta of window ${start} is gone`)
     const { hosts, referrers, countries, rows } = counted
@@ -190,9 +190,15 @@ export class Sink {
   }
 
   recordExceptions(range: RangeExceptions): void {
-    const key = `${range.partition}:${range.from}:${range.window}`
+    const { partition, from, to, window } = range
     if (this.isCovered(range)) return
-    if (!this.ranges.has(key)) this.ranges.set(key, range)
+    const known = [...this.ranges.values()].find(
+      other =>
+        other.partition === partition && other.window === window && from < other.to! && other.from < to!,
+    )
+    if (!known) this.ranges.set(`${partition}:${from}:${window}`, range)
+    else if (known.from !== from || known.to !== to)
+      throw new Error(`late or rejected records of window ${window} were cut in two ways`)
   }
 
   /** Whether a repair has recorded the exceptions of the range. */

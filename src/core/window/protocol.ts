@@ -127,11 +127,13 @@ export interface Exceptions {
   samples: [offset: number, reason: string][]
 }
 
-/** Late and rejected records of one range. The partition, `from` and `window` make recording them idempotent. */
+/** Late and rejected records of one range. The partition, offsets and `window` make recording them idempotent. */
 export interface RangeExceptions extends Exceptions {
   partition: number
   /** Start of the range. */
   from: number
+  /** Offset after the range's last record for the window; absent in messages of older releases. */
+  to?: number
   /** Start of the partition's current window, epoch ms; absent in messages of older releases. */
   window?: number
 }

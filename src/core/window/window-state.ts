@@ -129,13 +129,14 @@ export class WindowState {
   }
 
   private count(delta: Delta): void {
-    const { partition, from, exceptions, hits } = delta
-    if (exceptions) this.addExceptions(partition, from, exceptions)
+    const { exceptions, hits } = delta
+    if (exceptions) this.addExceptions(delta, exceptions)
     if (!delta.staged) return this.counter.addAll(delta)
     this.stagedHits += hits
+    const { partition, last } = delta
     const offsets = this.stagedOffsets.get(partition)
-    if (offsets) offsets.push(delta.last)
-    else this.stagedOffsets.set(partition, [delta.last])
+    if (offsets) offsets.push(last)
+    else this.stagedOffsets.set(partition, [last])
   }
 
   /** Deltas whose counts are in Postgres. */
@@ -148,12 +149,11 @@ export class WindowState {
   }
 
   private addExceptions(
-    partition: number,
-    from: number,
+    { partition, from, last }: Delta,
     { records, recorded, ...exceptions }: DeltaExceptions,
   ): void {
     this.exceptions += records
-    if (!recorded) this.keep({ partition, from, ...exceptions })
+    if (!recorded) this.keep({ partition, from, to: last + 1, ...exceptions })
   }
 
   private keep(range: RangeExceptions): void {
