@@ -165,7 +165,7 @@ export const environmentSchema = kafkaSchema.extend({
   ),
   MAX_FUTURE: counting('events further ahead of their Kafka timestamp are rejected', duration('1m')),
   MAX_GROUPS: counting(
-    'groups of a window (host, referrer, country) that keep their name; in a flood the rest counts under `(other)`',
+    'groups of a window (host, referrer, country) that keep their name, with 200 characters each on average; in a flood the rest counts under `(other)`',
     count('250000', 1_000_000),
   ),
   FLUSH_INTERVAL: counting(

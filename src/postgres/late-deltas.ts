@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
-import type { ColumnarCounts, GroupCounter } from '../core/counts/columnar'
+import { groups, type ColumnarCounts, type GroupCounter } from '../core/counts/columnar'
 import type { Transaction } from './database'
-import { toColumns } from './window-counts'
+import { chunksOf } from './window-counts'
 
 export interface LateCounts {
   partition: number
@@ -17,16 +17,16 @@ export interface LateCounts {
 }
 
 export async function insertLate(transaction: Transaction, late: LateCounts): Promise<void> {
-  const columns = toColumns(late.counts)
   const readIn = late.readIn === undefined ? null : new Date(late.readIn)
-  await sql`
-    insert into late_deltas (kafka_partition, range_from, window_start, window_end, host, referrer, country,
-      num_hits, cause, read_in)
-    select ${late.partition}, ${late.from}, ${new Date(late.windowStart)},
-      ${new Date(late.windowStart + late.windowSize)}, host, referrer, country, num_hits, ${late.cause},
-      ${readIn}::timestamptz
-    from unnest(${columns.hosts}::text[], ${columns.referrers}::text[], ${columns.countries}::text[],
-      ${columns.hits}::bigint[]) as delta (host, referrer, country, num_hits)`.execute(transaction)
+  for (const { hosts, referrers, countries, hits } of chunksOf(groups(late.counts)))
+    await sql`
+      insert into late_deltas (kafka_partition, range_from, window_start, window_end, host, referrer, country,
+        num_hits, cause, read_in)
+      select ${late.partition}, ${late.from}, ${new Date(late.windowStart)},
+        ${new Date(late.windowStart + late.windowSize)}, host, referrer, country, num_hits, ${late.cause},
+        ${readIn}::timestamptz
+      from unnest(${hosts}::text[], ${referrers}::text[], ${countries}::text[], ${hits}::bigint[])
+        as chunk (host, referrer, country, num_hits)`.execute(transaction)
 }
 
 /**

@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import { GroupCounter, groupsOf, hitsOf, OTHER, type ColumnarCounts } from '../core/counts/columnar'
+import { GroupCounter, OTHER } from '../core/counts/columnar'
 import type { Published, WindowTotals } from '../core/window/protocol'
 import { firstGroups } from '../core/counts/group-limit'
 import type { Db, Transaction } from './database'
@@ -34,7 +34,7 @@ export async function publishWindow(db: Db, result: WindowResult): Promise<Publi
 }
 
 async function publish(transaction: Transaction, result: WindowResult): Promise<Published> {
-  const { start, maxGroups, revision, status } = result
+  const { start, revision, status } = result
   // A window with only late and rejected records gets no row.
   if (result.hits === 0 && !(await findWindowRow(transaction, start)))
     return { written: false, groups: 0, otherHits: 0 }
@@ -46,14 +46,14 @@ async function publish(transaction: Transaction, result: WindowResult): Promise<
   const groups = written ? await writeCounts(transaction, result) : known.groups
   const isCurrent = written || (known.revision === revision && known.status === 'published')
   if (isCurrent && status === 'closed') await closeRevision(transaction, result)
-  return { written, groups, otherHits: groups > maxGroups ? await otherHits(transaction, start) : 0 }
+  return { written, groups, otherHits: await otherHits(transaction, start) }
 }
 
 /** @returns the number of groups */
 async function writeCounts(transaction: Transaction, result: WindowResult): Promise<number> {
-  const counts = await combinedCounts(transaction, result)
-  const groups = groupsOf(counts)
-  await replaceCounts(transaction, result, counts)
+  const counter = await combinedCounts(transaction, result)
+  await replaceCounts(transaction, result, counter)
+  const { groups } = counter
   await updateWindowRow(transaction, result.start, {
     status: 'published',
     num_hits: result.hits,
@@ -66,24 +66,17 @@ async function writeCounts(transaction: Transaction, result: WindowResult): Prom
   return groups
 }
 
-/** The counts of the message, of all pieces and of all staged deltas, with at most `maxGroups` names. */
-async function combinedCounts(transaction: Transaction, result: WindowResult): Promise<ColumnarCounts> {
+/** The counts of the message, of all pieces and of all staged deltas; only as many groups as are named are in memory. */
+async function combinedCounts(transaction: Transaction, result: WindowResult): Promise<GroupCounter> {
   const { start, pieces, staged, counts, hits, maxGroups } = result
-  if (!pieces?.count && !staged && groupsOf(counts) <= maxGroups) {
-    checkHits(hitsOf(counts), hits)
-    return counts
-  }
   const counter = new GroupCounter(firstGroups(maxGroups))
   for await (const piece of stagedPieces(transaction, start, pieces))
     for (const columns of piece) counter.addAll(columns)
   for await (const columns of stagedCounts(transaction, start, staged)) counter.addAll(columns)
   counter.addAll(counts)
-  checkHits(counter.hits, hits)
-  return counter.columns()
-}
-
-function checkHits(found: number, expected: number): void {
-  if (found !== expected) throw new Error(`The parts of the window have ${found} hits, not ${expected}.`)
+  if (counter.hits !== hits)
+    throw new Error(`The parts of the window have ${counter.hits} hits, not ${hits}.`)
+  return counter
 }
 
 async function closeRevision(transaction: Transaction, { start, applied }: WindowResult): Promise<void> {

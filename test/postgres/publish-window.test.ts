@@ -3,7 +3,7 @@ import type { ColumnarCounts } from '../../src/core/counts/columnar'
 import { findWindow } from '../../src/postgres/open-window'
 import { publishWindow, type WindowResult } from '../../src/postgres/publish-window'
 import { PiecesMissingError, stagePiece } from '../../src/postgres/staged-pieces'
-import { columns, Gate, T0, TestDatabase, WINDOW, type Group } from './support'
+import { columns, Gate, measured, T0, TestDatabase, WINDOW, type Group } from './support'
 
 let database: TestDatabase
 
@@ -468,15 +468,42 @@ describe('a large window', () => {
     )
   }
 
-  test('with 60,000 groups is written at once', async () => {
+  test('with 60,000 groups is written in one transaction, by statements of a bounded size', async () => {
     const window = { ...result(1, []), hits: 60_000, counts: large(60_000) }
-    expect(await publish(window)).toEqual({ written: true, groups: 60_000, otherHits: 0 })
+    const largest = await measured(database, async db =>
+      expect(await publishWindow(db, window)).toEqual({ written: true, groups: 60_000, otherHits: 0 }),
+    )
+    expect(largest.elements).toBeLessThanOrEqual(10_000)
     const [counted] = await database.rows(`
       select (select count(*) from aggregated_web_traffic) as totals,
         (select sum(num_hits) from aggregated_web_traffic) as hits,
         (select count(*) from aggregated_web_traffic_by_country) as countries`)
     expect(counted).toEqual({ totals: '60000', hits: '60000', countries: '60000' })
     expect(await publish(window)).toMatchObject({ written: false })
+  })
+
+  test('with long referrers names them up to 200 characters per group of MAX_GROUPS, in small statements', async () => {
+    const groups = Array.from({ length: 1_600 }, (_, i): Group => [
+      'a.example',
+      `https://${i}.example/`.padEnd(2_000, 'x'),
+      'DE',
+      1 + (i % 3),
+    ])
+    const window = result(1, groups)
+    const largest = await measured(database, db =>
+      publishWindow(db, { ...window, maxGroups: 10_000, status: 'published' }),
+    )
+    expect(largest.characters).toBeLessThanOrEqual(1_100_000)
+    const names = () =>
+      database.rows(
+        `select sum(num_hits)::int as hits, (count(*) filter (where length(referrer) = 2000))::int as long,
+          (sum(num_hits) filter (where referrer = '(other)'))::int as other from aggregated_web_traffic`,
+      )
+    // A host and a referrer have 2,009 characters.
+    expect(await names()).toEqual([{ hits: window.hits, long: 995, other: expect.any(Number) }])
+    const roomy = { ...window, maxGroups: 16_072, revision: 2 }
+    expect(await publish(roomy)).toMatchObject({ written: true, groups: 1_600, otherHits: 0 })
+    expect(await names()).toEqual([{ hits: window.hits, long: 1_600, other: null }])
   })
 })
 

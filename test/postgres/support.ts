@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import { Kysely } from 'kysely'
 import { Client, Pool } from 'pg'
 import { loadConfig } from '../../src/config'
 import { GroupCounter, type ColumnarCounts } from '../../src/core/counts/columnar'
-import type { PostgresConfig } from '../../src/postgres/connection-pool'
+import { ConnectionPool, type PostgresConfig } from '../../src/postgres/connection-pool'
 import { type Db, openDatabase } from '../../src/postgres/database'
 import { migrate } from '../../src/postgres/migrate'
+import type { Database } from '../../src/postgres/schema'
 
 export const MINUTE = 60_000
 export const T0 = Date.UTC(2026, 0, 1, 12)
@@ -70,6 +72,46 @@ export class TestDatabase {
     await this.pool.end()
     await administer(`drop database if exists ${this.postgres.database} with (force)`)
   }
+}
+
+/** What one statement has sent and received at most: that much is processed without a break. */
+export interface LargestStatement {
+  /** Elements of an array among its parameters. */
+  elements: number
+  characters: number
+  rows: number
+}
+
+/** Runs `use` with a connection of its own, and returns the size of the largest statement. */
+export async function measured(
+  database: TestDatabase,
+  use: (db: Db) => Promise<unknown>,
+): Promise<LargestStatement> {
+  const largest: LargestStatement = { elements: 0, characters: 0, rows: 0 }
+  const raise = (field: keyof LargestStatement, to: number) => (largest[field] = Math.max(largest[field], to))
+  const db = new Kysely<Database>({
+    dialect: new ConnectionPool(database.postgres, 1).dialect({}),
+    log({ query }) {
+      const texts = query.parameters.flat().map(String)
+      raise(
+        'characters',
+        texts.reduce((sum, { length }) => sum + length, 0),
+      )
+      for (const parameter of query.parameters)
+        if (Array.isArray(parameter)) raise('elements', parameter.length)
+    },
+    plugins: [
+      {
+        transformQuery: ({ node }) => node,
+        transformResult({ result }) {
+          raise('rows', result.rows.length)
+          return Promise.resolve(result)
+        },
+      },
+    ],
+  })
+  await use(db).finally(() => db.destroy())
+  return largest
 }
 
 async function administer(statement: string): Promise<void> {

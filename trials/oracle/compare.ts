@@ -5,7 +5,7 @@ import { byGroup, differences, fold, totalOf, type Reference } from './reference
 type Counts = Map<string, number>
 
 export interface CompareOptions {
-  /** MAX_GROUPS: of a window with more groups, only the sum of all its hits is compared. */
+  /** MAX_GROUPS: of a window beyond it, only the sum of all its hits is compared. */
   maxGroups?: number
   /**
    * A partition was silent for long enough to let windows close early. Hits that arrived after their window had closed
@@ -72,8 +72,15 @@ async function readWindow(db: Db, start: string): Promise<{ rows: Counts; proble
   return { rows, problems: withoutCountry.map(difference => `without country: ${difference}`) }
 }
 
+/** Whether a window has more groups than keep their name: 200 characters of host and referrer each, on average. */
+export function isFolded(counts: Counts, maxGroups: number): boolean {
+  let characters = 0
+  for (const key of counts.keys()) characters += key.lastIndexOf('|') - key.indexOf('|') - 2
+  return counts.size > maxGroups || characters > maxGroups * 200
+}
+
 function compareGroups(start: string, found: Counts, right: Counts, maxGroups: number): string[] {
-  if (right.size <= maxGroups) return differences(found, right)
+  if (!isFolded(right, maxGroups)) return differences(found, right)
   const tooHigh = [...found]
     .filter(([key, hits]) => key.split('|')[2] !== '(other)' && hits > (right.get(key) ?? 0))
     .slice(0, 5)

@@ -19,7 +19,7 @@ export interface PointResult {
   windows: number
   /** Groups of host, referrer and country, summed over all windows. */
   groups: number
-  /** Windows with more groups than MAX_GROUPS. */
+  /** Windows with more groups than MAX_GROUPS lets keep their name. */
   folded: number
   /** Repeated deltas that windows dropped. */
   repeats: number

@@ -11,7 +11,7 @@ import { produce } from '../../src/sources/produce'
 import { ensureTopic } from '../../src/sources/topic'
 import { repeatsDropped } from '../chaos/verdict'
 import { Workers, type WorkerProcess } from '../chaos/workers'
-import { byWindow, compare } from '../oracle/compare'
+import { byWindow, compare, isFolded } from '../oracle/compare'
 import { countTopic } from '../oracle/read-log'
 import { totalOf, totalRecords, type LogCounter } from '../oracle/reference'
 import type { Point } from './points'
@@ -146,7 +146,7 @@ class PointRun {
       rejected: counted.rejected,
       windows: windows.length,
       groups: counted.hits.size,
-      folded: windows.filter(({ size }) => size > this.point.maxGroups).length,
+      folded: windows.filter(window => isFolded(window, this.point.maxGroups)).length,
     }
   }
 

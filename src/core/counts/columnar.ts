@@ -45,6 +45,8 @@ export class GroupCounter {
   private readonly countries = new Dictionary()
   private readonly table = new GroupTable()
   private others = 0
+  /** Whether groups lost their name. Which ones depends on the order of arrival. */
+  folded = false
   /** Generation of the numbers that the dictionaries have learned. */
   private generation = 0
   hits = 0
@@ -65,6 +67,7 @@ export class GroupCounter {
         hosts.hash(host, policy),
         referrers.hash(referrer, policy),
         countries.hash(country, policy),
+        host.length + referrer.length,
       )
     )
       this.addNamed(host, referrer, country, hits)
@@ -101,7 +104,12 @@ export class GroupCounter {
     if (row >= 0) table.increase(row, hits)
     else if (
       !policy ||
-      policy.admits(hosts.hashAt(a, policy), referrers.hashAt(b, policy), countries.hashAt(c, policy))
+      policy.admits(
+        hosts.hashAt(a, policy),
+        referrers.hashAt(b, policy),
+        countries.hashAt(c, policy),
+        hosts.text(a).length + referrers.text(b).length,
+      )
     )
       table.append(a, b, c, hits)
     else this.addOther(hosts.text(a), countries.text(c), hits)
@@ -118,12 +126,8 @@ export class GroupCounter {
 
   /** Counts a group without its referrer, and without its host if too many hosts are counted like this. */
   private addOther(host: string, country: string, hits: number): void {
-    const known = this.table.indexOf(
-      this.hosts.indexOf(host),
-      this.referrers.indexOf(OTHER),
-      this.countries.indexOf(country),
-    )
-    const named = known >= 0 || this.others < MAX_OTHER_GROUPS
+    this.folded = true
+    const named = this.rowOf(host, OTHER, country) >= 0 || this.others < MAX_OTHER_GROUPS
     const before = this.groups
     this.addNamed(named ? host : OTHER, OTHER, country, hits)
     if (this.groups > before) this.others++
@@ -156,9 +160,27 @@ export class GroupCounter {
     return this.table.size
   }
 
-  /** Whether groups lost their name. Which ones depends on the order of arrival. */
-  get folded(): boolean {
-    return this.others > 0
+  /** The row of a group, or -1. Rows are numbered from 0 to {@link groups}. */
+  rowOf(host: string, referrer: string, country: string): number {
+    return this.table.indexOf(
+      this.hosts.indexOf(host),
+      this.referrers.indexOf(referrer),
+      this.countries.indexOf(country),
+    )
+  }
+
+  group(row: number): GroupCount {
+    const { table } = this
+    return {
+      host: this.hosts.text(table.key(row, 0)),
+      referrer: this.referrers.text(table.key(row, 1)),
+      country: this.countries.text(table.key(row, 2)),
+      hits: table.count(row),
+    }
+  }
+
+  *all(): Generator<GroupCount> {
+    for (let row = 0; row < this.groups; row++) yield this.group(row)
   }
 
   /** Upper bound of {@link columns} as JSON in bytes. */

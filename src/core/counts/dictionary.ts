@@ -101,6 +101,6 @@ export function jsonBytes(text: string): number {
 /** Decides which groups keep their name. */
 export interface GroupPolicy {
   hash: (text: string) => number
-  /** Whether a new group keeps its name, given the hashes of its parts. */
-  admits: (host: number, referrer: number, country: number) => boolean
+  /** Whether a new group keeps its name, given the hashes of its parts and the length of its host and referrer. */
+  admits: (host: number, referrer: number, country: number, characters: number) => boolean
 }

@@ -1,5 +1,9 @@
+import { MAX_HOST_LENGTH, MAX_REFERRER_LENGTH } from '../event/event'
 import { halfSipHash, type HashKey } from './half-sip-hash'
 import type { GroupPolicy } from './dictionary'
+
+/** The hosts and referrers of a window's named groups have at most this many characters on average. */
+const CHARACTERS_PER_GROUP = 200
 
 const FIRST_CAPACITY = 64
 const TWO_32 = 2 ** 32
@@ -7,18 +11,27 @@ const TWO_32 = 2 ** 32
 const { imul } = Math
 
 /**
- * Names the first `max` distinct groups of a window, at a few bytes per group. It distinguishes groups by 64 bits of keyed
- * hashes, so nobody can choose groups that are mistaken for each other.
+ * Names a window's first distinct groups for the reader of one partition, at a few bytes per group. It distinguishes
+ * groups by 64 bits of keyed hashes, so nobody can choose groups that are mistaken for each other.
+ *
+ * It names one group of any length more than {@link firstGroups}. So where it refuses a group, the window's result
+ * refuses one too, and whether a window has `(other)` groups does not depend on the order of reading.
  */
 export class GroupLimit implements GroupPolicy {
   /** A hash table with linear probing, at most half full. A slot is two halves of a hash; the second is 0 if it is free. */
   private slots = new Int32Array(FIRST_CAPACITY * 4)
   private size = 0
+  private characters = 0
+  private readonly maxSize: number
+  private readonly maxCharacters: number
 
   constructor(
-    private readonly max: number,
+    maxGroups: number,
     private readonly key: HashKey,
-  ) {}
+  ) {
+    this.maxSize = maxGroups + 1
+    this.maxCharacters = maxCharacters(maxGroups) + MAX_HOST_LENGTH + MAX_REFERRER_LENGTH
+  }
 
   /** 53 bits from two hashes with two keys. */
   hash(text: string): number {
@@ -28,14 +41,15 @@ export class GroupLimit implements GroupPolicy {
   }
 
   /** Different odd factors make one text as a host differ from the same text as a referrer. */
-  admits(host: number, referrer: number, country: number): boolean {
+  admits(host: number, referrer: number, country: number, characters: number): boolean {
     const low = (imul(host | 0, 0x9e3779b1) + imul(referrer | 0, 0x85ebca77) + (country | 0)) | 0
     const high = (imul(upper(host), 0xc2b2ae3d) + imul(upper(referrer), 0x27d4eb2f) + upper(country)) | 0 || 1
     const at = this.slotOf(low, high)
     if (this.slots[at + 1] !== 0) return true
-    if (this.size >= this.max) return false
+    if (this.size >= this.maxSize || this.characters + characters > this.maxCharacters) return false
     this.slots[at] = low
     this.slots[at + 1] = high
+    this.characters += characters
     if (++this.size * 4 === this.slots.length) this.grow()
     return true
   }
@@ -66,10 +80,24 @@ function upper(hash: number): number {
   return (hash / TWO_32) | 0
 }
 
-/** Names the first `max` groups of a single counter, which asks about a named group only once. */
-export function firstGroups(max: number): GroupPolicy {
-  let named = 0
-  return { hash: () => 0, admits: () => named < max && ++named > 0 }
+/** How many characters the hosts and referrers of a window's named groups have at most. */
+export function maxCharacters(maxGroups: number): number {
+  return maxGroups * CHARACTERS_PER_GROUP
+}
+
+/** Names the first groups of a window's result. Its counter asks about a named group only once. */
+export function firstGroups(maxGroups: number): GroupPolicy {
+  let groups = maxGroups
+  let left = maxCharacters(maxGroups)
+  return {
+    hash: () => 0,
+    admits(_host, _referrer, _country, characters) {
+      if (groups === 0 || characters > left) return false
+      groups--
+      left -= characters
+      return true
+    },
+  }
 }
 
 let bytes = new Uint8Array(1_024)

@@ -37,6 +37,14 @@ export class GroupTable {
     this.counts[row]! += count
   }
 
+  key(row: number, part: 0 | 1 | 2): number {
+    return this.keys[row * 3 + part]!
+  }
+
+  count(row: number): number {
+    return this.counts[row]!
+  }
+
   /** Appends a row; the key must not have one. */
   append(a: number, b: number, c: number, count: number): void {
     if (this.size === this.counts.length) this.grow()
