@@ -15,8 +15,8 @@ import { recountWindows, type RecountDependencies } from './recount'
 import { askLedger } from './repair'
 
 const MAX_LISTED_DIFFERENCES = 20
-/** Counted in one pass. */
-const MAX_BATCH = { groups: 250_000, windows: 288 }
+/** Counted in one pass, and in memory together; a single window may be larger. */
+const MAX_BATCH = { groups: 100_000, windows: 288 }
 
 export async function nextBatch(db: Db, selection: WindowSelection): Promise<number[]> {
   const windows = await selectClosedWindows(db, selection, MAX_BATCH.windows)

@@ -1,14 +1,15 @@
 import { sql } from 'kysely'
-import {
-  groups,
-  hitsOf,
-  withoutCountries,
-  type ColumnarCounts,
-  type GroupCounter,
-} from '../core/counts/columnar'
-import type { Db, Transaction } from './database'
+import { GroupCounter, type GroupCount } from '../core/counts/columnar'
+import { firstGroups } from '../core/counts/group-limit'
+import type { Transaction } from './database'
 import { type Difference, EVERY } from '../contract/activities'
+import { inBatches } from './cursor'
 import type { WindowRow } from './window-row'
+
+type Table = Difference['table']
+
+/** Groups of a table that were not counted; further ones count as one difference. */
+const MAX_UNKNOWN = 100_000
 
 /** Whether the window's row and its counts are what was counted again. */
 export async function isRight(
@@ -25,55 +26,65 @@ export async function isRight(
  * order in which partitions were read, so for such a window only the total hits are compared.
  */
 export async function compareWindow(
-  db: Db | Transaction,
+  transaction: Transaction,
   start: number,
   counter: GroupCounter,
 ): Promise<Difference[]> {
-  const counts = counter.columns()
-  const { rows: byCountry } = await sql<Row>`
-    select host, referrer, country, num_hits from aggregated_web_traffic_by_country
-    where window_start = ${new Date(start)}`.execute(db)
-  const { rows: anyCountry } = await sql<Row>`
-    select host, referrer, num_hits from aggregated_web_traffic
-    where window_start = ${new Date(start)}`.execute(db)
   const compare = counter.folded ? totalDifference : differences
   return [
-    ...compare('aggregated_web_traffic', anyCountry, withoutCountries(counts)),
-    ...compare('aggregated_web_traffic_by_country', byCountry, counts),
+    ...(await compare(transaction, start, 'aggregated_web_traffic', counter)),
+    ...(await compare(transaction, start, 'aggregated_web_traffic_by_country', counter)),
   ]
 }
 
-function totalDifference(table: Difference['table'], rows: Row[], counts: ColumnarCounts): Difference[] {
-  const stored = rows.reduce((sum, { num_hits }) => sum + num_hits, 0)
-  const counted = hitsOf(counts)
+async function totalDifference(
+  transaction: Transaction,
+  start: number,
+  table: Table,
+  { hits: counted }: GroupCounter,
+): Promise<Difference[]> {
+  const { rows } = await sql<{ stored: number }>`
+    select coalesce(sum(num_hits), 0)::bigint as stored from ${sql.table(table)}
+    where window_start = ${new Date(start)}`.execute(transaction)
+  const { stored } = rows[0]!
   return stored === counted ? [] : [{ table, host: EVERY, referrer: '', stored, counted }]
 }
 
-interface Row {
-  host: string
-  referrer: string
-  country?: string
-  num_hits: number
-}
-
-function differences(table: Difference['table'], rows: Row[], counts: ColumnarCounts): Difference[] {
-  const found = new Map<string, Difference>()
-  // Adds, since a duplicate row counts twice for the readers of the table.
-  const add = (
-    side: 'stored' | 'counted',
-    hits: number,
-    host: string,
-    referrer: string,
-    country?: string,
-  ) => {
-    const key = JSON.stringify([host, referrer, country])
-    const none = { table, host, referrer, stored: null, counted: null, ...(country && { country }) }
-    const difference: Difference = found.get(key) ?? none
-    difference[side] = (difference[side] ?? 0) + hits
-    found.set(key, difference)
+/** Fetches the rows in batches and finds each in the count, so neither side is copied. */
+async function differences(
+  transaction: Transaction,
+  start: number,
+  table: Table,
+  counter: GroupCounter,
+): Promise<Difference[]> {
+  const hasCountries = table === 'aggregated_web_traffic_by_country'
+  const counted = hasCountries ? counter : counter.withoutCountries()
+  const stored = new Float64Array(counted.groups).fill(NaN)
+  const unknown = new GroupCounter(firstGroups(MAX_UNKNOWN))
+  const rowsOf = sql<GroupCount>`
+    select host, referrer, ${hasCountries ? sql.ref('country') : sql.lit('')} as country, num_hits as hits
+    from ${sql.table(table)} where window_start = ${new Date(start)}`
+  for await (const rows of inBatches(transaction, rowsOf))
+    for (const { host, referrer, country, hits } of rows) {
+      const row = counted.rowOf(host, referrer, country)
+      if (row < 0) unknown.add(host, referrer, country, hits)
+      // Adds, since a duplicate row counts twice for the readers of the table.
+      else stored[row] = (stored[row]! || 0) + hits
+    }
+  const differenceOf = (
+    { host, referrer, country }: GroupCount,
+    stored: number | null,
+    counted: number | null,
+  ) => ({
+    ...{ table, host, referrer, stored, counted },
+    ...(country && { country }),
+  })
+  const found: Difference[] = []
+  for (const group of unknown.all()) found.push(differenceOf(group, group.hits, null))
+  for (let row = 0; row < counted.groups; row++) {
+    const group = counted.group(row)
+    if (stored[row] === group.hits) continue
+    found.push(differenceOf(group, Number.isNaN(stored[row]) ? null : stored[row]!, group.hits))
   }
-  for (const { host, referrer, country, num_hits } of rows) add('stored', num_hits, host, referrer, country)
-  for (const { host, referrer, country, hits } of groups(counts))
-    add('counted', hits, host, referrer, country || undefined)
-  return [...found.values()].filter(({ stored, counted }) => stored !== counted)
+  return found
 }

@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
-import { groups, type ColumnarCounts, type GroupCounter } from '../core/counts/columnar'
+import type { GroupCount, GroupCounter } from '../core/counts/columnar'
+import { inBatches } from './cursor'
 import type { Transaction } from './database'
 import { chunksOf } from './window-counts'
 
@@ -9,7 +10,7 @@ export interface LateCounts {
   from: number
   windowStart: number
   windowSize: number
-  counts: ColumnarCounts
+  counts: Iterable<GroupCount>
   /** `watermark`: late at its position in the log; `closed`: arrived after the window had closed. */
   cause: 'watermark' | 'closed'
   /** Start of the partition's current window, epoch milliseconds. */
@@ -18,7 +19,7 @@ export interface LateCounts {
 
 export async function insertLate(transaction: Transaction, late: LateCounts): Promise<void> {
   const readIn = late.readIn === undefined ? null : new Date(late.readIn)
-  for (const { hosts, referrers, countries, hits } of chunksOf(groups(late.counts)))
+  for (const { hosts, referrers, countries, hits } of chunksOf(late.counts))
     await sql`
       insert into late_deltas (kafka_partition, range_from, window_start, window_end, host, referrer, country,
         num_hits, cause, read_in)
@@ -40,17 +41,15 @@ export async function addLate(
   counter: GroupCounter,
   includeLate: boolean,
 ): Promise<number> {
-  const late = await transaction
-    .selectFrom('late_deltas')
-    .select(['host', 'referrer', 'country', 'num_hits', 'brought_in'])
-    .where('window_start', '=', new Date(start))
-    .$if(!includeLate, query => query.where('brought_in', 'is not', null))
-    .execute()
+  const late = sql<GroupCount & { is_new: boolean }>`
+    select host, referrer, country, num_hits as hits, brought_in is null as is_new from late_deltas
+    where window_start = ${new Date(start)} and (${includeLate} or brought_in is not null)`
   let added = 0
-  for (const { host, referrer, country, num_hits, brought_in } of late) {
-    counter.add(host, referrer, country, num_hits)
-    if (brought_in === null) added += num_hits
-  }
+  for await (const rows of inBatches(transaction, late))
+    for (const { host, referrer, country, hits, is_new } of rows) {
+      counter.add(host, referrer, country, hits)
+      if (is_new) added += hits
+    }
   return added
 }
 

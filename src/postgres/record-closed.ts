@@ -1,3 +1,4 @@
+import { groups } from '../core/counts/columnar'
 import type { AppliedPartition, ClosedDeltas, ClosedOutcome, Delta } from '../core/window/protocol'
 import { lastCounted } from '../core/window/recount'
 import { classifyDelta } from '../core/window/window-state'
@@ -66,7 +67,7 @@ async function recordDelta(
     })
   outcome.lateHits += delta.hits
   applied.set(partition, advanced(delta, applied.get(partition)))
-  const counts = delta.staged ? await countsOf(transaction, start, partition, last) : delta
+  const counts = groups(delta.staged ? await countsOf(transaction, start, partition, last) : delta)
   await insertLate(transaction, { partition, from, windowStart: start, windowSize, counts, cause: 'closed' })
 }
 

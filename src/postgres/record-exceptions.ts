@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import { hitsOf } from '../core/counts/columnar'
+import { groups, hitsOf } from '../core/counts/columnar'
 import type { RangeExceptions } from '../core/window/protocol'
 import type { Db, Transaction } from './database'
 import { insertLate } from './late-deltas'
@@ -45,7 +45,7 @@ export async function recordRange(
     ...(readIn !== undefined && { readIn }),
   } as const
   for (const { windowStart, ...counts } of range.late)
-    await insertLate(transaction, { ...late, windowStart, counts })
+    await insertLate(transaction, { ...late, windowStart, counts: groups(counts) })
   await addRejected(transaction, topic, partition, range.rejected)
   await nameRejected(transaction, topic, range)
   return true

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
-import { groups, GroupCounter, type ColumnarCounts, type GroupCount } from '../core/counts/columnar'
+import { GroupCounter, type ColumnarCounts, type GroupCount } from '../core/counts/columnar'
 import type { CountedStretch } from '../core/window/recount'
+import { inBatches } from './cursor'
 import type { Transaction } from './database'
 import { insertLate } from './late-deltas'
 import { addRejected, nameRejected } from './rejected'
@@ -78,42 +79,42 @@ async function insertStretch(
       ${JSON.stringify(exceptions.rejected)})`.execute(transaction)
 }
 
-/** The counts without late events that a replay has brought into their window's result: these keep their rows. */
+/**
+ * The counts without late events that a replay has brought into their window's result: these keep their rows. They are
+ * subtracted from groups of the same name first, and then from any: after a country database was replaced, a group may
+ * have another country.
+ */
 async function withoutBroughtIn(
   transaction: Transaction,
   start: number,
   stretch: CountedStretch,
   lateFor: number,
   counts: ColumnarCounts,
-): Promise<ColumnarCounts> {
-  const { rows } = await sql<GroupCount>`
+): Promise<Iterable<GroupCount>> {
+  const counter = new GroupCounter()
+  counter.addAll(counts)
+  const left = Float64Array.from(counter.all(), ({ hits }) => hits)
+  let others = 0
+  const broughtIn = sql<GroupCount>`
     select host, referrer, country, num_hits as hits from late_deltas
-    where window_start = ${new Date(lateFor)} and ${lateOf(start, stretch)} and brought_in is not null`.execute(
-    transaction,
-  )
-  return rows.length === 0 ? counts : subtract(counts, rows)
+    where window_start = ${new Date(lateFor)} and ${lateOf(start, stretch)} and brought_in is not null`
+  for await (const rows of inBatches(transaction, broughtIn))
+    for (const { host, referrer, country, hits } of rows) {
+      const row = counter.rowOf(host, referrer, country)
+      const subtracted = row < 0 ? 0 : Math.min(left[row]!, hits)
+      if (row >= 0) left[row]! -= subtracted
+      others += hits - subtracted
+    }
+  return rest(counter, left, others)
 }
 
-/**
- * Subtracts from groups of the same name first, and then from any: after a country database was replaced, a group may
- * have another country.
- */
-function subtract(counts: ColumnarCounts, taken: GroupCount[]): ColumnarCounts {
-  const key = ({ host, referrer, country }: GroupCount) => JSON.stringify([host, referrer, country])
-  const open = new Map<string, number>()
-  for (const group of taken) open.set(key(group), (open.get(key(group)) ?? 0) + group.hits)
-  const left = [...groups(counts)].map(group => {
-    const found = open.get(key(group)) ?? 0
-    const subtracted = Math.min(group.hits, found)
-    open.set(key(group), found - subtracted)
-    return { ...group, hits: group.hits - subtracted }
-  })
-  let others = [...open.values()].reduce((sum, hits) => sum + hits, 0)
-  const rest = new GroupCounter()
-  for (const { host, referrer, country, hits } of left) {
-    const subtracted = Math.min(hits, others)
-    others -= subtracted
-    if (hits > subtracted) rest.add(host, referrer, country, hits - subtracted)
+/** The groups that have hits left, after more are subtracted from the first ones. */
+function* rest(counter: GroupCounter, left: Float64Array, others: number): Generator<GroupCount> {
+  let open = others
+  for (let row = 0; row < counter.groups; row++) {
+    const subtracted = Math.min(left[row]!, open)
+    open -= subtracted
+    const hits = left[row]! - subtracted
+    if (hits > 0) yield { ...counter.group(row), hits }
   }
-  return rest.columns()
 }

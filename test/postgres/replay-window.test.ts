@@ -5,7 +5,7 @@ import { selectClosedWindows } from '../../src/postgres/closed-windows'
 import { publishWindow } from '../../src/postgres/publish-window'
 import { replayWindow } from '../../src/postgres/replay-window'
 import { verifyWindow } from '../../src/postgres/verify-window'
-import { columns, T0, TestDatabase, WINDOW, type Group } from './support'
+import { columns, measured, T0, TestDatabase, WINDOW, type Group } from './support'
 
 let database: TestDatabase
 
@@ -85,6 +85,50 @@ test('a lost row of such a window is noticed by the total of its hits', async ()
   ])
   expect(await replay(counted(GROUPS, 1))).toMatchObject({ outcome: 'replayed', revision: 2, hits: 12 })
   expect((await verifyWindow(database.db, T0, counted(GROUPS, 1)))?.differences).toEqual([])
+})
+
+test('the rows of a window and its late events are fetched a thousand at a time', async () => {
+  const many = Array.from({ length: 2_500 }, (_, i): Group => [
+    'a.example',
+    `https://r/${i >> 1}`,
+    i % 2 ? 'DE' : 'FR',
+    1,
+  ])
+  await publishWindow(database.db, {
+    ...{ start: T0, end: T0 + WINDOW, revision: 1, status: 'closed', maxGroups: 250_000, applied: [] },
+    ...{ hits: 2_500, counts: columns(...many) },
+  })
+  await database.pool.query(
+    `insert into late_deltas (kafka_partition, range_from, window_start, window_end, host, referrer, country, num_hits, cause)
+     select 0, 0, $1, $2, 'late.example', 'https://l/' || i, 'DE', 1, 'watermark' from generate_series(1, 2500) i`,
+    [new Date(T0), new Date(T0 + WINDOW)],
+  )
+  const largest = await measured(database, async db => {
+    expect((await verifyWindow(db, T0, counted(many)))?.differences).toEqual([])
+    const replayed = await replayWindow(db, { start: T0, counter: counted(many), includeLate: true })
+    expect(replayed).toMatchObject({ outcome: 'replayed', hits: 5_000, broughtIn: 2_500 })
+    expect((await verifyWindow(db, T0, counted(many)))?.differences).toEqual([])
+    const different = await verifyWindow(db, T0, counted(many.slice(2)))
+    expect(different?.differences).toEqual([
+      {
+        table: 'aggregated_web_traffic',
+        host: 'a.example',
+        referrer: 'https://r/0',
+        stored: 2,
+        counted: null,
+      },
+      ...['FR', 'DE'].map(country => ({
+        ...{
+          table: 'aggregated_web_traffic_by_country',
+          host: 'a.example',
+          referrer: 'https://r/0',
+          country,
+        },
+        ...{ stored: 1, counted: null },
+      })),
+    ])
+  })
+  expect(largest.rows).toBe(1_000)
 })
 
 describe('a window with hits whose country lookup failed', () => {

@@ -40,8 +40,8 @@ export interface NumberedGroup {
 
 /** Counts groups. Dictionaries keep the cost of a group at a few numbers, however long its strings are. */
 export class GroupCounter {
-  private readonly hosts = new Dictionary()
-  private readonly referrers = new Dictionary()
+  private hosts = new Dictionary()
+  private referrers = new Dictionary()
   private readonly countries = new Dictionary()
   private readonly table = new GroupTable()
   private others = 0
@@ -183,6 +183,17 @@ export class GroupCounter {
     for (let row = 0; row < this.groups; row++) yield this.group(row)
   }
 
+  /** The same counts by host and referrer, with an empty country. Shares the texts, so nothing may be added to it. */
+  withoutCountries(): GroupCounter {
+    const merged = new GroupCounter()
+    merged.hosts = this.hosts
+    merged.referrers = this.referrers
+    const none = merged.countries.add('')
+    for (let row = 0; row < this.groups; row++)
+      merged.addIndexed(this.table.key(row, 0), this.table.key(row, 1), none, this.table.count(row))
+    return merged
+  }
+
   /** Upper bound of {@link columns} as JSON in bytes. */
   get encodedBytes(): number {
     return this.hosts.bytes + this.referrers.bytes + this.countries.bytes + this.groups * ROW_BYTES + 64
@@ -220,13 +231,6 @@ export function hitsOfCountry(counts: ColumnarCounts, country: string): number {
   let hits = 0
   for (const group of groups(counts)) if (group.country === country) hits += group.hits
   return hits
-}
-
-/** The same counts by host and referrer, with an empty country. */
-export function withoutCountries(counts: ColumnarCounts): ColumnarCounts {
-  const counter = new GroupCounter()
-  counter.addAll({ ...counts, countries: counts.countries.map(() => '') })
-  return counter.columns()
 }
 
 export function* groups({ hosts, referrers, countries, rows }: ColumnarCounts): Generator<GroupCount> {
