@@ -25,6 +25,9 @@ import { readerRules } from './reader-rules'
 import { PostgresStaging } from './staging'
 import { toApplicationFailure, toReadFailure } from './to-application-failure'
 
+/** Each attempt makes the other pollers join the group again. */
+const PERMANENT_RETRY = '10s'
+
 export interface PollingConnections {
   config: Pick<Config, 'kafka' | 'postgres'>
   db: Db
@@ -79,7 +82,7 @@ export async function pollKafka(
   } catch (error) {
     metrics.failed(error instanceof LookupError ? 'lookup' : 'other')
     if (isRefusedByGroup(error)) throw await refusal(input, config.kafka, ledger)
-    throw await toReadFailure(error, config.kafka)
+    throw retriedLater(await toReadFailure(error, config.kafka))
   } finally {
     heartbeats.end()
     metrics.ran(false)
@@ -99,6 +102,16 @@ async function refusal(
   const others = await withAdmin(kafka, admin => otherMembers(admin, group, ledger)).catch(() => [])
   const message = describeRefusal(group, topic, others)
   return ApplicationFailure.create({ message, type: 'KafkaFailure' })
+}
+
+/**
+ * A permanent failure would end the poller's workflow, and the ledger would start the next one at once and without the
+ * reason.
+ */
+function retriedLater(failure: unknown): unknown {
+  if (!(failure instanceof ApplicationFailure) || !failure.nonRetryable) return failure
+  const { message, type } = failure
+  return ApplicationFailure.create({ message, ...(type && { type }), nextRetryDelay: PERMANENT_RETRY })
 }
 
 /** Beats every second, even without progress: a flush that waits for Temporal must not look like a dead activity. */
