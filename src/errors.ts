@@ -16,6 +16,10 @@ export function messageOf(error: unknown): string {
   return isError(error) ? error.message : String(error)
 }
 
+export function firstLine(error: unknown): string {
+  return messageOf(error).split('\n')[0]!
+}
+
 /** `instanceof` alone misses errors that another realm created, such as those of native modules under Jest. */
 function isError(value: unknown): value is Error {
   return value instanceof Error || isNativeError(value)

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { loadConfig } from '../config'
-import type { Stuck } from '../contract/messages'
-import { formatInstant, formatWindow } from '../core/window/tumbling-window'
+import { describeStuck } from '../contract/unsettled'
+import { formatWindow } from '../core/window/tumbling-window'
 import { withDatabase } from '../pipeline/database'
 import { mergeWindows, newestResults, unfinishedWindows, type WindowLine } from '../pipeline/window-list'
 import { withTemporal } from '../temporal/connection'
@@ -44,22 +44,14 @@ function describe(lines: WindowLine[]): string {
       line.closedAt,
     ]),
   )
-  const stuck = lines.flatMap(line => (line.stuck ? [`${named(line)} is stuck: ${explain(line.stuck)}`] : []))
-  const troubles = lines.flatMap(({ trouble }) => (trouble ? [trouble] : []))
+  const stuck = lines.flatMap(line =>
+    line.stuck ? [`${named(line)} is stuck: ${printable(describeStuck(line.stuck))}`] : [],
+  )
+  const troubles = lines.flatMap(({ trouble }) => (trouble ? [printable(trouble)] : []))
   const notes = [...stuck, ...troubles]
   return [shown, ...(notes.length > 0 ? ['', ...notes] : [])].join('\n')
 }
 
 function named({ windowStart, windowEnd }: WindowLine): string {
   return formatWindow(Date.parse(windowStart), Date.parse(windowEnd) - Date.parse(windowStart))
-}
-
-function explain({ step, since, reason, nextTry }: Stuck): string {
-  const tried = `it has tried to ${step} since ${formatInstant(since)}.`
-  const why = reason === undefined ? '' : ` ${printable(reason)}`
-  const next =
-    nextTry === undefined
-      ? ''
-      : ` Fix the cause and run "web-traffic retry". The next automatic retry is at ${formatInstant(nextTry)}.`
-  return tried + why + next
 }

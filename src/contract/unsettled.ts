@@ -3,6 +3,7 @@ import type { Balance } from '../core/window/protocol'
 import { formatInstant, formatWindow } from '../core/window/tumbling-window'
 import { counted, grouped } from '../core/numbers'
 import { repairCommand } from './ids'
+import type { Stuck } from './messages'
 
 /** A window that should be closed, but has not answered that Postgres has all of it. Times are epoch ms. */
 export interface UnsettledWindow {
@@ -40,4 +41,14 @@ export function describeUnsettled({ start, since, balance }: UnsettledWindow, wi
     `${name} should have ${counted(told.hits, 'hit')} and ${counted(told.exceptions, 'late or rejected record')}, and has ` +
     `${grouped(accounted.hits)} and ${grouped(accounted.exceptions)}. ${repairCommand(start)}`
   )
+}
+
+/** What a stuck window has tried, why that fails if it is known, and what to do. */
+export function describeStuck({ step, since, reason, nextTry }: Stuck): string {
+  const why = reason === undefined ? '' : ` ${reason}`
+  const next =
+    nextTry === undefined
+      ? ''
+      : ` Fix the cause and run "web-traffic retry". The next automatic retry is at ${formatInstant(nextTry)}.`
+  return `it has tried to ${step} since ${formatInstant(since)}.${why}${next}`
 }

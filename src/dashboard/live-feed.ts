@@ -3,6 +3,7 @@ import { sql } from 'kysely'
 import { asUserError } from '../pipeline/database'
 import { closingWindows } from '../pipeline/visibility'
 import { PipelineClient } from '../pipeline/pipeline-client'
+import { WindowClient } from '../pipeline/window-client'
 import type { Config } from '../config'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { openDatabase, type Db } from '../postgres/database'
@@ -91,10 +92,9 @@ export class LiveFeed {
     const closing = await closingWindows(client, status, MAX_SHOWN)
     const starts = [...closing, ...shownWindows(status.ledger.openWindows)]
     // A window that does not answer in time is shown without figures.
-    const progressOf = (start: number) =>
-      client
-        .withDeadline(Date.now() + PROGRESS_TIMEOUT, () => pipeline.progressOf(start))
-        .catch(() => undefined)
+    const { group, windowSize } = status.settings
+    const windows = new WindowClient(client, group, windowSize)
+    const progressOf = (start: number) => windows.progressOf(start, PROGRESS_TIMEOUT).catch(() => undefined)
     const progress = starts.map(async start => [start, await progressOf(start)] as const)
     return summarizePipeline(status, new Map(await Promise.all(progress)), this.workflowUrl)
   }

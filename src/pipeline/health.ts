@@ -3,15 +3,17 @@ import { tsToMs } from '@temporalio/common/lib/time'
 import { counted, grouped } from '../core/numbers'
 import type { PendingRetry } from '../temporal/retry'
 import { pollerId } from '../contract/ids'
+import { joinSentences } from '../contract/markdown'
 import { formatInstant } from '../core/window/tumbling-window'
-import { describeUnsettled, NAMED_UNSETTLED } from '../contract/unsettled'
 import type { LookupTrouble } from '../geo/lookup'
 import { describeOtherMembers } from '../kafka/group-members'
+import { ifFound, isOpen } from '../temporal/ask'
+import { whyBlocked } from '../temporal/blocked'
 import { heartbeatOf, type PendingActivity } from './heartbeat'
-import { ifFound } from './pipeline-client'
 import type { PipelineStatus } from './status'
 import { unreadPartitions } from './unread-partitions'
-import { countWaiting, stuckAmong } from './visibility'
+import { countWaiting } from './visibility'
+import { windowProblems } from './window-problems'
 
 type CheckedStatus = Pick<PipelineStatus, 'group' | 'state' | 'pollers' | 'lag'> &
   Partial<Pick<PipelineStatus, 'unsettled' | 'windowSize' | 'topic' | 'partitions' | 'otherMembers'>>
@@ -33,8 +35,8 @@ export async function findProblems(
   return [
     ...readingProblems(status, maxLag),
     ...groupProblems(status, pollers),
-    ...pollerProblems(pollers),
-    ...(await windowProblems(client, status)),
+    ...(await pollerProblems(client, pollers)),
+    ...(await workflowProblems(client, status)),
   ]
 }
 
@@ -77,45 +79,29 @@ function groupProblems(
   return problems
 }
 
-function pollerProblems(pollers: FoundPoller[]): string[] {
-  return pollers.flatMap((poller, i) => {
-    const problem = pollerProblem(poller)
-    return problem ? [`Poller ${i + 1} ${problem}`] : []
-  })
+async function pollerProblems(client: Client, pollers: FoundPoller[]): Promise<string[]> {
+  const problems = await Promise.all(pollers.map(poller => pollerProblem(client, poller)))
+  return problems.flatMap((problem, i) => (problem ? [`Poller ${i + 1} ${problem}`] : []))
 }
 
-async function windowProblems(
+async function workflowProblems(
   client: Client,
   { group, unsettled = [], windowSize = 0 }: CheckedStatus,
 ): Promise<string[]> {
-  const starts = unsettled.map(({ start }) => start)
-  const stuckStarts = await stuckAmong(client, group, starts)
-  // A stuck window that has not answered is counted below.
-  const shown = unsettled.filter(({ start, balance }) => balance !== null || !stuckStarts.has(start))
-  const problems = shown.slice(0, NAMED_UNSETTLED).map(window => describeUnsettled(window, windowSize))
-  const more = shown.length - NAMED_UNSETTLED
-  if (more > 0)
-    problems.push(`${are(more, 'more window')} incomplete or silent: "web-traffic windows" lists them.`)
-  const { stuck, waiting } = await countWaiting(client, group)
-  const incomplete = shown.filter(({ start }) => stuckStarts.has(start)).length
-  if (stuck > incomplete)
-    problems.push(
-      `${are(stuck - incomplete, 'window')} stuck: see the reason in "web-traffic windows", fix it, then run ` +
-        '"web-traffic retry".',
-    )
+  const problems = await windowProblems(client, group, unsettled, windowSize)
+  const { waiting } = await countWaiting(client, group)
   if (waiting > 0)
     problems.push(
-      `${are(waiting, 'workflow')} waiting for Postgres to record late events, rejected records or parts of windows.`,
+      `${counted(waiting, 'workflow')} ${waiting === 1 ? 'is' : 'are'} waiting for Postgres to record late events, ` +
+        'rejected records or parts of windows.',
     )
   return problems
 }
 
-const are = (count: number, noun: string) => `${counted(count, noun)} ${count === 1 ? 'is' : 'are'}`
-
-function pollerProblem(found: FoundPoller): string | undefined {
+async function pollerProblem(client: Client, found: FoundPoller): Promise<string | undefined> {
   if (!found) return 'does not exist yet: the ledger starts it within a minute.'
   const { raw, status } = found
-  if (status.name === 'RUNNING') return activityProblem(raw.pendingActivities?.[0])
+  if (isOpen(found)) return (await whyBlocked(client, found)) ?? activityProblem(raw.pendingActivities?.[0])
   return `has ended (${status.name.toLowerCase().replaceAll('_', ' ')}): the ledger starts it again within a minute.`
 }
 
@@ -130,7 +116,12 @@ function activityProblem(activity?: PendingActivity): string | undefined {
   }
   const nextTry = activity?.nextAttemptScheduleTime
   if (failed && nextTry && tsToMs(nextTry) > Date.now()) return failed
-  return `waits for a worker: start one with "web-traffic worker", with role pollers or all.${failed ? ` It ${failed}` : ''}`
+  const queue = activity?.activityOptions?.taskQueue?.name
+  return joinSentences(
+    `waits for a worker${queue ? ` on the task queue "${queue}"` : ''}: start one with "web-traffic worker", with role ` +
+      'pollers or all.',
+    failed && `It ${failed}`,
+  )
 }
 
 /** The trouble with Temporal, Postgres or the lookup service that a poller's heartbeat reports. */

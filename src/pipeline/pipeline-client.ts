@@ -1,29 +1,14 @@
-import { status } from '@grpc/grpc-js'
-import { isGrpcServiceError, type Client, type WorkflowHandle } from '@temporalio/client'
-import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/common'
+import type { Client, WorkflowHandle } from '@temporalio/client'
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
 import type { Config } from '../config'
 import type { AcceptedLog } from '../core/window/protocol'
-import { ingestId, pollerId, windowId } from '../contract/ids'
-import {
-  acceptLog,
-  ingestStatus,
-  pause,
-  resume,
-  scale,
-  windowProgress,
-  type IngestStatus,
-  type WindowProgress,
-} from '../contract/messages'
+import { ingestId, pollerId } from '../contract/ids'
+import { acceptLog, ingestStatus, pause, resume, scale, type IngestStatus } from '../contract/messages'
 import { pipelineAttributes } from '../contract/search-attributes'
 import { UserError } from '../errors'
 import type { IngestWorkflow } from '../contract/workflows'
+import { ask, ifFound, isOpen } from '../temporal/ask'
 import { firstRunOf } from '../temporal/first-run'
-
-/** A busy worker answers a query within a second or two, ms. */
-const ANSWER_WITHIN = 6_000
-
-/** Of a query that no worker answers. */
-const UNANSWERED: number[] = [status.CANCELLED, status.DEADLINE_EXCEEDED, status.FAILED_PRECONDITION]
 
 /** Calls the ledger, pollers and windows of one pipeline. */
 export class PipelineClient {
@@ -38,16 +23,11 @@ export class PipelineClient {
 
   /**
    * @returns undefined if the pipeline was never started, or its ledger was terminated
-   * @throws UserError if no worker answers
+   * @throws UserError that says why the ledger does not answer
    */
   async status(): Promise<IngestStatus | undefined> {
-    try {
-      if ((await this.ledgerState()) !== 'running') return undefined
-      const query = () => this.ledger.query(ingestStatus)
-      return await ifFound(this.client.withDeadline(Date.now() + ANSWER_WITHIN, query))
-    } catch (error) {
-      throw isUnanswered(error) ? new UserError(noWorker(this.config.taskQueue)) : error
-    }
+    if ((await this.ledgerState()) !== 'running') return undefined
+    return ask(this.client, this.ledger, 'The ledger', handle => handle.query(ingestStatus))
   }
 
   /** @throws UserError also if {@link status} is undefined */
@@ -61,28 +41,13 @@ export class PipelineClient {
 
   /** The ledger never ends by itself. Undefined if Temporal does not know it. */
   async ledgerState(): Promise<'running' | 'ended' | undefined> {
-    const isRunning = await this.isRunning(this.ledger)
-    return isRunning === undefined ? undefined : isRunning ? 'running' : 'ended'
+    const found = await ifFound(this.ledger.describe())
+    return found && (isOpen(found) ? 'running' : 'ended')
   }
 
   /** Distinguishes the pipeline from all others, even of the same name. Undefined if it was never started. */
   id(): Promise<string | undefined> {
     return ifFound(firstRunOf(this.ledger))
-  }
-
-  /** Undefined if the window has no workflow: its first delta has not arrived, or Temporal has deleted it. */
-  progressOf(start: number): Promise<WindowProgress | undefined> {
-    return ifFound(this.window(start).query(windowProgress))
-  }
-
-  async isWindowRunning(start: number): Promise<boolean> {
-    return (await this.isRunning(this.window(start))) ?? false
-  }
-
-  /** The last failure of a window's step that is being retried. */
-  async failureOf(start: number): Promise<string | undefined> {
-    const { raw } = await this.window(start).describe()
-    return raw.pendingActivities?.find(({ lastFailure }) => lastFailure)?.lastFailure?.message ?? undefined
   }
 
   /** Starts the ledger; false if it already runs. */
@@ -135,34 +100,6 @@ export class PipelineClient {
     const pollers = running.map(n => this.client.workflow.getHandle(pollerId(this.config.settings.group, n)))
     await Promise.all(pollers.map(poller => poller.result().catch(() => undefined)))
   }
-
-  private window(start: number): WorkflowHandle {
-    return this.client.workflow.getHandle(windowId(this.config.settings.group, start))
-  }
-
-  private async isRunning(handle: WorkflowHandle): Promise<boolean | undefined> {
-    const found = await ifFound(handle.describe())
-    return found === undefined ? undefined : found.status.name === 'RUNNING'
-  }
-}
-
-/** Undefined if there is no such workflow. */
-export async function ifFound<T>(call: Promise<T>): Promise<T | undefined> {
-  try {
-    return await call
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return undefined
-    throw error
-  }
-}
-
-function isUnanswered(error: unknown): boolean {
-  const cause = error instanceof Error ? error.cause : undefined
-  return isGrpcServiceError(cause) && UNANSWERED.includes(cause.code)
-}
-
-function noWorker(taskQueue: string): string {
-  return `No worker answers on the task queue "${taskQueue}": start one with "web-traffic worker", with role windows or all.`
 }
 
 /** For a pipeline that has counts but no ledger. */

@@ -40,11 +40,10 @@ export async function closingWindows(
     .slice(-limit)
 }
 
-/** The windows among these that are stuck. */
-export async function stuckAmong(client: Client, group: string, starts: number[]): Promise<Set<number>> {
-  if (starts.length === 0) return new Set()
-  const stuck = new Set(await runningWindows(client, group, `WindowStatus = 'stuck'`))
-  return new Set(starts.filter(start => stuck.has(start)))
+/** The starts of the stuck windows, oldest first. */
+export async function stuckWindows(client: Client, group: string): Promise<number[]> {
+  const starts = await runningWindows(client, group, `WindowStatus = 'stuck'`)
+  return starts.sort((a, b) => a - b)
 }
 
 /** The number of stuck windows, and of workflows whose exceptions or pieces should be in Postgres by now. */

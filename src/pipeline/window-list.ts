@@ -1,11 +1,14 @@
 import type { Client } from '@temporalio/client'
 import type { Config } from '../config'
 import { formatInstant } from '../core/window/tumbling-window'
+import { joinSentences } from '../contract/markdown'
 import { describeUnsettled, type UnsettledWindow, unsettledWindows } from '../contract/unsettled'
 import type { Stuck } from '../contract/messages'
+import { UserError } from '../errors'
 import type { Db } from '../postgres/database'
 import { PipelineClient } from './pipeline-client'
 import { closingWindows } from './visibility'
+import { WindowClient } from './window-client'
 
 export interface WindowLine {
   windowStart: string
@@ -13,7 +16,7 @@ export interface WindowLine {
   /**
    * While its workflow runs: `opening`, `open` or `closing`, or `stuck` if Postgres refuses a step. By its row in
    * Postgres: `published` or `closed`. `incomplete` if Postgres has less than was announced for it; `lost` if it should
-   * be closed but has neither a run nor a result.
+   * be closed but has neither a run nor a result; `silent` if its workflow does not answer.
    */
   status: string
   hits: number
@@ -25,7 +28,7 @@ export interface WindowLine {
   closedAt: string | null
   /** Its times are epoch milliseconds. */
   stuck: Stuck | null
-  /** What is wrong and what to do, if it is `incomplete`, `lost` or silent. */
+  /** What is wrong and what to do, if it is `incomplete`, `lost`, `silent` or overdue. */
   trouble: string | null
 }
 
@@ -59,7 +62,8 @@ export async function unfinishedWindows(
     ...(await closingWindows(client, status, limit)),
     ...status.ledger.openWindows.slice(-limit),
   ]
-  const lines = await Promise.all(listed.map(start => runningLine(pipeline, start, windowSize)))
+  const windows = new WindowClient(client, status.settings.group, windowSize)
+  const lines = await Promise.all(listed.map(start => runningLine(windows, start, windowSize)))
   const running = lines.filter(line => line !== undefined)
   const shown = new Set(running.map(({ windowStart }) => windowStart))
   const unsettled = unsettledWindows(status.ledger.books?.closing ?? [], Date.now())
@@ -67,42 +71,49 @@ export async function unfinishedWindows(
     .slice(-limit)
   return {
     running,
-    unsettled: await Promise.all(unsettled.map(window => unsettledLine(pipeline, window, windowSize))),
+    unsettled: await Promise.all(unsettled.map(window => unsettledLine(windows, window, windowSize))),
   }
 }
 
 /** Undefined if the window has closed since it was listed. */
 async function runningLine(
-  pipeline: PipelineClient,
+  windows: WindowClient,
   start: number,
   windowSize: number,
 ): Promise<WindowLine | undefined> {
-  const progress = await pipeline.progressOf(start)
+  const progress = await windows.progressOf(start).catch(userError)
+  if (progress instanceof UserError)
+    return { ...emptyLine(start, start + windowSize), status: 'silent', trouble: progress.message }
   if (progress?.state === 'closed') return undefined
   const { stuck, state = 'opening', hits = 0, groups = 0, unlocated = 0, revision = 0 } = progress ?? {}
   return {
     ...emptyLine(start, start + windowSize),
     ...{ status: stuck ? 'stuck' : state, hits, groups, unlocated, revision },
-    stuck: stuck ? { ...stuck, reason: stuck.reason ?? (await pipeline.failureOf(start)) } : null,
+    stuck: stuck ?? null,
   }
+}
+
+function userError(error: unknown): UserError {
+  if (error instanceof UserError) return error
+  throw error
 }
 
 /** A window that was told to close and whose workflow is not listed. */
 async function unsettledLine(
-  pipeline: PipelineClient,
+  windows: WindowClient,
   window: UnsettledWindow,
   windowSize: number,
 ): Promise<WindowLine> {
   const { start, balance } = window
-  const isLost = !balance && !(await pipeline.isWindowRunning(start))
-  const remedy = isLost
-    ? ` Its workflow does not run: "web-traffic repair ${formatInstant(start)}" counts it again.`
-    : ''
+  const isLost = !balance && !(await windows.isRunning(start))
+  const why = isLost
+    ? `Its workflow does not run: "web-traffic repair ${formatInstant(start)}" counts it again.`
+    : !balance && (await windows.troubleOf(start))
   return {
     ...emptyLine(start, start + windowSize),
     status: balance ? 'incomplete' : isLost ? 'lost' : 'closing',
     hits: balance?.accounted.hits ?? 0,
-    trouble: describeUnsettled(window, windowSize) + remedy,
+    trouble: joinSentences(describeUnsettled(window, windowSize), why),
   }
 }
 

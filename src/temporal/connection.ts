@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js'
 import { Client, Connection, isGrpcServiceError } from '@temporalio/client'
 import { loadClientConnectConfig, type ClientConnectConfig } from '@temporalio/envconfig'
-import { causes, messageOf, UserError } from '../errors'
+import { causes, firstLine, UserError } from '../errors'
 import { clientTracing } from '../telemetry/tracing'
 import { explainTlsFailure, type TlsRemedies } from '../tls/failures'
 import { speaksTls, tlsFailure } from '../tls/probe'
@@ -44,9 +44,7 @@ export async function withTemporal<T>(use: (client: Client) => Promise<T>): Prom
   try {
     await connection.workflowService.describeNamespace({ namespace }).catch((error: unknown) => {
       if (isGrpcServiceError(error) && error.code === status.NOT_FOUND)
-        throw new UserError(
-          `The Temporal server has no namespace "${namespace}": create it, or set TEMPORAL_NAMESPACE.`,
-        )
+        throw new UserError(noNamespace(namespace))
       throw refusal(error, config) ?? error
     })
     const interceptors = { workflow: clientTracing() }
@@ -69,9 +67,16 @@ export async function unreachable(error: unknown, config: TemporalConfig): Promi
   )
 }
 
+export function noNamespace(namespace: string): string {
+  return `The Temporal server has no namespace "${namespace}": create it, or set TEMPORAL_NAMESPACE.`
+}
+
 const REFUSALS: number[] = [status.PERMISSION_DENIED, status.UNAUTHENTICATED]
 
-function refusal(error: unknown, { connectionOptions, namespace }: TemporalConfig): UserError | undefined {
+export function refusal(
+  error: unknown,
+  { connectionOptions, namespace }: TemporalConfig,
+): UserError | undefined {
   const failure = causes(error).find(isGrpcServiceError)
   if (!failure || !REFUSALS.includes(failure.code)) return undefined
   return new UserError(
@@ -105,8 +110,4 @@ async function explainTls(
     ...(serverNameOverride && { servername: serverNameOverride }),
   })
   return failure && explainTlsFailure(`Temporal at ${address}`, failure, TLS_REMEDIES)
-}
-
-function firstLine(error: unknown): string {
-  return messageOf(error).split('\n')[0]!
 }

@@ -99,7 +99,10 @@ test('during an outage of Postgres, Temporal or the workers the page says so and
   await expectText('#partitions tfoot', /12/)
 
   await pipeline.killWorkers()
-  await expectText('#problems', /^Pipeline: No worker answers on the task queue/)
+  await expectText(
+    '#problems',
+    /^Pipeline: The ledger does not answer, though .* If it has ended, start one with/,
+  )
   pipeline.startWorker()
   await expectText('#problems', '')
 

@@ -40,7 +40,7 @@ test('status ends with 0 while all is well, and with 1 and the reason where it i
   // One process runs one poller.
   await pipeline.command('scale', '2')
   const waiting =
-    /^Poller [12] waits for a worker: start one with "web-traffic worker", with role pollers or all\.$/
+    /^Poller [12] waits for a worker on the task queue ".*\/pollers": start one with "web-traffic worker", with role pollers or all\.$/
   await until(async () => (await health()).problems.some(problem => waiting.test(problem)))
   expect(await health()).toEqual({ problems: [expect.stringMatching(waiting)], code: 1 })
   expect((await pipeline.attempt('status')).stdout).toMatch(/^UNHEALTHY\n {2}Poller [12] waits for a worker/)

@@ -93,7 +93,7 @@ test('each role runs its own only, what is missing is named, and rolling both on
   const NO_WINDOWS = `"${group}": start one with "web-traffic worker", with role windows or all.`
   let pollers = await Pod.startReady('pollers')
   await expect(pipeline.command('status')).rejects.toThrow(
-    `No worker answers on the task queue ${NO_WINDOWS}`,
+    `No worker answers on the task queue "${group}" (TEMPORAL_TASK_QUEUE) of the namespace "default": start one with`,
   )
   expect(await workersMissing()).toEqual([`No worker polls the task queue ${NO_WINDOWS}`])
   expect(await pollers.end()).toMatchObject({ code: 0 })
@@ -103,7 +103,7 @@ test('each role runs its own only, what is missing is named, and rolling both on
   expect(await workersMissing()).not.toContain(`No worker polls the task queue ${NO_WINDOWS}`)
   const { stdout } = await pipeline.attempt('status')
   expect(stdout).toContain(
-    'Poller 1 waits for a worker: start one with "web-traffic worker", with role pollers or all.',
+    `Poller 1 waits for a worker on the task queue "${group}/pollers": start one with "web-traffic worker", with role pollers or all.`,
   )
 
   pollers = await Pod.startReady('pollers')

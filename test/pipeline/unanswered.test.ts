@@ -58,6 +58,7 @@ test('a lasting refusal of Temporal is a problem while it lasts, and none afterw
           return { describe: () => Promise.resolve({ raw, status: { name: 'RUNNING' } }) }
         },
         count: () => Promise.resolve({ count: 0 }),
+        list: () => [],
       },
     } as unknown as Client
     return findProblems(described, {

@@ -1,22 +1,19 @@
 import type { Client } from '@temporalio/client'
-import { tsToMs } from '@temporalio/common/lib/time'
 import type { Config } from '../../config'
 import { formatDuration } from '../../core/duration'
 import { counted } from '../../core/numbers'
 import { pollerTaskQueue } from '../../contract/ids'
+import { UserError } from '../../errors'
+import { blockedWorkflows, describeBlocked } from '../blocked-workflows'
 import { ledgerGone, PipelineClient } from '../pipeline-client'
+import { ACTIVITY_TASKS, describeQueue, WORKFLOW_TASKS } from '../../temporal/task-queues'
 import { requireSearchAttributes } from '../../temporal/search-attributes'
 import { temporalConfig, withTemporal } from '../../temporal/connection'
 import type { Check, Findings } from './finding'
 import { scheduledMaintenance } from '../maintenance'
 
 const DAY = 86_400_000
-/** A worker polls at least once a minute, and Temporal lists it for five minutes after that, ms. */
-const SEEN_WITHIN = 90_000
-
-/** Numbers of Temporal's API: TaskQueueType and PendingActivityState. */
-const WORKFLOW_TASKS = 1
-const ACTIVITY_TASKS = 2
+/** Number of Temporal's API: PendingActivityState. */
 const STARTED = 2
 
 export function checkTemporal(config: Config): Check {
@@ -27,10 +24,13 @@ export function checkTemporal(config: Config): Check {
       await checkNamespace(client, findings)
       await requireSearchAttributes(client)
       findings.ok('The search attributes are registered.')
-      const ledger = await new PipelineClient(client, config).ledgerState()
+      const pipeline = new PipelineClient(client, config)
+      const ledger = await pipeline.ledgerState()
       if (ledger === 'ended') findings.fail(ledgerGone(config.settings.group))
-      await checkWindowWorkers(client, config, findings)
+      const hasWorker = await checkWindowWorkers(client, config, findings)
       await checkPollerWorkers(client, config, findings)
+      if (ledger === 'running' && hasWorker) await checkLedger(pipeline, findings)
+      await checkBlocked(client, config, findings)
       await checkSchedule(client, config, ledger !== undefined, findings)
     })
 }
@@ -43,13 +43,34 @@ async function checkNamespace(client: Client, findings: Findings): Promise<void>
   findings.check(retention < DAY, `${kept}: raise its retention to see yesterday's windows.`, `${kept}.`)
 }
 
-async function checkWindowWorkers(client: Client, { taskQueue }: Config, findings: Findings): Promise<void> {
-  const { length } = await recentPollers(client, taskQueue, WORKFLOW_TASKS)
+async function checkWindowWorkers(
+  client: Client,
+  { taskQueue }: Config,
+  findings: Findings,
+): Promise<boolean> {
+  const { length } = (await describeQueue(client, taskQueue, WORKFLOW_TASKS)).workers
   findings.check(
     length === 0,
     `No worker polls the task queue "${taskQueue}": start one with "web-traffic worker", with role windows or all.`,
     `The task queue "${taskQueue}" has ${counted(length, 'worker')}.`,
   )
+  return length > 0
+}
+
+/** A worker can poll and still not be able to run the ledger. */
+async function checkLedger(pipeline: PipelineClient, findings: Findings): Promise<void> {
+  try {
+    await pipeline.status()
+    findings.ok('The ledger answers.')
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    findings.fail(error.message)
+  }
+}
+
+async function checkBlocked(client: Client, { settings }: Config, findings: Findings): Promise<void> {
+  const blocked = (await blockedWorkflows(client, settings.group)).filter(({ type }) => type !== 'ingest')
+  for (const problem of await describeBlocked(client, blocked, settings.windowSize)) findings.fail(problem)
 }
 
 async function checkPollerWorkers(
@@ -59,25 +80,16 @@ async function checkPollerWorkers(
 ): Promise<void> {
   const queue = pollerTaskQueue(taskQueue)
   // A worker that runs a poller does not poll for another task.
-  const idle = await recentPollers(client, queue, ACTIVITY_TASKS)
-  const { size } = new Set([...idle, ...(await busyWorkers(client, settings.group))])
+  const idle = (await describeQueue(client, queue, ACTIVITY_TASKS)).workers
+  const { size } = new Set([
+    ...idle.map(({ identity }) => identity),
+    ...(await busyWorkers(client, settings.group)),
+  ])
   findings.check(
     size === 0,
     `No worker polls the task queue "${queue}": start one with "web-traffic worker", with role pollers or all.`,
     `The task queue "${queue}" has ${counted(size, 'worker')}.`,
   )
-}
-
-/** The identities of workers that have polled a task queue recently. */
-async function recentPollers(client: Client, name: string, taskQueueType: number): Promise<string[]> {
-  const { pollers } = await client.workflowService.describeTaskQueue({
-    namespace: client.options.namespace,
-    taskQueue: { name },
-    taskQueueType,
-  })
-  return (pollers ?? [])
-    .filter(({ lastAccessTime }) => lastAccessTime && tsToMs(lastAccessTime) > Date.now() - SEEN_WITHIN)
-    .map(({ identity }) => identity ?? '')
 }
 
 /** The identities of the workers that run the pipeline's pollers. */
