@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs'
-import { completeEnvironment } from '../config'
+import { completeEnvironment, loadConfig } from '../config'
 import { UserError } from '../errors'
 import { beginTracing, endTracing, traced } from '../telemetry/tracing'
 import { commandLine, COMMANDS } from './commands'
 
 /**
- * Runs `web-traffic` with these arguments. A failure is printed to standard error: a {@link UserError} as its one line,
- * anything else, which is a defect, with its stack.
+ * Runs `web-traffic` with these arguments. A failure is printed to standard error: as one line if a person can fix it,
+ * and with its stack if it is a defect.
  *
  * @returns whether the process must exit now, with `process.exitCode`: work that was given up may still be running
  */
@@ -14,10 +14,21 @@ export async function run(args: string[]): Promise<boolean> {
   try {
     return !(await runCommand(args))
   } catch (error) {
-    console.error(error instanceof UserError ? error.message : error)
+    console.error((await explain(error)) ?? error)
     await endTracing()
     process.exitCode = 1
     return true
+  }
+}
+
+/** One line that says what to do; undefined for a defect. */
+async function explain(error: unknown): Promise<string | undefined> {
+  if (error instanceof UserError) return error.message
+  try {
+    const { serverFailure } = await import('../pipeline/server-failure.js')
+    return await serverFailure(error, loadConfig())
+  } catch {
+    return undefined
   }
 }
 

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Client, Connection } from '@temporalio/client'
+import { sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { ingestId, pollerId } from '../../src/contract/ids'
 import { withAdmin } from '../../src/kafka/client'
@@ -264,6 +265,14 @@ describe('a pipeline with a worker', () => {
   test('has a status that names Kafka if it is unreachable', async () => {
     const wanted = ['No Kafka broker answers at 127.0.0.1:1', 'KAFKA_URL']
     expectOneLine(await run(['status'], { ...own(), KAFKA_URL: CLOSED }), wanted)
+  })
+
+  test('has maintenance that fails with the reason of its workflow', async () => {
+    const { db } = running
+    await sql`alter table traffic_windows rename to windows_elsewhere`.execute(db)
+    const failed = await run(['maintain'], own())
+    await sql`alter table windows_elsewhere rename to traffic_windows`.execute(db)
+    expectOneLine(failed, ['Workflow execution failed: The schema in', 'web-traffic migrate', 'repeat the command'])
   })
 
   test('has windows that name Postgres if it is unreachable', async () => {

@@ -1,4 +1,6 @@
+import type { Config } from '../../config'
 import { UserError } from '../../errors'
+import { serverFailure } from '../server-failure'
 
 export interface Finding {
   part: string
@@ -31,14 +33,15 @@ export class Findings {
 
 export type Check = (findings: Findings) => Promise<void>
 
-/** Runs the check of a part. A UserError ends it and becomes its last finding. */
-export async function runCheck(part: string, check: Check): Promise<Finding[]> {
+/** Runs the check of a part. A failure that a person can fix ends it and becomes its last finding. */
+export async function runCheck(part: string, config: Config, check: Check): Promise<Finding[]> {
   const findings = new Findings(part)
   try {
     await check(findings)
   } catch (error) {
-    if (!(error instanceof UserError)) throw error
-    findings.fail(error.message)
+    const says = error instanceof UserError ? error.message : await serverFailure(error, config)
+    if (says === undefined) throw error
+    findings.fail(says)
   }
   return findings.all
 }

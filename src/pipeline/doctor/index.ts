@@ -10,12 +10,12 @@ import { checkTemporal } from './temporal'
 /** Runs every check, whatever the others find. */
 export async function runDoctor(config: Config): Promise<Finding[]> {
   const findings = await Promise.all([
-    runCheck('Kafka', checkKafka(config)),
-    runCheck('group', checkGroup(config)),
-    runCheck('log', checkLog(config)),
-    runCheck('Postgres', checkPostgres(config)),
-    runCheck('Temporal', checkTemporal(config)),
-    runCheck('countries', checkGeo(config)),
+    runCheck('Kafka', config, checkKafka(config)),
+    runCheck('group', config, checkGroup(config)),
+    runCheck('log', config, checkLog(config)),
+    runCheck('Postgres', config, checkPostgres(config)),
+    runCheck('Temporal', config, checkTemporal(config)),
+    runCheck('countries', config, checkGeo(config)),
   ])
   return findings.flat()
 }
