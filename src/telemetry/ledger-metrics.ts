@@ -21,6 +21,7 @@ const GAUGES = {
   oldest_open_window_due_timestamp_seconds: 'When the oldest open window is due',
   stuck_windows: 'Windows with a step that has not succeeded for a while',
   waiting_workflows: 'Exceptions and pieces that wait for Postgres',
+  blocked_workflows: 'Workflows whose tasks fail, or that are paused',
   window_size_seconds: 'WINDOW_SIZE',
   watermark_delay_seconds: 'WATERMARK_DELAY',
   partition_position: 'Every record before this offset is done',
@@ -54,6 +55,7 @@ export class LedgerMetrics {
     status: IngestStatus | undefined,
     ends: PartitionOffsets[],
     waiting: { stuck: number; waiting: number } | undefined,
+    blocked: number | undefined,
   ): void {
     const stale = this.reported
     this.reported = new Map()
@@ -70,6 +72,7 @@ export class LedgerMetrics {
       add('stuck_windows', waiting.stuck)
       add('waiting_workflows', waiting.waiting)
     }
+    if (blocked !== undefined) add('blocked_workflows', blocked)
     for (const { gauge, tags } of stale.values()) gauge.set(NaN, tags)
   }
 }

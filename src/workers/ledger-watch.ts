@@ -3,6 +3,7 @@ import type { Client } from '@temporalio/client'
 import type { Config } from '../config'
 import { topicOffsets, withAdmin } from '../kafka/client'
 import { logger } from '../log'
+import { blockedWorkflows } from '../pipeline/blocked-workflows'
 import { PipelineClient } from '../pipeline/pipeline-client'
 import { countWaiting } from '../pipeline/visibility'
 import type { LedgerMetrics } from '../telemetry/ledger-metrics'
@@ -20,12 +21,13 @@ export async function watchLedger(
   const pipeline = new PipelineClient(client, config)
   const { group, topic } = config.settings
   while (!signal.aborted) {
-    const [status, ends, waiting] = await Promise.all([
+    const [status, ends, waiting, blocked] = await Promise.all([
       orUndefined('the ledger', () => pipeline.status()),
       orUndefined('Kafka', () => withAdmin(config.kafka, admin => topicOffsets(admin, topic))),
       orUndefined('the list of workflows', () => countWaiting(client, group)),
+      orUndefined('the list of workflows', () => blockedWorkflows(client, group)),
     ])
-    metrics.report(status, ends ?? [], waiting)
+    metrics.report(status, ends ?? [], waiting, blocked?.length)
     await sleep(INTERVAL, undefined, { signal }).catch(() => undefined)
   }
 }

@@ -272,7 +272,11 @@ describe('a pipeline with a worker', () => {
     await sql`alter table traffic_windows rename to windows_elsewhere`.execute(db)
     const failed = await run(['maintain'], own())
     await sql`alter table windows_elsewhere rename to traffic_windows`.execute(db)
-    expectOneLine(failed, ['Workflow execution failed: The schema in', 'web-traffic migrate', 'repeat the command'])
+    expectOneLine(failed, [
+      'Workflow execution failed: The schema in',
+      'web-traffic migrate',
+      'repeat the command',
+    ])
   })
 
   test('has windows that name Postgres if it is unreachable', async () => {

@@ -149,6 +149,7 @@ test('every worker reports the same values for the whole pipeline', async () => 
     ['ledger_answers', {}, 1],
     ['stuck_windows', {}, 0],
     ['waiting_workflows', {}, 0],
+    ['blocked_workflows', {}, 0],
     ['partition_watermark_timestamp_seconds', { partition: '0' }, (T0 + WINDOW + 290) / 1_000],
   ] as const
   for (const [name, labels, value] of figures)
