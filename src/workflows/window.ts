@@ -111,7 +111,9 @@ class Window {
       const known = await this.askPostgres(mayPublish)
       if (known) {
         this.mode = 'closing'
-        return this.endAsClosed(await closedRevision(run, books, known))
+        const revision = await closedRevision(run, books, known)
+        // Only here do the pieces consist of deltas.
+        return this.endAsClosed(revision, run.counts.pieces)
       }
     }
     run.counts.open()
@@ -181,11 +183,15 @@ class Window {
     return continueAsNew<typeof window>({ ...this.input, carried })
   }
 
-  /** Ends a window that an earlier run or a repair closed: none of this run's deltas are in the result. */
-  private async endAsClosed(revision: number): Promise<WindowSummary> {
+  /**
+   * Ends a window that an earlier run or a repair closed: none of this run's deltas are in the result.
+   *
+   * @param pieces how many pieces of deltas were staged before Postgres had answered that the window is closed
+   */
+  private async endAsClosed(revision: number, pieces = 0): Promise<WindowSummary> {
     const { run, result } = this
     run.revision = revision
-    await result.recordLate(run.counts.takeWaiting(), run.counts.pieces)
+    await result.recordLate(run.counts.takeWaiting(), pieces)
     return this.end(result.summaryOfClosed())
   }
 

@@ -119,8 +119,10 @@ export class MemorySink implements WindowActivities {
   private readonly pieces = new Map<string, ColumnarCounts[]>()
   private readonly windows = new Map<number, { revision: number; applied: AppliedPartition[] }>()
 
+  /** An earlier run or a repair has closed the window, which drops its pieces. */
   closedBefore(start: number, revision: number, applied: AppliedPartition[]): void {
     this.windows.set(start, { revision, applied })
+    this.pieces.clear()
   }
 
   private async attempt(step: Step): Promise<void> {

@@ -72,6 +72,12 @@ const rejecting = (delta: Delta, records: number): Delta => ({
   },
 })
 
+/** Three of them fit into the window. */
+const large = (n: number): Delta => ({
+  ...newDelta(0, n * 10, n * 10 + 5),
+  referrers: [`${n}${'x'.repeat(300_000)}`],
+})
+
 test('a window answers the ledger with the balance of its book', async () => {
   const books = await new Books().open()
   const handle = await books.send(newDelta(0, 0, 9), rejecting(newDelta(1, 0, 4), 3))
@@ -119,6 +125,18 @@ test('an incomplete window writes nothing, says how to repair it, and ends once 
   await books.close()
 })
 
+test('an incomplete window with staged pieces ends once it is repaired, which drops them', async () => {
+  const books = await new Books().open()
+  const handle = await books.send(large(0), large(1), large(2), large(3))
+  await until(() => books.sink.attempts.stagePiece > 0)
+  await handle.signal(closeWindow, [{ book: 1, hits: 60, exceptions: 0 }])
+  await until(async () => (await handle.query(windowProgress)).stuck !== undefined)
+  books.sink.closedBefore(W0, 1, [{ partition: 0, from: 0, basis: null, last: 59 }])
+  await handle.signal(retry)
+  expect(await handle.result()).toMatchObject({ revision: 1, lateHits: 0 })
+  await books.close()
+}, 60_000)
+
 test('a run that the ledger starts for a book finds the window closed, and answers', async () => {
   const books = await new Books().open()
   books.sink.closedBefore(W0, 1, [{ partition: 0, from: 0, basis: null, last: 9 }])
@@ -156,10 +174,6 @@ test('a window stages the counts that do not fit, one piece at a time', async ()
   books.sink.before.stagePiece = () => {
     if (down) throw new Error('Postgres is down')
   }
-  const large = (n: number) => ({
-    ...newDelta(0, n * 10, n * 10 + 5),
-    referrers: [`${n}${'x'.repeat(300_000)}`],
-  })
   let handle = await books.send(large(0), large(1))
   for (let n = 2; n < 10; n++) handle = await books.send(large(n))
   await until(() => books.sink.attempts.stagePiece > 1)
