@@ -15,6 +15,7 @@ module.exports = {
     'dev/cluster/dynamic-config.test.ts',
     'docs/*.test.ts',
     'geo/{country,fallback-lookup,remote-lookup}.test.ts',
+    'kafka/codecs.test.ts',
     'lint/*.test.ts',
     'simulation/*.test.ts',
     'temporal/*.test.ts',

@@ -110,13 +110,18 @@ export class LogCheck {
 
   /**
    * @returns whether the partitions have to be claimed again, because retention removed a record before it was compared
+   *   or read. If it removed all of them, no fetch shows the gap.
    * @throws OtherLogError if a log ends before the position
    */
   lookedUp(positions: Position[], offsets: PartitionOffsets[]): boolean {
     for (const { partition, position } of positions)
       if (position <= offsetsOf(partition, offsets).high) this.growing.delete(partition)
     this.refuseShorter(positions, offsets)
-    return [...this.unverified].some(([partition, { offset }]) => offset < offsetsOf(partition, offsets).low)
+    const isGone = (partition: number, offset: number) => offset < offsetsOf(partition, offsets).low
+    return (
+      [...this.unverified].some(([partition, { offset }]) => isGone(partition, offset)) ||
+      positions.some(({ partition, position }) => isGone(partition, position))
+    )
   }
 
   /** kafkajs would read a shorter log from its start, and the records below the position would be skipped. */

@@ -24,6 +24,7 @@ import { Poller, type PollerProgress } from './poller'
 import { readerRules } from './reader-rules'
 import { PostgresStaging } from './staging'
 import { toApplicationFailure, toReadFailure } from './to-application-failure'
+import { UnreadableBatches } from './unreadable-batches'
 
 /** Each attempt makes the other pollers join the group again. */
 const PERMANENT_RETRY = '10s'
@@ -54,20 +55,23 @@ export async function pollKafka(
   )
   const staging = new PostgresStaging(db, settings, namespace, error => toApplicationFailure(error, config))
   const pipeline = new TemporalPort(context.client, staging, input, ended.signal, retries)
+  const unreadable = new UnreadableBatches(logger)
   const kafka = kafkaClient(config.kafka, pollerClientId(number))
   const events: GroupReaderEvents = {
     onAssigned: partitions => poller.onAssigned(partitions),
     onRecords: (fetch, heartbeat) => poller.onRecords(fetch, heartbeat),
+    onUnreadable: batch => unreadable.found(batch),
     onError: error => poller.onError(error),
   }
   let ledger: string | undefined
   const assigner = namingAssigner(() => (ledger === undefined ? undefined : { ledger, namespace }))
   const reader = new GroupReader(kafka, settings.group, settings.topic, events, assigner)
-  const heartbeats = new Heartbeats(context, metrics, retries, service)
+  const heartbeats = new Heartbeats(context, metrics, retries, unreadable, service)
   const onProgress = (progress: PollerProgress) => heartbeats.report(progress)
   const rules = readerRules(settings, lookup)
   const log = reader
-  const poller = new Poller({ settings, number, rules, log, pipeline, logger, onProgress, metrics, service })
+  const dependencies = { settings, number, rules, log, pipeline, logger, onProgress, metrics }
+  const poller = new Poller({ ...dependencies, unreadable, service })
   const drain = () => poller.drain()
   context.cancellationSignal.addEventListener('abort', drain, { once: true })
   try {
@@ -123,6 +127,7 @@ class Heartbeats {
     private readonly context: Context,
     private readonly metrics: PollerMetrics,
     private readonly retries: PendingRetries,
+    private readonly unreadable: UnreadableBatches,
     private readonly service: BatchLookup | undefined,
   ) {}
 
@@ -138,11 +143,13 @@ class Heartbeats {
   private beat(): void {
     const { trouble: enrichment } = this.service ?? {}
     const { overdue: temporal } = this.retries
+    const { all: unreadable } = this.unreadable
     this.metrics.lookupFails(enrichment !== undefined)
     this.context.heartbeat({
       ...this.progress,
       ...(enrichment && { enrichment }),
       ...(temporal && { temporal }),
+      ...(unreadable.length > 0 && { unreadable }),
     })
   }
 }

@@ -18,6 +18,7 @@ import { LogCheck } from './log-check'
 import { PartitionLag } from './partition-lag'
 import type { PipelinePort } from './pipeline-port'
 import { PollerSchedule } from './poller-schedule'
+import type { UnreadableBatches } from './unreadable-batches'
 
 /** The part of {@link GroupReader} that a poller uses. */
 export interface LogPort {
@@ -44,6 +45,7 @@ export interface PollerDependencies {
   logger: Logger
   onProgress: (progress: PollerProgress) => void
   metrics: PollerMetrics
+  unreadable: UnreadableBatches
   service?: BatchLookup | undefined
 }
 
@@ -124,6 +126,7 @@ export class Poller {
 
   onRecords(fetch: Fetch, heartbeat: () => Promise<void>): Promise<void> {
     try {
+      this.dependencies.unreadable.fetched(fetch)
       if (this.check.admits(this.state.reader(fetch.partition), fetch))
         return this.intake.consume(fetch, heartbeat)
       this.dependencies.metrics.passedOver(fetch.length, 'not_held')
@@ -147,7 +150,7 @@ export class Poller {
   }
 
   private async claim(): Promise<void> {
-    const { log, pipeline, metrics, logger } = this.dependencies
+    const { log, pipeline, metrics, unreadable, logger } = this.dependencies
     // If another poller has claimed these partitions meanwhile, the ledger refuses the flush; otherwise the pending
     // records need not be read again.
     await this.flushAll()
@@ -162,6 +165,7 @@ export class Poller {
       partitions: partitions.map(partition => ({ partition, earliest: earliest.get(partition) ?? 0 })),
     })
     this.check.claimed(claims, offsets)
+    unreadable.claimed()
     for (const { partition, position } of claims) {
       const { low = 0, high = 0 } = offsets[partition] ?? {}
       if (position < low)
@@ -245,6 +249,8 @@ export class Poller {
     const now = Date.now()
     this.reportProgress(this.schedule.tick(now))
     const { positions } = this
+    const retried = this.check.startPositions(this.dependencies.unreadable.due(positions))
+    if (retried.length > 0) this.dependencies.log.begin(retried)
     const offsets = await this.lookUpEnds()
     if (!offsets) return
     this.partitionCount = offsets.length

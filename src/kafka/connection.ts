@@ -1,6 +1,7 @@
 import type { KafkaConfig, SASLOptions } from 'kafkajs'
 import { UserError } from '../errors'
 import { readTlsFiles, type TlsFiles } from '../tls/files'
+import { registerCodecs } from './codecs'
 
 export interface KafkaConnection {
   brokers: string[]
@@ -67,12 +68,16 @@ export function parseBrokers(text: string): string[] {
   return text.split(',').map(broker => broker.trim().replace(/^\w+:\/\//, ''))
 }
 
-/** The connection options of kafkajs; a new object each time, because kafkajs modifies it. */
+/**
+ * The connection options of kafkajs; a new object each time, because kafkajs modifies it. Every client needs them, so
+ * every client can read all of Kafka's codecs.
+ */
 export function kafkajsConnection({
   brokers,
   tls,
   sasl,
 }: KafkaConnection): Pick<KafkaConfig, 'brokers' | 'ssl' | 'sasl'> {
+  registerCodecs()
   return {
     brokers,
     ...(tls && { ssl: { ...tls } }),

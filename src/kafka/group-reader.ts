@@ -9,11 +9,14 @@ import {
 } from 'kafkajs'
 import type { LogRecord } from '../core/event/log-record'
 import { topicOffsets, type PartitionOffsets } from './client'
+import { unreadableBatch, type UnreadableBatch } from './codecs'
 
 export interface GroupReaderEvents {
   /** A rebalance assigned these partitions. They stay paused until {@link GroupReader.begin} sets their positions. */
   onAssigned: (partitions: number[]) => void
   onRecords: (fetch: Fetch, heartbeat: () => Promise<void>) => Promise<void>
+  /** A partition cannot be read from the batch on. It stays paused until {@link GroupReader.begin}. */
+  onUnreadable: (batch: UnreadableBatch) => void
   onError: (error: Error) => void
 }
 
@@ -99,15 +102,20 @@ export class GroupReader {
     // Missing from the types of kafkajs. The first record cannot tell whether a batch continues at the position, because
     // offsets have gaps.
     const { fetchedOffset } = batch as unknown as { fetchedOffset: string }
+    const fetchedFrom = Number(fetchedOffset)
+    const unreadable = firstUnreadable(partition, messages)
     const fetch: Fetch = {
       partition,
-      fetchedFrom: Number(fetchedOffset),
-      next: Number(batch.lastOffset()) + 1,
+      fetchedFrom,
+      next: unreadable ? Math.max(fetchedFrom, unreadable.batch.offset) : Number(batch.lastOffset()) + 1,
       high: Number(highWatermark),
-      length: messages.length,
+      length: unreadable?.index ?? messages.length,
       record: index => toRecord(messages[index]!),
     }
-    await this.events.onRecords(fetch, () => payload.heartbeat())
+    // Otherwise kafkajs would continue after these messages. A caller that begins again undoes it.
+    if (unreadable) this.pause([partition])
+    if (fetch.next > fetchedFrom) await this.events.onRecords(fetch, () => payload.heartbeat())
+    if (unreadable) this.events.onUnreadable(unreadable.batch)
   }
 
   private onFilteredBatch({ payload }: InstrumentationEvent<FilteredBatch>): void {
@@ -155,6 +163,17 @@ export class GroupReader {
   async stop(): Promise<void> {
     await Promise.allSettled([this.consumer.disconnect(), this.admin.disconnect()])
   }
+}
+
+function firstUnreadable(
+  partition: number,
+  messages: KafkaMessage[],
+): { index: number; batch: UnreadableBatch } | undefined {
+  for (const [index, message] of messages.entries()) {
+    const batch = unreadableBatch(partition, message)
+    if (batch) return { index, batch }
+  }
+  return undefined
 }
 
 interface FilteredBatch {

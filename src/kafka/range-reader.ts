@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type { LogRecord } from '../core/event/log-record'
+import { UserError } from '../errors'
 import { kafkaClient, retryEvery100ms, topicOffsets, withAdmin } from './client'
+import { describeUnreadable } from './codecs'
 import type { KafkaConnection } from './connection'
 import { GroupReader, type Fetch, type Position } from './group-reader'
 import { inSteps, keepingSession, Turn } from './turn'
@@ -37,6 +39,7 @@ export interface RangeReading<R extends LogRange = LogRange> {
  * beyond the end of the log are waited for.
  *
  * @throws RangeGoneError if Kafka removes records of a range before they are read
+ * @throws UserError if a batch cannot be decoded
  */
 export async function readRanges<R extends LogRange>(ranges: R[], reading: RangeReading<R>): Promise<void> {
   if (ranges.length === 0) return
@@ -47,6 +50,8 @@ export async function readRanges<R extends LogRange>(ranges: R[], reading: Range
     onAssigned: partitions =>
       reader.begin(queue.positions.filter(({ partition }) => partitions.includes(partition))),
     onRecords: (fetch, heartbeat) => queue.consume(fetch, heartbeat, reader),
+    onUnreadable: batch =>
+      queue.fail(new UserError(`Kafka's log cannot be read in ${describeUnreadable(batch)}.`)),
     onError: error => queue.fail(error),
   })
   const abort = () => queue.fail(signal.reason as Error)

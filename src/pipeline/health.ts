@@ -6,6 +6,7 @@ import { pollerId } from '../contract/ids'
 import { joinSentences } from '../contract/markdown'
 import { formatInstant } from '../core/window/tumbling-window'
 import type { LookupTrouble } from '../geo/lookup'
+import { describeUnreadable, type UnreadableBatch } from '../kafka/codecs'
 import { describeOtherMembers } from '../kafka/group-members'
 import { ifFound, isOpen } from '../temporal/ask'
 import { whyBlocked } from '../temporal/blocked'
@@ -124,11 +125,16 @@ function activityProblem(activity?: PendingActivity): string | undefined {
   )
 }
 
-/** The trouble with Temporal, Postgres or the lookup service that a poller's heartbeat reports. */
+interface Trouble {
+  enrichment: LookupTrouble
+  temporal: PendingRetry
+  unreadable: UnreadableBatch[]
+}
+
+/** The trouble with Temporal, Postgres, Kafka's records or the lookup service that a poller's heartbeat reports. */
 function heartbeatTrouble(activity: PendingActivity): string | undefined {
-  const { enrichment, temporal } = heartbeatOf<{ enrichment: LookupTrouble; temporal: PendingRetry }>(
-    activity,
-  )
+  const { enrichment, temporal, unreadable } = heartbeatOf<Trouble>(activity)
+  if (unreadable) return `cannot read ${unreadable.map(describeUnreadable).join('; ')}.`
   if (temporal)
     return `has been waiting for ${temporal.on ?? 'Temporal'} since ${formatInstant(temporal.since)}: ${temporal.reason}.`
   if (!enrichment) return undefined

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { Poller } from '../../src/activities/poller'
+import { UnreadableBatches } from '../../src/activities/unreadable-batches'
 import type { LogRecord } from '../../src/core/event/log-record'
 import type { PipelineSettings } from '../../src/core/settings'
 import { logger } from '../../src/log'
@@ -13,6 +14,7 @@ import { MemoryLog, MemoryPipeline } from './support'
 
 const silent = logger.child({}, { level: 'silent' })
 const IDLE = 200
+const RETRY_AFTER = 1_000
 
 /** Events one second apart, from `at` on. */
 const events = (count: number, at = T0): LogRecord[] =>
@@ -27,6 +29,7 @@ class Setup {
   readonly pipeline: MemoryPipeline
   poller: Poller
   readonly meter = new MemoryMeter()
+  readonly unreadable = new UnreadableBatches(silent, RETRY_AFTER)
   private running: Promise<number> | undefined
 
   constructor(
@@ -40,7 +43,7 @@ class Setup {
   }
 
   private newPoller(): Poller {
-    const { settings, log, pipeline } = this
+    const { settings, log, pipeline, unreadable } = this
     const metrics = new PollerMetrics(this.meter)
     const onProgress = () => undefined
     const poller = new Poller({
@@ -52,6 +55,7 @@ class Setup {
       logger: silent,
       onProgress,
       metrics,
+      unreadable,
     })
     log.poller = poller
     return poller
@@ -315,6 +319,22 @@ test('while a flush hangs, records are read up to a bound, and heartbeats to the
   answer()
   await until(() => setup.position(0) === 300_010)
   expect(pipeline.hits).toBe(300_010)
+})
+
+test('a partition waits at a batch that cannot be read and is read again from there, while others go on', async () => {
+  const setup = new Setup(2)
+  const { log, unreadable } = setup
+  for (const partition of [0, 1]) log.append(partition, events(10))
+  await setup.start()
+  await until(() => setup.position(0) === 10 && setup.position(1) === 10)
+  log.pause([0])
+  unreadable.found({ partition: 0, offset: 10, codec: 'lz4', problem: 'is corrupt' })
+  for (const partition of [0, 1]) log.append(partition, events(5))
+  await until(() => setup.position(1) === 15)
+  expect(setup.position(0)).toBe(10)
+  expect(unreadable.all).toHaveLength(1)
+  await until(() => setup.position(0) === 15)
+  expect(unreadable.all).toEqual([])
 })
 
 test('the end of a backlog does not wait for the flush interval', async () => {

@@ -1,5 +1,9 @@
+import { open, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterEach, expect, test } from '@jest/globals'
+import { ConfigResourceTypes } from 'kafkajs'
 import { TestPipeline } from '../support/pipeline'
+import { until } from '../support/until'
 
 let pipeline: TestPipeline
 afterEach(async () => pipeline.destroy())
@@ -56,6 +60,82 @@ test('of transactions only what was committed is counted, and a partition that e
     windows: { open: 0, closed: 1 },
     totals: { records: 57, hits: 57 },
   })
+}, 300_000)
+
+/** The broker compresses the topic's new batches in this way, whatever the producer does. */
+async function compressWith(type: string): Promise<void> {
+  const { topic: name } = pipeline.config.settings
+  const configEntries = [{ name: 'compression.type', value: type }]
+  const resources = [{ type: ConfigResourceTypes.TOPIC, name, configEntries }]
+  await pipeline.withAdmin(admin => admin.alterConfigs({ validateOnly: false, resources }))
+}
+
+/** The file in which the broker keeps the records of a partition. */
+const segmentOf = (partition: number) => {
+  const folder = `${pipeline.config.settings.topic}-${partition}`
+  return join(process.env.WEB_TRAFFIC_TEST_CLUSTER!, 'kafka/data', folder, '00000000000000000000.log')
+}
+
+/** Where the batches are in the file, and the numbers of their codecs. */
+function batchesIn(segment: Buffer): { at: number; size: number; codec: number }[] {
+  const batches = []
+  for (let at = 0; at < segment.length;) {
+    const size = 12 + segment.readInt32BE(at + 8)
+    batches.push({ at, size, codec: segment.readInt16BE(at + 21) & 7 })
+    at += size
+  }
+  return batches
+}
+
+/** Changes a bit of a batch in the broker's file, or changes it back. */
+async function flipBit(partition: number, { at, size }: { at: number; size: number }): Promise<void> {
+  const file = await open(segmentOf(partition), 'r+')
+  const byte = Buffer.alloc(1)
+  const position = at + size - 30
+  await file.read(byte, 0, 1, position)
+  byte[0]! ^= 1
+  await file.write(byte, 0, 1, position)
+  await file.close()
+}
+
+test('every codec of Kafka is read, and a partition waits at a damaged batch until it is intact or gone', async () => {
+  pipeline = new TestPipeline()
+  await pipeline.begin(2)
+  const codecs = ['uncompressed', 'gzip', 'snappy', 'lz4', 'zstd']
+  for (const codec of codecs) {
+    await compressWith(codec)
+    await pipeline.send([0, 1].flatMap(partition => events(100, `${codec}.example`, partition)))
+  }
+  const batches = await Promise.all([0, 1].map(async p => batchesIn(await readFile(segmentOf(p)))))
+  for (const inPartition of batches) expect(inPartition.map(({ codec }) => codec)).toEqual([0, 1, 2, 3, 4])
+  const [lz4, zstd] = [batches[0]![3]!, batches[1]![4]!]
+  await flipBit(0, lz4)
+  await flipBit(1, zstd)
+
+  pipeline.startWorker()
+  await pipeline.untilDone(700)
+  const problem =
+    'Poller 1 cannot read partition 0 from offset 300 on: the batch there (lz4) is corrupt (checksum); ' +
+    'partition 1 from offset 400 on: the batch there (zstd) is corrupt (checksum).'
+  const status = async () => JSON.parse((await pipeline.attempt('status', '--json')).stdout) as object
+  await until(async () => JSON.stringify(await status()).includes(problem))
+  expect(await status()).toMatchObject({ problems: [problem], lag: 300, windows: { open: 1 } })
+  await pipeline.untilLogged('a batch cannot be read')
+
+  await flipBit(0, lz4)
+  const { topic } = pipeline.config.settings
+  await pipeline.withAdmin(async admin => {
+    await admin.fetchTopicOffsets(topic)
+    await admin.deleteTopicRecords({ topic, partitions: [{ partition: 1, offset: '500' }] })
+  })
+  await pipeline.untilAccounted(1_000)
+  expect(await hitsByHost()).toEqual(
+    [...codecs].sort().map(codec => ({ host: `${codec}.example`, hits: codec === 'zstd' ? 100 : 200 })),
+  )
+  expect(await pipeline.query('select partition, reason, records from rejected_counts')).toEqual([
+    { partition: 1, reason: 'lost_to_retention', records: '100' },
+  ])
+  await until(async () => (await pipeline.attempt('status')).code === 0)
 }, 300_000)
 
 test('records that retention removed while nobody read are counted as lost, and named', async () => {
