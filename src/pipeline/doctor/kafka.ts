@@ -4,6 +4,7 @@ import { formatDuration } from '../../core/duration'
 import { counted } from '../../core/numbers'
 import type { PipelineSettings } from '../../core/settings'
 import { topicOffsets, withAdmin } from '../../kafka/client'
+import { READABLE_COMPRESSION } from '../../kafka/codecs'
 import type { Check, Findings } from './finding'
 
 const DAY = 86_400_000
@@ -28,6 +29,7 @@ export function checkKafka({ kafka, settings, pollers }: Config): Check {
       const entries = await topicConfig(admin, topic)
       checkRetention(entries, topic, findings)
       checkTimestamps(entries, settings, findings)
+      checkCompression(entries, topic, findings)
     })
 }
 
@@ -52,6 +54,16 @@ function checkRetention(entries: Map<string, string>, topic: string, findings: F
     (entries.get('cleanup.policy') ?? 'delete').includes('compact'),
     `"${topic}" is compacted, which removes single records: set cleanup.policy to delete.`,
     `"${topic}" is not compacted.`,
+  )
+}
+
+function checkCompression(entries: Map<string, string>, topic: string, findings: Findings): void {
+  const type = entries.get('compression.type') ?? 'producer'
+  const batches = `The batches of "${topic}" have compression.type=${type}`
+  findings.check(
+    !READABLE_COMPRESSION.includes(type),
+    `${batches}, which cannot be read: set one of ${READABLE_COMPRESSION.join(', ')}.`,
+    `${batches}: they can be read.`,
   )
 }
 
