@@ -11,6 +11,8 @@ import type { PartitionLag } from './partition-lag'
 
 /** While this many records are unannounced, fetches wait until ranges are cut. */
 const MAX_PENDING_RECORDS = 200_000
+/** The same for the size of their counts. */
+const MAX_PENDING_BYTES = 64_000_000
 const SLICE = 2_000
 
 type Heartbeat = () => Promise<void>
@@ -56,7 +58,7 @@ export class Intake {
     while (!this.ended.signal.aborted) {
       // After another claim, a new reader reads these records again.
       if (state.reader(partition) !== reader) return metrics.passedOver(length - index, 'not_held')
-      const room = reader.rereading ? SLICE : MAX_PENDING_RECORDS - this.pendingRecords
+      const room = reader.rereading ? SLICE : this.room
       if (room <= 0) {
         await this.untilCut(heartbeat)
         continue
@@ -112,8 +114,15 @@ export class Intake {
     this.onCut()
   }
 
-  private get pendingRecords(): number {
-    return this.dependencies.state.partitions.reduce((sum, reader) => sum + reader.pendingRecords, 0)
+  /** How many more records may be pending. */
+  private get room(): number {
+    let records = 0
+    let bytes = 0
+    for (const reader of this.dependencies.state.partitions) {
+      records += reader.pendingRecords
+      bytes += reader.pendingBytes
+    }
+    return bytes < MAX_PENDING_BYTES ? MAX_PENDING_RECORDS - records : 0
   }
 
   /** Whether the last records end a backlog, or let a window close in live traffic. */

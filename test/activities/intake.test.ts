@@ -82,3 +82,31 @@ test('other work runs while addresses are collected, and all are looked up toget
   expect(Math.max(...at)).toBeLessThanOrEqual(100)
   expect(beats.length).toBeGreaterThanOrEqual(20)
 })
+
+test('a fetch waits while the counts of all partitions take too much memory', async () => {
+  const state = new PollerState(1, rules)
+  const claimed = { epoch: 1, position: 0, basis: null, announcedTo: null }
+  state.assign(
+    [0, 1].map(partition => ({ partition, ...claimed })),
+    new Map(),
+  )
+  let pendingBytes = 64_000_000
+  Object.defineProperty(state.reader(1), 'pendingBytes', { get: () => pendingBytes })
+  const taken: number[] = []
+  const intake: Intake = new Intake({
+    ...{ settings: rules, state, lag: new PartitionLag(), metrics: new PollerMetrics(new MemoryMeter()) },
+    flushSoon() {
+      taken.push(intake.taken)
+      pendingBytes = 0
+      // The poller cuts ranges in its own loop.
+      setImmediate(() => intake.onCut())
+    },
+    onGap: () => expect(true).toBe(false),
+    onError: error => expect(error).toBeUndefined(),
+  })
+  const { length } = records
+  const fetch = { partition: 0, fetchedFrom: 0, next: length, high: length, length }
+  await intake.consume({ ...fetch, record: index => records[index]! }, () => Promise.resolve())
+  expect(taken[0]).toBe(0)
+  expect(intake.taken).toBe(length)
+})

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { hitsOf } from '../../src/core/counts/columnar'
 import type { FlushAnswer } from '../../src/core/window/protocol'
 import type { LogRecord } from '../../src/core/event/log-record'
-import { MAX_WINDOWS } from '../../src/core/window/partition-reader'
+import { MAX_WINDOWS, PartitionReader } from '../../src/core/window/partition-reader'
 import { bytesOf, MAX_ANNOUNCED, PollerState, type SizedDelta } from '../../src/core/window/poller-state'
 import { MINUTE, record, rules, T0 } from './support'
 
@@ -75,6 +75,27 @@ test('a partition that waits for the next flush still reports its done range, an
     expect(said[partition]).toEqual([`announce 0 ${MAX_WINDOWS}`, `done ${MAX_WINDOWS}`])
   expect(hits).toBe(PARTITIONS * MAX_WINDOWS)
   expect(state.pending).toBe(false)
+})
+
+test('a range is cut before the counts of all its windows exceed 4 MB, and nothing is lost', () => {
+  const claimed = { partition: 0, epoch: 1, position: 0, basis: null, announcedTo: null }
+  const reader = new PartitionReader(claimed, { ...rules, allowedLateness: 24 * 60 * MINUTE })
+  const records = Array.from({ length: 3_000 }, (_, i) => {
+    const referrer = `https://${i}.example/`.padEnd(2_000, 'x')
+    return record(i, { at: T0 + (i % 10) * 5 * MINUTE, referrer })
+  })
+  const ranges: number[] = []
+  let hits = 0
+  while (reader.position < records.length) {
+    reader.read(records, records.length)
+    expect(reader.pendingBytes).toBeLessThanOrEqual(4_000_000 + 3_000)
+    const range = reader.cut()!
+    ranges.push([...range.windows.keys()].reduce((sum, start) => sum + range.encodedBytes(start), 0))
+    hits += range.totals.hits
+  }
+  expect(ranges).toHaveLength(2)
+  expect(Math.max(...ranges)).toBeGreaterThan(3_900_000)
+  expect(hits).toBe(3_000)
 })
 
 const event = fc.record({

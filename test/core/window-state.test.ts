@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { groups, GroupCounter, OTHER, type ColumnarCounts } from '../../src/core/counts/columnar'
 import type { Delta, DeltaExceptions } from '../../src/core/window/protocol'
 import { firstGroups, GroupLimit } from '../../src/core/counts/group-limit'
+import { GroupLimits } from '../../src/core/window/group-limits'
 import {
   deltaBytes,
   exceptionBytes,
@@ -123,6 +124,26 @@ test('the limit of named groups of a window spans all ranges of a partition', ()
   expect(folded[0]).toHaveLength(11)
   expect(folded[1]).toEqual(folded[0])
   expect(folded[2]).toEqual(folded[0])
+})
+
+test('the limits of the windows least recently used are dropped beyond 16 MB', () => {
+  const limits = new GroupLimits(250_000, hashKey)
+  const fill = (start: number) => {
+    const limit = limits.of(start)
+    for (let i = 0; i < 20_000; i++) limit.admits(i, start, 0, 50)
+    return limit
+  }
+  const before = Array.from({ length: 64 }, (_, start) => fill(start))
+  const oldest = fill(0)
+  limits.drop(start => start === 63)
+  const kept = before.map((limit, start) => limits.of(start) === limit)
+  const memory = before.reduce((sum, { bytes }, start) => (kept[start] ? sum + bytes : sum), 0)
+  expect(memory).toBeLessThanOrEqual(16 << 20)
+  expect(memory).toBeGreaterThan(15 << 20)
+  expect(oldest).toBe(before[0])
+  expect({ first: kept[0], second: kept[1], last: kept[62], over: kept[63] }).toEqual({
+    ...{ first: true, second: false, last: true, over: false },
+  })
 })
 
 test('whether groups lose their name depends on what was counted alone, not on who read it, and in which order', () => {

@@ -1,4 +1,5 @@
 import { GroupCounter } from './columnar'
+import type { GroupPolicy } from './dictionary'
 import type { LocatedEvent } from '../event/event-reader'
 import type { DeltaExceptions } from '../window/protocol'
 import { publishable } from './unknown-country'
@@ -16,6 +17,9 @@ export class CountedExceptions {
   private samples: [number, string][] = []
   records = 0
 
+  /** @param policy decides about the names of late groups */
+  constructor(private readonly policy?: GroupPolicy) {}
+
   /** @returns by how many bytes {@link encodedBytes} grew */
   countLate(start: number, event: LocatedEvent, interners: Interners): number {
     const counter = this.lateCounter(start)
@@ -27,7 +31,7 @@ export class CountedExceptions {
 
   private lateCounter(start: number): GroupCounter {
     let counter = this.late.get(start)
-    if (!counter) this.late.set(start, (counter = new GroupCounter()))
+    if (!counter) this.late.set(start, (counter = new GroupCounter(this.policy)))
     return counter
   }
 

@@ -33,6 +33,10 @@ export class GroupLimit implements GroupPolicy {
     this.maxCharacters = maxCharacters(maxGroups) + MAX_HOST_LENGTH + MAX_REFERRER_LENGTH
   }
 
+  get bytes(): number {
+    return this.slots.byteLength
+  }
+
   /** 53 bits from two hashes with two keys. */
   hash(text: string): number {
     const end = write(text)

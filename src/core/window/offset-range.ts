@@ -1,10 +1,10 @@
 import { GroupCounter } from '../counts/columnar'
 import { CountedExceptions } from '../counts/counted-exceptions'
-import type { GroupPolicy } from '../counts/dictionary'
 import type { Interners } from '../counts/string-interning'
 import { publishable } from '../counts/unknown-country'
 import type { RejectionReason } from '../event/event'
 import type { LocatedEvent } from '../event/event-reader'
+import type { GroupLimits } from './group-limits'
 import type { LogFingerprint } from './log-fingerprint'
 import type { Delta, RangeTotals, Sums } from './protocol'
 import type { MaxEventTime } from './watermark'
@@ -19,6 +19,8 @@ const FRAME_BYTES = 256
 interface WindowCounts {
   start: number
   counter: GroupCounter
+  /** Size of the counter's counts. */
+  bytes: number
   exceptions: CountedExceptions | undefined
   first: number
   last: number
@@ -30,6 +32,8 @@ export class OffsetRange {
   readonly totals: RangeTotals = { records: 0, hits: 0, late: 0, rejected: 0 }
   /** Starts of the windows that late events belong to. */
   readonly lateFor = new Set<number>()
+  /** Size of the counts of all windows, without late events. */
+  hitBytes = 0
   /** Size of the late events' counts. */
   lateBytes = 0
   to: number
@@ -50,20 +54,23 @@ export class OffsetRange {
   }
 
   /** The counts of a window; adds them if there are none. */
-  window(start: number, offset: number, policyOf: (start: number) => GroupPolicy): WindowCounts {
+  window(start: number, offset: number, limits: GroupLimits): WindowCounts {
     // Nearly always the same window as for the previous event.
     if (this.newest?.start === start) return this.newest
     let window = this.windows.get(start)
     if (!window) {
-      const counter = new GroupCounter(policyOf(start))
-      window = { start, counter, exceptions: undefined, first: offset, last: offset }
+      const counter = new GroupCounter(limits.of(start))
+      window = { start, counter, bytes: 0, exceptions: undefined, first: offset, last: offset }
       this.windows.set(start, window)
     }
     return (this.newest = window)
   }
 
   countHit(window: WindowCounts, offset: number, event: LocatedEvent, interners: Interners): void {
-    window.counter.count(event, interners)
+    const { counter } = window
+    counter.count(event, interners)
+    this.hitBytes += counter.encodedBytes - window.bytes
+    window.bytes = counter.encodedBytes
     window.last = offset
     this.totals.hits++
   }

@@ -1,8 +1,7 @@
-import type { GroupPolicy } from '../counts/dictionary'
-import { GroupLimit } from '../counts/group-limit'
 import { EventReader, type LocatedEvent, type LocatingRules } from '../event/event-reader'
 import type { LogRecord } from '../event/log-record'
 import { invariant } from '../invariant'
+import { GroupLimits } from './group-limits'
 import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
 import { OffsetRange } from './offset-range'
 import type { Claimed } from './protocol'
@@ -19,6 +18,9 @@ export interface ReaderRules extends LocatingRules {
 /** A range is cut before the encoded counts of one window, or of its late events, exceed this. */
 const MAX_DELTA_BYTES = 900_000
 
+/** A range is cut before the encoded counts of all its windows exceed this; they are in memory until they are sent. */
+const MAX_RANGE_BYTES = 4_000_000
+
 /**
  * A range is cut before it has counts of more windows than this, or late events for more: one message names all of them,
  * and each has a workflow that receives a delta.
@@ -32,8 +34,7 @@ export class PartitionReader {
   private range: OffsetRange
   /** End of a range that was announced before, while it is re-read; the range must end exactly there. */
   private limit: number | null
-  /** By start of the windows that can still have hits. */
-  private readonly groupLimits = new Map<number, GroupLimit>()
+  private readonly groupLimits: GroupLimits
   private last: LogFingerprint | undefined
 
   /** @param earliest the first offset that Kafka still has; earlier records are counted as lost */
@@ -47,6 +48,7 @@ export class PartitionReader {
     this.epoch = claimed.epoch
     this.limit = claimed.announcedTo
     this.last = claimed.fingerprint
+    this.groupLimits = new GroupLimits(rules.maxGroups, rules.hashKey)
     this.range = new OffsetRange(claimed.partition, claimed.epoch, claimed.position, claimed.basis)
     this.countLost()
   }
@@ -110,6 +112,11 @@ export class PartitionReader {
     return this.range.totals.records
   }
 
+  /** Size of the encoded counts since the last cut. */
+  get pendingBytes(): number {
+    return this.range.hitBytes + this.range.lateBytes
+  }
+
   /** Ends the range at the position and begins the next; undefined if there is nothing to announce. */
   cut(): OffsetRange | undefined {
     const range = this.range
@@ -121,7 +128,7 @@ export class PartitionReader {
     if (this.last) range.fingerprint = this.last
     this.range = new OffsetRange(this.partition, this.epoch, range.to, range.toBasis)
     this.countLost()
-    for (const start of this.groupLimits.keys()) if (this.isLate(start)) this.groupLimits.delete(start)
+    this.groupLimits.drop(start => this.isLate(start))
     return range
   }
 
@@ -141,18 +148,11 @@ export class PartitionReader {
   }
 
   private windowOf(start: number, offset: number) {
-    return this.range.window(start, offset, this.policyOf)
+    return this.range.window(start, offset, this.groupLimits)
   }
 
   private isLate(start: number): boolean {
     return isLate(start + this.rules.windowSize, this.range.toBasis, this.rules)
-  }
-
-  private readonly policyOf = (start: number): GroupPolicy => {
-    const { maxGroups, hashKey } = this.rules
-    let limit = this.groupLimits.get(start)
-    if (!limit) this.groupLimits.set(start, (limit = new GroupLimit(maxGroups, hashKey)))
-    return limit
   }
 
   /** Returns false if the event would make the range or a message too large. */
@@ -170,7 +170,7 @@ export class PartitionReader {
       } else {
         if (this.isFull(range.windows, start)) return false
         const window = this.windowOf(start, record.offset)
-        if (this.isTooLarge(window.counter.encodedBytes)) return false
+        if (this.isTooLarge(window.bytes) || this.isTooLarge(range.hitBytes, MAX_RANGE_BYTES)) return false
         range.countHit(window, record.offset, event, events.interners)
         range.toBasis = advance(range.toBasis, event.eventTime, record.timestamp)
       }
@@ -193,7 +193,7 @@ export class PartitionReader {
   }
 
   /** A re-read range has a fixed end; what is too large for a message then is staged in Postgres. */
-  private isTooLarge(bytes: number): boolean {
-    return this.limit === null && bytes > MAX_DELTA_BYTES
+  private isTooLarge(bytes: number, max = MAX_DELTA_BYTES): boolean {
+    return this.limit === null && bytes > max
   }
 }

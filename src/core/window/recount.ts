@@ -1,5 +1,6 @@
 import { GroupCounter } from '../counts/columnar'
 import { CountedExceptions } from '../counts/counted-exceptions'
+import type { GroupPolicy } from '../counts/dictionary'
 import { firstGroups } from '../counts/group-limit'
 import type { EventReader } from '../event/event-reader'
 import type { LogRecord } from '../event/log-record'
@@ -92,12 +93,15 @@ export function segmentsOf(windows: CountedWindow[]): Segment[] {
 /** Counts windows again from the log, by the rules that counted them the first time. */
 export class Recount {
   private readonly counters = new Map<number, GroupCounter>()
+  /** Late events of all stretches share one limit. */
+  private readonly lateNames: GroupPolicy
 
   constructor(
     windows: { start: number }[],
     private readonly rules: ReaderRules,
     private readonly events: EventReader,
   ) {
+    this.lateNames = firstGroups(rules.maxGroups)
     for (const { start } of windows) this.counters.set(start, new GroupCounter(firstGroups(rules.maxGroups)))
   }
 
@@ -116,7 +120,10 @@ export class Recount {
    * @param earliest the first offset that Kafka still has
    */
   stretch(start: number, stretch: LogStretch, earliest: number): StretchRecount {
-    return new StretchRecount(start, stretch, earliest, this.rules, this.events, this.counterOf(start))
+    return new StretchRecount(start, stretch, earliest, this.rules, this.events, {
+      hits: this.counterOf(start),
+      exceptions: new CountedExceptions(this.lateNames),
+    })
   }
 }
 
@@ -198,7 +205,6 @@ const LOST = 'lost_to_retention'
 const MAX_SAMPLES = 10_000
 
 export class StretchRecount extends StretchReader {
-  private readonly exceptions = new CountedExceptions()
   private hits = 0
   private lastHit: number
   private last: number
@@ -209,7 +215,7 @@ export class StretchRecount extends StretchReader {
     earliest: number,
     rules: ReaderRules,
     events: EventReader,
-    private readonly counter: GroupCounter,
+    private readonly into: { hits: GroupCounter; exceptions: CountedExceptions },
   ) {
     // Records that were lost after the stretch do not belong to the window.
     super(stretch, [stretch.hitsTo, stretch.to], rules, events, Math.min(earliest, stretch.to))
@@ -233,19 +239,20 @@ export class StretchRecount extends StretchReader {
     const { hits, exceptions, last, ...counts } = range.delta(this.start)
     this.last = last
     if (hits > 0 && range.from < this.stretch.hitsTo) {
-      this.counter.addAll(counts)
+      this.into.hits.addAll(counts)
       this.hits += hits
       this.lastHit = last
     }
-    if (exceptions) this.exceptions.addAll(exceptions, MAX_SAMPLES)
+    if (exceptions) this.into.exceptions.addAll(exceptions, MAX_SAMPLES)
   }
 
   /** @param withLost whether the lost records had not been read before and count as exceptions */
   counted(withLost = false): CountedStretch {
     const { stretch, hits, lastHit, last, start: window } = this
+    const found = this.into.exceptions
     const { partition, from } = stretch
-    const lost = this.exceptions.rejectedFor(LOST)
-    const { records, late, rejected, samples } = this.exceptions.toMessage()
+    const lost = found.rejectedFor(LOST)
+    const { records, late, rejected, samples } = found.toMessage()
     const exceptions = { partition, from, window, late, rejected, samples }
     const counted = { ...stretch, hits, lastHit, last, lost }
     if (withLost) return { ...counted, exceptions, records }
