@@ -68,7 +68,7 @@ export class Intake {
       if (service && (await this.lookUp(service, records, turn, heartbeat))) continue
       const end = index + records.length
       const next = end === length ? fetch.next : endOf(records)
-      const taken = await this.take(reader, records, next, turn, heartbeat)
+      const taken = await this.take(reader, { ...fetch, next }, records, turn, heartbeat)
       index += taken
       if (index < end) {
         if (state.reader(partition) === reader) await this.untilCut(heartbeat)
@@ -80,8 +80,8 @@ export class Intake {
   /** Reads records until the range is full or the reader is replaced. Returns how many were read. */
   private async take(
     reader: PartitionReader,
+    { next, removed }: Pick<Fetch, 'next' | 'removed'>,
     records: LogRecord[],
-    next: number,
     turn: Turn,
     heartbeat: Heartbeat,
   ): Promise<number> {
@@ -92,7 +92,7 @@ export class Intake {
       if (this.ended.signal.aborted || state.reader(reader.partition) !== reader) break
       const { position, basis } = reader
       const isLast = taken + step.length === records.length
-      const read = reader.read(step, isLast ? next : endOf(step))
+      const read = reader.read(step, isLast ? next : endOf(step), removed)
       taken += read
       this.taken += read
       const known = step.findIndex(({ offset }) => offset >= position)

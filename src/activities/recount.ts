@@ -1,7 +1,7 @@
 import type { Client } from '@temporalio/client'
 import type { Config } from '../config'
 import { EventReader } from '../core/event/event-reader'
-import type { LogRecord } from '../core/event/log-record'
+import type { LogRecord, OffsetSpan } from '../core/event/log-record'
 import type { PipelineSettings } from '../core/settings'
 import { Recount, segmentsOf, type CountedWindow } from '../core/window/recount'
 import type { Lookup } from '../geo/lookup'
@@ -54,7 +54,7 @@ type Progress = (read: number, total: number) => void
 interface CountingRange extends LogRange {
   reader: {
     readonly position: number
-    read(records: readonly LogRecord[], next: number): boolean | void
+    read(records: readonly LogRecord[], next: number, removed: readonly OffsetSpan[]): boolean | void
   }
 }
 
@@ -79,9 +79,9 @@ export async function countRanges(
         if (unknown.length > 0) await service.resolve(unknown, signal)
       },
     }),
-    onRecords({ reader }, records, next) {
+    onRecords({ reader }, records, next, removed) {
       const before = reader.position
-      const isEnough = reader.read(records, next)
+      const isEnough = reader.read(records, next, removed)
       read += reader.position - before
       onProgress(read, total)
       return isEnough

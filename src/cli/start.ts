@@ -20,9 +20,14 @@ export function startCommand(): Command {
       'where a new pipeline begins: earliest, latest, or a time such as 2026-01-31T12:00:00Z',
       'earliest',
     )
-    .action(async (options: { pollers?: number; from: string }) => {
+    .option(
+      '--accept-compaction',
+      'read a compacted topic; records that Kafka removed before they were read count as rejected',
+    )
+    .action(async (options: { pollers?: number; from: string; acceptCompaction?: true }) => {
       const config = loadConfig()
-      console.log(await startPipeline(config, options.pollers ?? config.pollers, options.from))
+      const { pollers: wanted = config.pollers, from, acceptCompaction } = options
+      console.log(await startPipeline(config, wanted, from, acceptCompaction))
     })
 }
 

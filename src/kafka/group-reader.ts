@@ -3,13 +3,13 @@ import {
   type Admin,
   type Consumer,
   type EachBatchPayload,
-  type InstrumentationEvent,
   type Kafka,
   type KafkaMessage,
 } from 'kafkajs'
-import type { LogRecord } from '../core/event/log-record'
+import type { LogRecord, OffsetSpan } from '../core/event/log-record'
 import { topicOffsets, type PartitionOffsets } from './client'
 import { unreadableBatch, type UnreadableBatch } from './codecs'
+import { removedOffsets, type FetchedBatch } from './fetched-batch'
 
 export interface GroupReaderEvents {
   /** A rebalance assigned these partitions. They stay paused until {@link GroupReader.begin} sets their positions. */
@@ -26,11 +26,16 @@ export interface Position {
   position: number
 }
 
-/** The records of `[fetchedFrom, next)`; offsets may have gaps. */
+/**
+ * The records of `[fetchedFrom, next)`. Offsets without a record belong to transaction markers, to records of aborted
+ * transactions, or to records that compaction has removed.
+ */
 export interface Fetch {
   partition: number
   fetchedFrom: number
   next: number
+  /** The offsets whose records compaction has removed, in order. */
+  removed: readonly OffsetSpan[]
   /** The offset that the partition's next record will get. */
   high: number
   length: number
@@ -86,8 +91,6 @@ export class GroupReader {
       this.pause(partitions)
       this.events.onAssigned(partitions)
     })
-    // Batches that contain only transaction markers or aborted records do not reach eachBatch.
-    this.consumer.on('consumer.end_batch_process', event => this.onFilteredBatch(event))
     this.consumer.on('consumer.crash', ({ payload }) => this.events.onError(payload.error))
     await this.consumer.subscribe({ topics: [this.topic], fromBeginning: true })
     await this.consumer.run({
@@ -99,39 +102,26 @@ export class GroupReader {
 
   private async onBatch({ batch, ...payload }: EachBatchPayload): Promise<void> {
     const { partition, messages, highWatermark } = batch
-    // Missing from the types of kafkajs. The first record cannot tell whether a batch continues at the position, because
-    // offsets have gaps.
-    const { fetchedOffset } = batch as unknown as { fetchedOffset: string }
-    const fetchedFrom = Number(fetchedOffset)
+    const fetched = batch as FetchedBatch
+    // The first record cannot tell whether a batch continues at the position, because offsets have gaps.
+    const fetchedFrom = Number(fetched.fetchedOffset)
     const unreadable = firstUnreadable(partition, messages)
+    const length = unreadable?.index ?? messages.length
+    const next = unreadable ? Math.max(fetchedFrom, unreadable.batch.offset) : Number(batch.lastOffset()) + 1
     const fetch: Fetch = {
       partition,
       fetchedFrom,
-      next: unreadable ? Math.max(fetchedFrom, unreadable.batch.offset) : Number(batch.lastOffset()) + 1,
+      next,
+      // Usually there is a record at every offset.
+      removed: length === next - fetchedFrom ? [] : removedOffsets(fetched, fetchedFrom, next),
       high: Number(highWatermark),
-      length: unreadable?.index ?? messages.length,
+      length,
       record: index => toRecord(messages[index]!),
     }
     // Otherwise kafkajs would continue after these messages. A caller that begins again undoes it.
     if (unreadable) this.pause([partition])
     if (fetch.next > fetchedFrom) await this.events.onRecords(fetch, () => payload.heartbeat())
     if (unreadable) this.events.onUnreadable(unreadable.batch)
-  }
-
-  private onFilteredBatch({ payload }: InstrumentationEvent<FilteredBatch>): void {
-    if (payload.topic !== this.topic || payload.batchSize > 0) return
-    const fetch: Fetch = {
-      partition: payload.partition,
-      // If compaction removed everything from the fetched offset on, kafkajs has no first offset.
-      fetchedFrom: Number(payload.firstOffset ?? payload.lastOffset),
-      next: Number(payload.lastOffset) + 1,
-      high: Number(payload.highWatermark),
-      length: 0,
-      record: () => {
-        throw new RangeError('this batch has no records')
-      },
-    }
-    this.events.onRecords(fetch, () => Promise.resolve()).catch(this.events.onError)
   }
 
   begin(positions: Position[]): void {
@@ -174,15 +164,6 @@ function firstUnreadable(
     if (batch) return { index, batch }
   }
   return undefined
-}
-
-interface FilteredBatch {
-  topic: string
-  partition: number
-  batchSize: number
-  firstOffset: string | null
-  lastOffset: string
-  highWatermark: string
 }
 
 function toRecord(message: KafkaMessage): LogRecord {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { LogRecord } from '../core/event/log-record'
+import type { LogRecord, OffsetSpan } from '../core/event/log-record'
 import { UserError } from '../errors'
 import { kafkaClient, retryEvery100ms, topicOffsets, withAdmin } from './client'
 import { describeUnreadable } from './codecs'
@@ -30,8 +30,11 @@ export interface RangeReading<R extends LogRange = LogRange> {
   signal: AbortSignal
   /** Awaited before records are passed to `onRecords`. */
   prepare?: (records: LogRecord[]) => Promise<void>
-  /** Receives a range's records in order; they cover every offset before `next`. Returns true to skip the rest. */
-  onRecords: (range: R, records: LogRecord[], next: number) => boolean | void
+  /**
+   * Receives a range's records in order; they cover every offset before `next`. Compaction has removed those of
+   * `removed`, which is the same for the whole fetch. Returns true to skip the rest.
+   */
+  onRecords: (range: R, records: LogRecord[], next: number, removed: readonly OffsetSpan[]) => boolean | void
 }
 
 /**
@@ -132,7 +135,7 @@ class RangeQueue<R extends LogRange> {
         const last = step.at(-1)
         const endsFetch = end === fetch.length && last === records.at(-1)
         const covered = last && !endsFetch ? last.offset + 1 : next
-        const isEnough = this.reading.onRecords(range, step, covered)
+        const isEnough = this.reading.onRecords(range, step, covered, fetch.removed)
         this.at.set(partition, isEnough ? Math.max(covered, range.to) : covered)
         if (isDone()) break
         if (turn.over) await turn.pass(heartbeat)

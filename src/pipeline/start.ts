@@ -1,4 +1,5 @@
 import type { Client } from '@temporalio/client'
+import { KafkaJSProtocolError, type Admin } from 'kafkajs'
 import type { Config } from '../config'
 import { formatDuration } from '../core/duration'
 import { parseEventTime } from '../core/event/event-time'
@@ -6,6 +7,7 @@ import { counted } from '../core/numbers'
 import type { PipelineSettings } from '../core/settings'
 import { UserError } from '../errors'
 import { topicOffsets, withAdmin } from '../kafka/client'
+import { isCompacted, topicConfig } from '../kafka/topic-config'
 import { claimSchema, hasCounted, isClaimed } from '../postgres/owner'
 import { temporalConfig, withTemporal } from '../temporal/connection'
 import { requireSearchAttributes } from '../temporal/search-attributes'
@@ -14,11 +16,21 @@ import { scheduleMaintenance } from './maintenance'
 import { ledgerGone, PipelineClient } from './pipeline-client'
 import { hasUnderWay } from './visibility'
 
-/** Starts or resumes the configured pipeline; returns one line that says which. */
-export async function startPipeline(config: Config, pollers: number, from: string): Promise<string> {
+/**
+ * Starts or resumes the configured pipeline; returns one line that says which.
+ *
+ * @param acceptCompaction whether a person has accepted that the topic is compacted
+ */
+export async function startPipeline(
+  config: Config,
+  pollers: number,
+  from: string,
+  acceptCompaction = false,
+): Promise<string> {
   const { settings } = config
   const { group, topic } = settings
   const startPositions = await findStartPositions(config, from)
+  if (!acceptCompaction) await refuseCompaction(config)
   return withTemporal(async client => {
     const pipeline = new PipelineClient(client, config)
     const existing = await pipeline.status()
@@ -82,4 +94,23 @@ async function findStartPositions(
     const atTime = await admin.fetchTopicOffsetsByTimestamp(settings.topic, time)
     return Object.fromEntries(atTime.map(({ partition, offset }) => [partition, Number(offset)]))
   })
+}
+
+/** @throws UserError if the topic is compacted */
+async function refuseCompaction({ kafka, settings: { topic } }: Config): Promise<void> {
+  if (await withAdmin(kafka, admin => isKnownAsCompacted(admin, topic)))
+    throw new UserError(
+      `The topic "${topic}" is compacted, so Kafka removes records, even unread ones: set its cleanup.policy to delete, ` +
+        'or use --accept-compaction to count the unread ones as rejected (removed_by_compaction).',
+    )
+}
+
+/** Without the permission to read the topic's settings, they are unknown. */
+async function isKnownAsCompacted(admin: Admin, topic: string): Promise<boolean> {
+  try {
+    return isCompacted(await topicConfig(admin, topic))
+  } catch (error) {
+    if (error instanceof KafkaJSProtocolError && error.type === 'TOPIC_AUTHORIZATION_FAILED') return false
+    throw error
+  }
 }

@@ -1,14 +1,14 @@
 import type { MetricMeter } from '@temporalio/common'
 import { hitsOfCountry } from '../core/counts/columnar'
 import { UNKNOWN_COUNTRY } from '../core/counts/unknown-country'
-import type { RejectionReason } from '../core/event/event'
+import { MISSING_REASONS, type MissingReason, type RejectionReason } from '../core/event/event'
 import type { OffsetRange } from '../core/window/offset-range'
 import { bytesOf, type Outgoing } from '../core/window/poller-state'
 import type { DeltaExceptions } from '../core/window/protocol'
 import { sumOf } from '../core/window/totals'
 import { createCounters, label } from './instruments'
 
-const REASONS: Record<RejectionReason | 'lost_to_retention', true> = {
+const REASONS: Record<RejectionReason | MissingReason, true> = {
   null_value: true,
   invalid_json: true,
   not_an_object: true,
@@ -18,6 +18,7 @@ const REASONS: Record<RejectionReason | 'lost_to_retention', true> = {
   missing_host: true,
   host_too_long: true,
   lost_to_retention: true,
+  removed_by_compaction: true,
 }
 
 /**
@@ -129,9 +130,9 @@ export class PollerMetrics {
       this.counters.rejected.add(count, { reason })
       records += count
     }
-    // One sample stands for all records that were lost to retention.
-    const lost = rejected.lost_to_retention ?? 0
-    const named = samples.length + (lost > 0 ? lost - 1 : 0)
+    // One sample stands for all records that are missing for the same reason.
+    const missing = MISSING_REASONS.map(reason => rejected[reason] ?? 0).filter(count => count > 0)
+    const named = missing.reduce((sum, count) => sum + count - 1, samples.length)
     this.counters.rejected_unnamed.add(records - named)
   }
 }

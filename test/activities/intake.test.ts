@@ -33,7 +33,7 @@ async function take(locate: (ip: string) => string, service?: BatchLookup) {
     },
   })
   const { length } = records
-  const fetch = { partition: 0, fetchedFrom: 0, next: length, high: length, length }
+  const fetch = { partition: 0, fetchedFrom: 0, next: length, removed: [], high: length, length }
   const beats: number[] = []
   await intake.consume({ ...fetch, record: index => records[index]! }, () => {
     beats.push(intake.taken)
@@ -105,7 +105,7 @@ test('a fetch waits while the counts of all partitions take too much memory', as
     onError: error => expect(error).toBeUndefined(),
   })
   const { length } = records
-  const fetch = { partition: 0, fetchedFrom: 0, next: length, high: length, length }
+  const fetch = { partition: 0, fetchedFrom: 0, next: length, removed: [], high: length, length }
   await intake.consume({ ...fetch, record: index => records[index]! }, () => Promise.resolve())
   expect(taken[0]).toBe(0)
   expect(intake.taken).toBe(length)

@@ -160,8 +160,9 @@ test('metrics count skipped records, gaps, unanswered requests and failed commit
   const fetch = (partition: number, fetchedFrom: number) => {
     const next = fetchedFrom + 4
     const record = (index: number) => events(4)[index]!
-    return poller.onRecords({ partition, fetchedFrom, next, high: next, length: 4, record }, () =>
-      Promise.resolve(),
+    return poller.onRecords(
+      { partition, fetchedFrom, next, removed: [], high: next, length: 4, record },
+      () => Promise.resolve(),
     )
   }
   await fetch(0, 2)
@@ -246,8 +247,8 @@ test('a partition that was fetched with a gap is claimed again, even under load 
   try {
     await until(() => pipeline.of('done', 0).length > 0)
     const one = events(1)[0]!
-    const fetch = { partition: 1, fetchedFrom: 50, next: 51, high: 51, length: 1, record: () => one }
-    await poller.onRecords(fetch, () => Promise.resolve())
+    const fetch = { partition: 1, fetchedFrom: 50, next: 51, removed: [], high: 51, length: 1 }
+    await poller.onRecords({ ...fetch, record: () => one }, () => Promise.resolve())
     await until(() => pipeline.claims.length === 2, 15_000)
     const { position } = pipeline.ledger.snapshot().partitions[0]!
     await until(() => setup.position(0)! > position)
@@ -558,7 +559,7 @@ describe('a different log of the same name', () => {
     setup.log.begin = positions => (go = () => begin(positions))
     await setup.restart()
     await until(() => go !== undefined)
-    const fetch = { partition: 0, fetchedFrom: 10, next: 14, high: 14, length: 4 }
+    const fetch = { partition: 0, fetchedFrom: 10, next: 14, removed: [], high: 14, length: 4 }
     const stale = keyed(14)
     await setup.poller.onRecords({ ...fetch, record: i => ({ ...stale[i]!, offset: 10 + i }) }, () =>
       Promise.resolve(),

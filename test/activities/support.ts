@@ -139,10 +139,12 @@ export class MemoryLog implements LogPort {
       const from = log.next
       const next = Math.min(from + MAX_FETCH, log.records.length)
       const records = log.records.slice(from, next).filter(({ offset }) => !log.compacted.has(offset))
+      const gone = [...log.compacted].filter(offset => offset >= from && offset < next).sort((a, b) => a - b)
       const fetch = {
         partition,
         fetchedFrom: from,
         next,
+        removed: gone.map(offset => ({ from: offset, to: offset + 1 })),
         high: log.records.length,
         length: records.length,
         record: (index: number) => records[index]!,

@@ -1,5 +1,4 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
-import { ConfigResourceTypes } from 'kafkajs'
 import { open, type CountryResponse } from 'maxmind'
 import type { Finding } from '../../src/pipeline/doctor/finding'
 import { LookUpService } from '../support/lookup-service'
@@ -74,24 +73,13 @@ test('a country database older than four months is a warning, and a missing one 
   expect(failed).toContainEqual(matching(/^countries: GEO_DATABASE: not-there.mmdb cannot be read/))
 })
 
-async function alterTopic(configs: Record<string, string>): Promise<void> {
-  const { topic: name } = pipeline.config.settings
-  const configEntries = Object.entries(configs).map(([name, value]) => ({ name, value }))
-  await pipeline.withAdmin(admin =>
-    admin.alterConfigs({
-      validateOnly: false,
-      resources: [{ type: ConfigResourceTypes.TOPIC, name, configEntries }],
-    }),
-  )
-}
-
 test('a running pipeline is healthy, and what will cause trouble later is a warning', async () => {
   await pipeline.createTopic(2)
   // The broker's default allows producers' clocks to be far ahead.
   expect((await examine()).warnings).toContainEqual(
     matching(/^Kafka: .*\(CreateTime\), which may be .*after\.max\.ms=60000\.$/),
   )
-  await alterTopic({ 'message.timestamp.after.max.ms': '60000' })
+  await pipeline.alterTopic({ 'message.timestamp.after.max.ms': '60000' })
   await pipeline.command('migrate')
   await pipeline.command('start')
   pipeline.startWorker()
@@ -110,7 +98,7 @@ test('a running pipeline is healthy, and what will cause trouble later is a warn
     ]),
   )
 
-  await alterTopic({
+  await pipeline.alterTopic({
     'retention.ms': '600000',
     'cleanup.policy': 'compact,delete',
     'message.timestamp.type': 'LogAppendTime',

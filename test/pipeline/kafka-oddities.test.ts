@@ -1,7 +1,8 @@
 import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from '@jest/globals'
-import { ConfigResourceTypes } from 'kafkajs'
+import { ConfigResourceTypes, type Message } from 'kafkajs'
 import { TestPipeline } from '../support/pipeline'
 import { until } from '../support/until'
 
@@ -159,6 +160,65 @@ test('records that retention removed while nobody read are counted as lost, and 
     { kafka_offset: '300', reason: 'lost_to_retention' },
   ])
   await pipeline.untilLogged('retention removed records before they were read')
+}, 300_000)
+
+/** How long a segment takes records, ms. The next record begins another one. */
+const SEGMENT = 100
+const COMPACTED = {
+  'cleanup.policy': 'compact',
+  'min.cleanable.dirty.ratio': '0',
+  'segment.ms': String(SEGMENT),
+  'segment.bytes': String(1 << 20),
+}
+
+/** Events with ten keys. 300 of them nearly fill a segment, so that it stays a segment of its own. */
+const padded = (count: number, host: string) =>
+  Array.from({ length: count }, (_, i) => ({
+    key: `key ${i % 10}`,
+    value: JSON.stringify({ ...(JSON.parse(event(host)) as object), padding: 'x'.repeat(3_000) }),
+  }))
+
+test('records that compaction removed are counted as such, but markers and aborted records are not', async () => {
+  pipeline = new TestPipeline()
+  const { topic } = pipeline.config.settings
+  await Promise.all([pipeline.migrate(), pipeline.createTopic(1)])
+  await pipeline.alterTopic(COMPACTED)
+  const refusal = await pipeline.attempt('start')
+  expect(refusal).toMatchObject({ code: 1, stderr: expect.stringContaining(`"${topic}" is compacted`) })
+  await pipeline.command('start', '--accept-compaction')
+
+  const producer = pipeline.kafka.producer({
+    transactionalId: topic,
+    idempotent: true,
+    maxInFlightRequests: 1,
+  })
+  await producer.connect()
+  const transact = async (end: 'commit' | 'abort', messages: Message[]) => {
+    const transaction = await producer.transaction()
+    await transaction.send({ topic, messages })
+    await transaction[end]()
+  }
+  await pipeline.send(padded(300, 'removed.example'))
+  await transact('commit', padded(10, 'removed.example'))
+  await sleep(2 * SEGMENT)
+  await pipeline.send(padded(300, 'kept.example'))
+  await sleep(2 * SEGMENT)
+  await pipeline.send([{ key: 'another', value: event('kept.example') }])
+  await pipeline.alterBroker({ 'log.cleaner.backoff.ms': '100' })
+  await until(async () => (await pipeline.readLog())[0]!.length === 11)
+  await pipeline.alterBroker({})
+  await pipeline.alterTopic({})
+  await transact('abort', padded(5, 'aborted.example'))
+  await transact('commit', padded(4, 'kept.example'))
+  await producer.disconnect()
+
+  pipeline.startWorker()
+  await pipeline.untilAccounted(600 + 15)
+  expect(await hitsByHost()).toEqual([{ host: 'kept.example', hits: 15 }])
+  expect(await pipeline.query('select partition, reason, records from rejected_counts')).toEqual([
+    { partition: 0, reason: 'removed_by_compaction', records: '600' },
+  ])
+  expect(await pipeline.status()).toMatchObject({ lag: 0, totals: { records: 615, hits: 15, rejected: 600 } })
 }, 300_000)
 
 test('offsets of the group that are gone, or were set back or forth by hand, decide nothing', async () => {

@@ -1,15 +1,19 @@
-import type { LogRecord } from '../../src/core/event/log-record'
+import type { LogRecord, OffsetSpan } from '../../src/core/event/log-record'
 import type { Arrival, TrafficEvent } from './traffic'
 import type { World } from './world'
 
 /** A record together with its event, so that the reference need not parse it. */
 export interface LoggedRecord extends LogRecord {
   event: TrafficEvent | null
+  /** Records that compaction has removed before it. */
+  removed: number
 }
 
 /** Kafka's log and consumer group. A sleeping poller misses rebalances. */
 export class Kafka {
   readonly log: LoggedRecord[][]
+  /** By partition, the offsets whose records compaction has removed. */
+  readonly removed: OffsetSpan[][]
   /** Rises with every rebalance. */
   generation = 0
   private assignment = new Map<number, number[]>()
@@ -19,12 +23,16 @@ export class Kafka {
     readonly partitions: number,
   ) {
     this.log = Array.from({ length: partitions }, () => [])
+    this.removed = Array.from({ length: partitions }, () => [])
   }
 
-  append({ partition, gap, value, event }: Arrival): void {
+  append({ partition, gap, removed, value, event }: Arrival): void {
     const log = this.log[partition]!
     const bytes = value === null ? null : Buffer.from(value)
-    log.push({ offset: this.end(partition) + gap, timestamp: this.world.clock, value: bytes, event })
+    const from = this.end(partition) + this.world.random.below(gap + 1)
+    if (removed > 0) this.removed[partition]!.push({ from, to: from + removed })
+    const offset = this.end(partition) + gap + removed
+    log.push({ offset, timestamp: this.world.clock, value: bytes, event, removed })
   }
 
   /** The lowest offset that the next record can get. */
@@ -38,6 +46,13 @@ export class Kafka {
     const log = this.log[partition]!
     const first = log.findIndex(({ offset }) => offset >= from)
     return log.slice(first, first + max)
+  }
+
+  /** Where a fetch that brought these records ends: after the last one, or among the offsets that have none. */
+  fetchEnd(partition: number, fetched: LoggedRecord[]): number {
+    const end = fetched.at(-1)!.offset + 1
+    const [following] = this.fetch(partition, end, 1)
+    return following ? end + this.world.random.below(following.offset - end + 1) : end
   }
 
   rebalance(members: number[]): void {

@@ -12,6 +12,7 @@ export const MUTANTS = [
   'an incomplete window is written',
   'no answer awaited',
   'no checkpoint',
+  'removed records are passed over',
 ] as const
 
 export type Mutant = (typeof MUTANTS)[number]

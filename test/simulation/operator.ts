@@ -56,8 +56,9 @@ export class Operator {
       const given = { partition, from: begin.from, basis: begin.basis, to: end, hitsTo: end }
       const reader = recount.stretch(start, given, 0)
       const records = this.kafka.log[partition]!.filter(({ offset }) => offset >= begin.from && offset < end)
-      reader.read(records, end)
-      counted.push(reader.counted())
+      reader.read(records, end, this.kafka.removed[partition])
+      // Compaction has removed records only before they were read.
+      counted.push(reader.counted(true))
     }
     return { counted, columns: recount.counterOf(start).columns() }
   }

@@ -87,12 +87,12 @@ export class PollerProcess {
     const reader = this.state.reader(partition)
     if (!reader) return
     const records = kafka.fetch(partition, reader.position, 1 + world.random.below(12))
-    const last = records.at(-1)
-    if (!last) return
+    if (records.length === 0) return
     this.quietSince.set(partition, world.clock)
     reader.read(
       records.map(record => this.seen(record)),
-      last.offset + 1,
+      kafka.fetchEnd(partition, records),
+      world.mutant === 'removed records are passed over' ? [] : kafka.removed[partition],
     )
   }
 

@@ -129,7 +129,7 @@ export class Simulation {
       throw new Error(`rejected: ${rejected} instead of ${expected.rejected}`)
     this.checkLate()
     this.checkTotals({
-      records: this.arrivals.length,
+      records: this.arrivals.reduce((sum, { removed }) => sum + 1 + removed, 0),
       hits: totalOf(expected.hits),
       late: totalOf(expected.late),
       rejected: expected.rejected,

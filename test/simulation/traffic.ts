@@ -19,8 +19,10 @@ export interface TrafficEvent {
 export interface Arrival {
   partition: number
   at: number
-  /** Offsets before it that Kafka does not deliver. */
+  /** Offsets before it that have no record, as transaction markers leave them. */
   gap: number
+  /** Records before it that compaction has removed. */
+  removed: number
   value: string | null
   event: TrafficEvent | null
 }
@@ -35,13 +37,14 @@ export function inventTraffic(random: Random, partitions: number, records: numbe
     const partition = random.below(partitions)
     const at = START + (history ? span + random.below(WINDOW) : place)
     const gap = random.chance(0.05) ? 1 + random.below(3) : 0
-    if (random.chance(0.03))
-      return { partition, at, gap, value: random.pick([null, 'no JSON', '[]']), event: null }
+    const removed = random.chance(0.05) ? 1 + random.below(3) : 0
+    const sent = { partition, at, gap, removed }
+    if (random.chance(0.03)) return { ...sent, value: random.pick([null, 'no JSON', '[]']), event: null }
     const behind = random.chance(0.1) ? random.below(3 * WINDOW) : random.below(DELAY)
     const ahead = random.chance(0.03) ? 2 * random.below(2 * MAX_FUTURE) : 0
     const time = (history && ahead > 0 ? at : START + place) - behind + ahead
     const event = { time, host: random.pick(['h0', 'h1']), country: random.pick(['DE', 'FR']) }
-    return { partition, at, gap, value: encode(event), event }
+    return { ...sent, value: encode(event), event }
   })
   // A partition that falls silent, and resumes when windows may have closed without it.
   const quiet = START + span / 3
@@ -66,7 +69,8 @@ export function countLog(log: LoggedRecord[][], allowedLateness: number): Refere
   for (const partition of log) {
     let newest = -Infinity
     for (const record of partition) {
-      const { event, timestamp } = record
+      const { event, timestamp, removed } = record
+      result.rejected += removed
       if (!event || isFuture(record)) {
         result.rejected++
         continue

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
-import { Kafka, logLevel, type KafkaMessage, type Message } from 'kafkajs'
+import { ConfigResourceTypes, Kafka, logLevel, type KafkaMessage, type Message } from 'kafkajs'
 import { Pool } from 'pg'
 import { readLog } from '../../trials/oracle/read-log'
 import { loadConfig, type Config } from '../../src/config'
@@ -102,6 +102,27 @@ export class TestPipeline {
         return topics.some(({ partitions: led }) => led.length === partitions)
       }, 30_000)
     })
+  }
+
+  /** Gives the topic these settings, and the broker's defaults for all others. */
+  alterTopic(settings: Record<string, string>): Promise<void> {
+    return this.alterConfig(ConfigResourceTypes.TOPIC, this.config.settings.topic, settings)
+  }
+
+  /** As {@link alterTopic}, for the cluster's only broker. */
+  alterBroker(settings: Record<string, string>): Promise<void> {
+    return this.alterConfig(ConfigResourceTypes.BROKER, '1', settings)
+  }
+
+  private async alterConfig(
+    type: ConfigResourceTypes,
+    name: string,
+    settings: Record<string, string>,
+  ): Promise<void> {
+    const configEntries = Object.entries(settings).map(([name, value]) => ({ name, value }))
+    await this.withAdmin(admin =>
+      admin.alterConfigs({ validateOnly: false, resources: [{ type, name, configEntries }] }),
+    )
   }
 
   async withAdmin<T>(use: (admin: ReturnType<Kafka['admin']>) => Promise<T>): Promise<T> {

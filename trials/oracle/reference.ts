@@ -28,10 +28,12 @@ export class LogCounter {
     private readonly watermarkDelay: number,
   ) {}
 
-  add(partition: number, { value, timestamp }: KafkaMessage): void {
+  /** @param missing how many records before this one were removed by compaction; they count as rejected */
+  add(partition: number, { value, timestamp }: KafkaMessage, missing = 0): void {
     const { counted } = this
     const appended = Number(timestamp)
-    this.records++
+    counted.rejected += missing
+    this.records += missing + 1
     this.bytes += value?.length ?? 0
     this.longestSilence = Math.max(this.longestSilence, appended - (this.lastRecord[partition] ?? appended))
     this.lastRecord[partition] = appended

@@ -14,6 +14,10 @@ export type RejectionReason =
   | 'missing_host'
   | 'host_too_long'
 
+/** Why Kafka no longer had a record when it was to be read. It counts as rejected. */
+export const MISSING_REASONS = ['lost_to_retention', 'removed_by_compaction'] as const
+export type MissingReason = (typeof MISSING_REASONS)[number]
+
 export interface WebEvent {
   /** Epoch milliseconds. */
   eventTime: number

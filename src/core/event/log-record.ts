@@ -1,3 +1,9 @@
+/** The offsets `[from, to)` of a partition. */
+export interface OffsetSpan {
+  from: number
+  to: number
+}
+
 /** One Kafka record. */
 export interface LogRecord {
   offset: number

@@ -2,8 +2,9 @@ import { GroupCounter } from '../counts/columnar'
 import { CountedExceptions } from '../counts/counted-exceptions'
 import type { Interners } from '../counts/string-interning'
 import { publishable } from '../counts/unknown-country'
-import type { RejectionReason } from '../event/event'
+import type { MissingReason, RejectionReason } from '../event/event'
 import type { LocatedEvent } from '../event/event-reader'
+import type { OffsetSpan } from '../event/log-record'
 import type { GroupLimits } from './group-limits'
 import type { LogFingerprint } from './log-fingerprint'
 import type { Delta, RangeTotals, Sums } from './protocol'
@@ -100,15 +101,16 @@ export class OffsetRange {
     this.totals.rejected++
   }
 
-  /** Counts the records before `earliest`, which retention removed before they were read. */
-  countLost(window: WindowCounts, earliest: number): void {
-    const lost = earliest - this.to
-    ;(window.exceptions ??= new CountedExceptions()).countRejected('lost_to_retention', this.to, lost)
-    this.samples++
-    window.last = earliest - 1
-    this.totals.rejected += lost
-    this.totals.records += lost
-    this.to = earliest
+  /** Counts records that Kafka removed before they were read. The first of them is the sample for all. */
+  countMissing(window: WindowCounts, { from, to }: OffsetSpan, reason: MissingReason): void {
+    const exceptions = (window.exceptions ??= new CountedExceptions())
+    const isSample = exceptions.rejectedFor(reason) === 0
+    if (isSample) this.samples++
+    exceptions.countRejected(reason, isSample ? from : undefined, to - from)
+    window.last = to - 1
+    this.totals.rejected += to - from
+    this.totals.records += to - from
+    this.to = to
   }
 
   /** Upper bound of a window's delta as JSON in bytes. */

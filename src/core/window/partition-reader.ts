@@ -1,5 +1,6 @@
 import { EventReader, type LocatedEvent, type LocatingRules } from '../event/event-reader'
-import type { LogRecord } from '../event/log-record'
+import type { LogRecord, OffsetSpan } from '../event/log-record'
+import type { MissingReason } from '../event/event'
 import { invariant } from '../invariant'
 import { GroupLimits } from './group-limits'
 import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
@@ -70,32 +71,44 @@ export class PartitionReader {
   /**
    * Counts the records of a fetch, skipping those before the position.
    *
-   * @param next offset after the last one that the fetch covers, including records that Kafka does not deliver
-   *   (transaction markers, aborted and compacted records)
+   * @param next offset after the last one that the fetch covers. Offsets without a record are passed over: transaction
+   *   markers and the records of aborted transactions.
+   * @param removed those of the offsets without a record whose record was removed by compaction, in order; they count
    * @returns how many records it took; if not all, the range must be cut before the next one
    */
-  read(records: readonly LogRecord[], next: number): number {
+  read(records: readonly LogRecord[], next: number, removed: readonly OffsetSpan[] = []): number {
     const { position } = this
-    const taken = this.takeRecords(records, next)
+    const taken = this.takeRecords(records, next, removed)
     const last = records[taken - 1]
     if (last && last.offset >= position) this.last = fingerprintOf(last)
     return taken
   }
 
-  private takeRecords(records: readonly LogRecord[], next: number): number {
+  private takeRecords(records: readonly LogRecord[], next: number, removed: readonly OffsetSpan[]): number {
     const end = this.limit === null ? next : Math.min(next, this.limit)
     for (let i = 0; i < records.length; i++) {
       const record = records[i]!
       if (record.offset < this.range.to) continue
       if (record.offset >= end) {
-        this.range.to = Math.max(this.range.to, end)
+        this.passTo(end, removed)
         return i
       }
+      if (record.offset > this.range.to) this.passTo(record.offset, removed)
       if (!this.count(record)) return i
       this.range.to = record.offset + 1
     }
-    this.range.to = Math.max(this.range.to, end)
+    this.passTo(end, removed)
     return records.length
+  }
+
+  /** Moves the position to an offset before which there is no further record. */
+  private passTo(offset: number, removed: readonly OffsetSpan[]): void {
+    for (let i = firstEndingAfter(this.range.to, removed); i < removed.length; i++) {
+      const span = { from: Math.max(removed[i]!.from, this.range.to), to: Math.min(removed[i]!.to, offset) }
+      if (span.from >= span.to) break
+      this.countMissing(span, 'removed_by_compaction')
+    }
+    this.range.to = Math.max(this.range.to, offset)
   }
 
   /** Whether nothing was read since the last cut. */
@@ -134,9 +147,13 @@ export class PartitionReader {
 
   /** A re-read range keeps its announced end even if retention went beyond it. */
   private countLost(): void {
-    const { range } = this
     const until = Math.min(this.earliest, this.limit ?? Infinity)
-    if (range.to < until) range.countLost(this.windowOf(this.currentWindow, range.to), until)
+    if (this.position < until) this.countMissing({ from: this.position, to: until }, 'lost_to_retention')
+  }
+
+  /** Never makes a range too large: only the window that was current at its start can come on top of MAX_WINDOWS. */
+  private countMissing(span: OffsetSpan, reason: MissingReason): void {
+    this.range.countMissing(this.windowOf(this.currentWindow, span.from), span, reason)
   }
 
   /**
@@ -196,4 +213,16 @@ export class PartitionReader {
   private isTooLarge(bytes: number, max = MAX_DELTA_BYTES): boolean {
     return this.limit === null && bytes > max
   }
+}
+
+/** Index of the first span that ends after the offset. Binary search, because a fetch may have thousands of spans. */
+function firstEndingAfter(offset: number, spans: readonly OffsetSpan[]): number {
+  let from = 0
+  let to = spans.length
+  while (from < to) {
+    const middle = (from + to) >> 1
+    if (spans[middle]!.to <= offset) from = middle + 1
+    else to = middle
+  }
+  return from
 }

@@ -3,7 +3,8 @@ import { CountedExceptions } from '../counts/counted-exceptions'
 import type { GroupPolicy } from '../counts/dictionary'
 import { firstGroups } from '../counts/group-limit'
 import type { EventReader } from '../event/event-reader'
-import type { LogRecord } from '../event/log-record'
+import { MISSING_REASONS, type MissingReason } from '../event/event'
+import type { LogRecord, OffsetSpan } from '../event/log-record'
 import type { OffsetRange } from './offset-range'
 import { PartitionReader, type ReaderRules } from './partition-reader'
 import type { AppliedPartition, RangeExceptions } from './protocol'
@@ -59,7 +60,7 @@ export interface CountedStretch extends LogStretch {
   exceptions: RangeExceptions
   /** How many exceptions. */
   records: number
-  /** Records that retention removed, if they would have travelled to the window. */
+  /** Records that Kafka no longer has, if they would have travelled to the window. */
   lost: number
 }
 
@@ -159,14 +160,14 @@ abstract class StretchReader {
   }
 
   /** Counts the records of a fetch that covers all offsets before `next`; returns whether the stretch is done. */
-  read(records: readonly LogRecord[], next: number): boolean {
+  read(records: readonly LogRecord[], next: number, removed?: readonly OffsetSpan[]): boolean {
     let rest = records
     while (!this.done) {
       const rangeEnd = this.ends.find(end => end > this.position)!
       const end = Math.min(rangeEnd, next)
       const beyond = rest.findIndex(({ offset }) => offset >= end)
       const part = beyond < 0 ? rest : rest.slice(0, beyond)
-      const taken = this.reader.read(part, end)
+      const taken = this.reader.read(part, end, removed)
       rest = rest.slice(taken)
       if (taken === part.length && this.position < rangeEnd) break
       this.cut()
@@ -200,7 +201,6 @@ class SegmentRecount extends StretchReader {
   }
 }
 
-const LOST = 'lost_to_retention'
 /** Rejected records of a stretch that are sampled; the newest. */
 const MAX_SAMPLES = 10_000
 
@@ -228,8 +228,8 @@ export class StretchRecount extends StretchReader {
     return super.done || isLate(this.start + this.rules.windowSize, this.reader.basis, this.rules)
   }
 
-  override read(records: readonly LogRecord[], next: number): boolean {
-    super.read(records, next)
+  override read(records: readonly LogRecord[], next: number, removed?: readonly OffsetSpan[]): boolean {
+    super.read(records, next, removed)
     this.cut()
     return this.done
   }
@@ -246,18 +246,18 @@ export class StretchRecount extends StretchReader {
     if (exceptions) this.into.exceptions.addAll(exceptions, MAX_SAMPLES)
   }
 
-  /** @param withLost whether the lost records had not been read before and count as exceptions */
+  /** @param withLost whether the missing records had not been read before and count as exceptions */
   counted(withLost = false): CountedStretch {
     const { stretch, hits, lastHit, last, start: window } = this
     const found = this.into.exceptions
     const { partition, from } = stretch
-    const lost = found.rejectedFor(LOST)
+    const lost = MISSING_REASONS.reduce((sum, reason) => sum + found.rejectedFor(reason), 0)
     const { records, late, rejected, samples } = found.toMessage()
     const exceptions = { partition, from, window, late, rejected, samples }
     const counted = { ...stretch, hits, lastHit, last, lost }
     if (withLost) return { ...counted, exceptions, records }
-    delete rejected[LOST]
-    exceptions.samples = samples.filter(([, reason]) => reason !== LOST)
+    for (const reason of MISSING_REASONS) delete rejected[reason]
+    exceptions.samples = samples.filter(([, reason]) => !MISSING_REASONS.includes(reason as MissingReason))
     return { ...counted, exceptions, records: records - lost }
   }
 }

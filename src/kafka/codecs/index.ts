@@ -66,7 +66,7 @@ const unreadable = new WeakMap<ArrayBufferLike, Omit<UnreadableBatch, 'partition
 
 /** The batch that could not be decoded, if the message stands for a record of one. */
 export function unreadableBatch(partition: number, { value }: KafkaMessage): UnreadableBatch | undefined {
-  const batch = value ? unreadable.get(value.buffer) : undefined
+  const batch = value?.length === 0 ? unreadable.get(value.buffer) : undefined
   return batch && { partition, ...batch }
 }
 

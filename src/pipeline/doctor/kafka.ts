@@ -1,10 +1,10 @@
-import { ConfigResourceTypes, type Admin } from 'kafkajs'
 import type { Config } from '../../config'
 import { formatDuration } from '../../core/duration'
 import { counted } from '../../core/numbers'
 import type { PipelineSettings } from '../../core/settings'
 import { topicOffsets, withAdmin } from '../../kafka/client'
 import { READABLE_COMPRESSION } from '../../kafka/codecs'
+import { isCompacted, topicConfig } from '../../kafka/topic-config'
 import type { Check, Findings } from './finding'
 
 const DAY = 86_400_000
@@ -33,15 +33,6 @@ export function checkKafka({ kafka, settings, pollers }: Config): Check {
     })
 }
 
-async function topicConfig(admin: Admin, topic: string): Promise<Map<string, string>> {
-  const { resources } = await admin.describeConfigs({
-    includeSynonyms: false,
-    resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }],
-  })
-  const entries = resources[0]?.configEntries ?? []
-  return new Map(entries.map(({ configName, configValue }) => [configName, configValue]))
-}
-
 function checkRetention(entries: Map<string, string>, topic: string, findings: Findings): void {
   const retention = Number(entries.get('retention.ms') ?? -1)
   const kept = retention < 0 ? 'forever' : `for ${formatDuration(retention)}`
@@ -51,8 +42,9 @@ function checkRetention(entries: Map<string, string>, topic: string, findings: F
     `Kafka keeps records ${kept}.`,
   )
   findings.check(
-    (entries.get('cleanup.policy') ?? 'delete').includes('compact'),
-    `"${topic}" is compacted, which removes single records: set cleanup.policy to delete.`,
+    isCompacted(entries),
+    `"${topic}" is compacted: records that Kafka removes before they are read are not counted as events, but as ` +
+      '"removed_by_compaction", and windows cannot be replayed. Set cleanup.policy to delete.',
     `"${topic}" is not compacted.`,
   )
 }
