@@ -114,12 +114,7 @@ class WindowRun {
     yield* this.serve()
     yield* this.recordAll()
     if (this.lacks && this.world.mutant !== 'an incomplete window is written') {
-      const books = [...this.books]
-      const none = { chain: this.chain, count: 0 }
-      const asked = yield* this.world.call('recordClosed', () =>
-        this.sink.recordClosed(this.start, [], none, books),
-      )
-      if (asked?.balance && isBalanced(asked.balance)) this.world.met('a window had nothing but exceptions')
+      if (yield* this.hasNothingButExceptions()) this.world.met('a window had nothing but exceptions')
       else {
         this.world.met('a window had less than was announced')
         yield* this.untilRepaired()
@@ -128,6 +123,17 @@ class WindowRun {
     }
     yield* this.write('closed')
     yield* this.recordClosed()
+  }
+
+  /** Whether an earlier run has recorded them all. */
+  private *hasNothingButExceptions(): Process<boolean> {
+    if (this.revision > 0 || this.sumOfBooks.hits > 0) return false
+    const books = [...this.books]
+    const none = { chain: this.chain, count: 0 }
+    const asked = yield* this.world.call('recordClosed', () =>
+      this.sink.recordClosed(this.start, [], none, books),
+    )
+    return asked?.balance !== undefined && isBalanced(asked.balance)
   }
 
   private open(): void {
