@@ -144,10 +144,9 @@ test('a range that is re-read after a claim gives the same deltas, even if a fet
     const ranges = readInRanges(0, log, stream)
     if (ranges.length === 0) return
     const original = ranges[choice % ranges.length]!
-    const reader = new PartitionReader(
-      claimed(0, { epoch: 2, position: original.from, basis: original.fromBasis, announcedTo: original.to }),
-      rules,
-    )
+    const { from, to, fromBasis, sums } = original
+    const claim = claimed(0, { epoch: 2, position: from, basis: fromBasis, announcedTo: to, announced: sums })
+    const reader = new PartitionReader(claim, rules)
     let again: OffsetRange | undefined
     while (!again) {
       const { length } = stream.next().value as { length: number }
@@ -288,6 +287,30 @@ test('an announced range keeps its end if retention went beyond it; the next ran
   expect(next.totals).toEqual({ records: 16, hits: 1, late: 0, rejected: 15 })
   expect(sumsOf(next)).toEqual({ 0: { hits: 0, exceptions: 15 }, [T0]: { hits: 1, exceptions: 0 } })
   expect(reader.cut()).toBeUndefined()
+})
+
+test('a range that has changed when it is read again has no counts, and keeps its sums and its watermark', () => {
+  const announced = { basis: T0 + 20 * MINUTE, totals: { records: 4, hits: 3, late: 0, rejected: 1 } }
+  const read = [record(12, { at: T0 }), record(13, { at: T0 + MINUTE })]
+  // Retention has removed some of its records, then compaction, then all of them.
+  for (const [earliest, removed] of [
+    [12, []],
+    [0, [{ from: 10, to: 12 }]],
+    [30, []],
+  ] as const) {
+    const claim = claimed(0, { position: 10, announcedTo: 14, announced })
+    const reader = new PartitionReader(claim, rules, earliest)
+    reader.read(read, 14, removed)
+    const range = reader.cut()!
+    expect(range).toMatchObject({ from: 10, to: 14, sums: announced, isWithoutCounts: true })
+    // The next range continues at the watermark that the lost records had brought.
+    reader.read([record(30, { at: T0 })], 31)
+    expect(reader.cut()).toMatchObject({ fromBasis: announced.basis, totals: { hits: 0, late: 1 } })
+  }
+  const same = claimed(0, { position: 10, announcedTo: 14, announced: { ...announced, basis: T0 + MINUTE } })
+  const reader = new PartitionReader(same, rules)
+  reader.read([record(10, { at: T0 }), ...read], 14, [{ from: 11, to: 12 }])
+  expect(reader.cut()).toMatchObject({ totals: announced.totals, isWithoutCounts: false })
 })
 
 const sumsOf = (range: OffsetRange) =>

@@ -63,6 +63,32 @@ test('a claim returns the position, the basis and the range that was announced a
   ])
 })
 
+test('a claim returns what the announced range has, until the range is done or another log is accepted', () => {
+  const [first, second] = [
+    { basis: T0 + 1, totals },
+    { basis: T0 + 2, totals: { ...totals, late: 1 } },
+  ]
+  const ledger = new Ledger(rules)
+  const announce = (epoch: number, from: number, to: number, sums = first) => {
+    const finished = from > 0 ? { done: done(from, T0 + 1) } : {}
+    const announced = { from, to, windows: [W0], sums }
+    ledger.flush(flushOf({ partition: 0, epoch, ...finished, announce: announced }))
+  }
+  expect(claimed(ledger, 0)[0]).not.toHaveProperty('announced')
+  announce(1, 0, 10)
+  expect(claimed(ledger, 0)[0]).toMatchObject({ announcedTo: 10, announced: first })
+  // A poller that finds something else announces what it was told.
+  announce(2, 0, 10, second)
+  const carried = JSON.parse(JSON.stringify(ledger.snapshot())) as LedgerState
+  expect(claimed(new Ledger(rules, carried), 0)[0]).toMatchObject({ announcedTo: 10, announced: first })
+  announce(2, 10, 20, second)
+  expect(claimed(ledger, 0)[0]).toMatchObject({ announcedTo: 20, announced: second })
+  ledger.acceptLog({ partition: 0 })
+  expect(claimed(ledger, 0)[0]).not.toHaveProperty('announced')
+  ledger.flush(flushOf({ partition: 0, epoch: 5, done: done(20, T0 + 2) }))
+  expect(claimed(ledger, 0)[0]).toMatchObject({ position: 20, announcedTo: null })
+})
+
 test('a flush with an older epoch is refused for that partition only, and changes nothing', () => {
   const ledger = announced()
   claimed(ledger, 0)

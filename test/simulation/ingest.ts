@@ -7,6 +7,7 @@ import type {
   FlushAnswer,
   FlushRequest,
   Settlement,
+  Sums,
   ToldBook,
 } from '../../src/core/window/protocol'
 import { isBehind } from '../../src/core/window/watermark'
@@ -29,7 +30,7 @@ export class Ingest {
   private flushed = false
   /** By closed window: the offset of each partition up to which ranges had been announced. */
   private readonly announcedAtClosing = new Map<number, number[]>()
-  private readonly announcedHits = new Map<number, number>()
+  private readonly announcedSums = new Map<number, Sums>()
   private readonly announcedRanges = new Set<string>()
 
   constructor(
@@ -54,6 +55,7 @@ export class Ingest {
     })
     for (const claimed of partitions) {
       if (mutant === "the watermark's basis lost at a claim") claimed.basis = null
+      if (mutant === 'a range is sent again that has changed') delete claimed.announced
       if (claimed.announcedTo !== null) this.world.met('a range was read again')
     }
     return { claim: this.ownership.claimed(assigned), partitions }
@@ -88,8 +90,11 @@ export class Ingest {
       const range = `${partition}:${announce.from}`
       if (this.announcedRanges.has(range)) continue
       this.announcedRanges.add(range)
-      for (const [i, start] of announce.windows.entries())
-        this.announcedHits.set(start, this.announcedFor(start) + announce.hits![i]!)
+      for (const [i, start] of announce.windows.entries()) {
+        const { hits, exceptions } = this.announcedFor(start)
+        const sums = { hits: hits + announce.hits![i]!, exceptions: exceptions + announce.exceptions![i]! }
+        this.announcedSums.set(start, sums)
+      }
     }
   }
 
@@ -163,9 +168,14 @@ export class Ingest {
     return this.ledger.closing.filter(lacks).map(({ start }) => start)
   }
 
-  /** Hits announced for a window, by the simulation's own count. */
-  announcedFor(start: number): number {
-    return this.announcedHits.get(start) ?? 0
+  /** What was announced for a window, by the simulation's own count. */
+  announcedFor(start: number): Sums {
+    return this.announcedSums.get(start) ?? { hits: 0, exceptions: 0 }
+  }
+
+  /** How many records were announced. */
+  get announcedRecords(): number {
+    return [...this.announcedSums.values()].reduce((sum, { hits, exceptions }) => sum + hits + exceptions, 0)
   }
 
   /** Only the first time: late deltas close the window again. */

@@ -12,8 +12,10 @@ export interface LoggedRecord extends LogRecord {
 /** Kafka's log and consumer group. A sleeping poller misses rebalances. */
 export class Kafka {
   readonly log: LoggedRecord[][]
-  /** By partition, the offsets whose records compaction has removed. */
+  /** By partition, the offsets whose records compaction has removed, in order. */
   readonly removed: OffsetSpan[][]
+  /** By partition, the first offset that retention has left. */
+  readonly low: number[]
   /** Rises with every rebalance. */
   generation = 0
   private assignment = new Map<number, number[]>()
@@ -24,10 +26,13 @@ export class Kafka {
   ) {
     this.log = Array.from({ length: partitions }, () => [])
     this.removed = Array.from({ length: partitions }, () => [])
+    this.low = Array.from({ length: partitions }, () => 0)
   }
 
-  append({ partition, gap, removed, value, event }: Arrival): void {
+  append({ partition, gap: markers, removed, value, event }: Arrival): void {
     const log = this.log[partition]!
+    // Retention counts what it removes by offsets, with the markers.
+    const gap = this.world.loses ? 0 : markers
     const bytes = value === null ? null : Buffer.from(value)
     const from = this.end(partition) + this.world.random.below(gap + 1)
     if (removed > 0) this.removed[partition]!.push({ from, to: from + removed })
@@ -43,9 +48,29 @@ export class Kafka {
 
   fetch(partition: number, from: number, max: number): LoggedRecord[] {
     if (this.end(partition) <= from) return []
-    const log = this.log[partition]!
+    const all = this.log[partition]!
+    const log = this.world.loses ? all.filter(({ offset }) => this.has(partition, offset)) : all
     const first = log.findIndex(({ offset }) => offset >= from)
-    return log.slice(first, first + max)
+    return first < 0 ? [] : log.slice(first, first + max)
+  }
+
+  private has(partition: number, offset: number): boolean {
+    const isRemoved = this.removed[partition]!.some(({ from, to }) => from <= offset && offset < to)
+    return offset >= this.low[partition]! && !isRemoved
+  }
+
+  /** Removes records, read or not. Compaction leaves the newest one. */
+  lose(): void {
+    const { random } = this.world
+    const partition = random.below(this.partitions)
+    const [low, end] = [this.low[partition]!, this.end(partition)]
+    if (low === end) return
+    if (random.chance(0.5)) this.low[partition] = Math.min(end, low + 1 + random.below(15))
+    else {
+      const from = low + random.below(end - low)
+      if (from < end - 1 && this.has(partition, from)) this.removed[partition]!.push({ from, to: from + 1 })
+      this.removed[partition]!.sort((a, b) => a.from - b.from)
+    }
   }
 
   /** Where a fetch that brought these records ends: after the last one, or among the offsets that have none. */

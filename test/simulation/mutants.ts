@@ -13,6 +13,7 @@ export const MUTANTS = [
   'no answer awaited',
   'no checkpoint',
   'removed records are passed over',
+  'a range is sent again that has changed',
 ] as const
 
 export type Mutant = (typeof MUTANTS)[number]

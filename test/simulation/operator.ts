@@ -1,6 +1,6 @@
 import { EventReader } from '../../src/core/event/event-reader'
 import type { WindowSource } from '../../src/core/window/ledger'
-import { Recount, type CountedStretch } from '../../src/core/window/recount'
+import { Recount, type StretchRecount } from '../../src/core/window/recount'
 import { RULES } from './poller-process'
 import type { Ingest } from './ingest'
 import type { Kafka } from './kafka'
@@ -30,12 +30,17 @@ export class Operator {
     const { world, ingest, sink } = this
     const source = yield* world.call('windowSource', () => ingest.sourceOf(start))
     if (!source || source.open) return
-    if (!world.terminates && ingest.lacking.includes(start))
+    if (!world.terminates && !world.mayLack && ingest.lacking.includes(start))
       throw new Error(`window ${start} lost hits by itself`)
-    const { counted, columns } = this.count(start, source)
-    const balance = yield* world.call('repairWindow', () =>
-      sink.repair(start, counted, columns, source.books),
-    )
+    const { readers, columns } = this.count(start, source)
+    const counted = (withLost: boolean) => readers.map(reader => reader.counted(withLost))
+    const repair = (acceptLoss: boolean) =>
+      world.call('repairWindow', () => sink.repair(start, counted, columns, source.books, acceptLoss))
+    let balance = yield* repair(false)
+    if (!balance && world.loses) {
+      world.met('the loss of a window was accepted')
+      balance = yield* repair(true)
+    }
     if (!balance) return
     world.met('a window was repaired')
     const books = source.books.map(({ book }) => book)
@@ -47,19 +52,18 @@ export class Operator {
     const rules = { ...RULES, allowedLateness }
     const recount = new Recount([{ start }], rules, new EventReader(rules))
     const applied = this.sink.find(start)?.applied ?? []
-    const counted: CountedStretch[] = []
+    const readers: StretchRecount[] = []
     for (const { partition, from, basis, to } of partitions) {
       const before = applied.find(known => known.partition === partition)
       const begin = before && before.from < from ? before : { from, basis }
       const end = Math.max(to, (before?.last ?? -1) + 1)
       if (begin.from >= end) continue
       const given = { partition, from: begin.from, basis: begin.basis, to: end, hitsTo: end }
-      const reader = recount.stretch(start, given, 0)
-      const records = this.kafka.log[partition]!.filter(({ offset }) => offset >= begin.from && offset < end)
-      reader.read(records, end, this.kafka.removed[partition])
-      // Compaction has removed records only before they were read.
-      counted.push(reader.counted(true))
+      const reader = recount.stretch(start, given, this.kafka.low[partition]!)
+      const records = this.kafka.fetch(partition, begin.from, Infinity).filter(({ offset }) => offset < end)
+      if (!reader.done) reader.read(records, end, this.kafka.removed[partition])
+      readers.push(reader)
     }
-    return { counted, columns: recount.counterOf(start).columns() }
+    return { readers, columns: recount.counterOf(start).columns() }
   }
 }

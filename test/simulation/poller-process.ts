@@ -1,4 +1,4 @@
-import type { Delta } from '../../src/core/window/protocol'
+import type { Delta, FlushRequest } from '../../src/core/window/protocol'
 import type { LogRecord } from '../../src/core/event/log-record'
 import type { ReaderRules } from '../../src/core/window/partition-reader'
 import { PollerState, type IdleClaim } from '../../src/core/window/poller-state'
@@ -38,6 +38,8 @@ export class PollerProcess {
   private claim = 0
   private assigned: number[] = []
   private readonly quietSince = new Map<number, number>()
+  /** Whether retention has removed records that it was about to read. */
+  private hasGap = false
 
   constructor(
     private readonly parts: Dependencies,
@@ -62,7 +64,7 @@ export class PollerProcess {
       while (this.state.pending) yield* this.flush()
       const { generation } = kafka
       yield* this.takeOver(kafka.assigned(this.name))
-      while (kafka.generation === generation) {
+      while (kafka.generation === generation && !this.hasGap) {
         yield 'read'
         const idle = yield* this.idleClaims()
         if (!world.random.chance(0.4) && idle.length === 0) continue
@@ -74,9 +76,11 @@ export class PollerProcess {
   }
 
   private *takeOver(partitions: number[]): Process {
-    const { world, ingest } = this.parts
+    const { world, kafka, ingest } = this.parts
+    const earliest = new Map(kafka.low.entries())
+    this.hasGap = false
     const taken = yield* world.call('claim', () => ingest.claim(this.name, partitions))
-    this.state.assign(taken.partitions, new Map())
+    this.state.assign(taken.partitions, earliest)
     this.claim = taken.claim
     this.assigned = partitions
     for (const partition of partitions) this.quietSince.set(partition, world.clock)
@@ -86,6 +90,11 @@ export class PollerProcess {
     const { world, kafka } = this.parts
     const reader = this.state.reader(partition)
     if (!reader) return
+    if (reader.position < kafka.low[partition]!) {
+      this.hasGap = true
+      world.met('records were lost before they were read')
+      return
+    }
     const records = kafka.fetch(partition, reader.position, 1 + world.random.below(12))
     if (records.length === 0) return
     this.quietSince.set(partition, world.clock)
@@ -126,6 +135,7 @@ export class PollerProcess {
     const { claim } = this
     const request = this.state.plan(kafka.partitions, idle)
     if (!request) return 0
+    this.note(request)
     const answer = yield* world.call('flush', () => ingest.flush(claim, request))
     const outgoing = this.state.accepted(answer)
     if (world.mutant === 'done reported before the signals') yield* this.reportDone(claim)
@@ -136,6 +146,14 @@ export class PollerProcess {
     }
     this.state.signalled()
     return answer.refused.length
+  }
+
+  private note({ partitions }: FlushRequest): void {
+    for (const { announce } of partitions) {
+      if (!announce?.sums || announce.windows.length > 0 || announce.sums.totals.records === 0) continue
+      this.parts.world.met('an announced range had changed when it was read again')
+      this.parts.world.mayLack = true
+    }
   }
 
   /** The delta without what is too large for a message, which goes to Postgres. */

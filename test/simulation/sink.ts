@@ -5,6 +5,7 @@ import type {
   Delta,
   RangeExceptions,
   StagedDeltas,
+  Sums,
   ToldBook,
 } from '../../src/core/window/protocol'
 import { isBalanced } from '../../src/core/window/protocol'
@@ -42,7 +43,7 @@ export class Sink {
 
   constructor(
     private readonly world: World,
-    private readonly announcedFor: (start: number) => number,
+    private readonly announcedFor: (start: number) => Sums,
   ) {}
 
   /** A window with exceptions only is closed without a result. */
@@ -75,7 +76,7 @@ export class Sink {
   private checkWhole(start: number, books: ToldBook[]): void {
     const told = books.reduce((sum, book) => sum + ('hits' in book ? book.hits : 0), 0)
     const { hits } = this.accounted(start)
-    if (told > this.announcedFor(start))
+    if (told > this.announcedFor(start).hits)
       throw new Error(`the books of window ${start} have more than was announced`)
     if (hits < told) throw new Error(`window ${start} was closed with ${hits} hits of ${told}`)
   }
@@ -113,6 +114,19 @@ export class Sink {
 
   private settle(start: number, told: ToldBook[]): Balance | undefined {
     if (told.length === 0) return undefined
+    const balance = { told: this.enterBooks(start, told), accounted: this.accounted(start) }
+    this.checkNotMore(start, balance.accounted)
+    return balance
+  }
+
+  /** Compares with the simulation's own count of the announcements. */
+  private checkNotMore(start: number, { hits, exceptions }: Sums): void {
+    const announced = this.announcedFor(start)
+    if (!this.accepted.has(start) && (hits > announced.hits || exceptions > announced.exceptions))
+      throw new Error(`window ${start} has more than was announced`)
+  }
+
+  private enterBooks(start: number, told: ToldBook[]): Sums {
     const books = this.books.get(start) ?? new Map<number, { hits: number; exceptions: number }>()
     this.books.set(start, books)
     for (const book of told) if ('hits' in book) books.set(book.book, book)
@@ -121,7 +135,7 @@ export class Sink {
       sum.hits += hits
       sum.exceptions += exceptions
     }
-    return { told: sum, accounted: this.accounted(start) }
+    return sum
   }
 
   private accounted(start: number): Balance['accounted'] {
@@ -207,15 +221,20 @@ export class Sink {
   }
 
   private readonly repairedTo = new Map<string, number>()
+  /** Windows whose loss was accepted. */
+  private readonly accepted = new Set<number>()
 
   /** Changes nothing and returns undefined if the log does not contain what was announced. */
   repair(
     start: number,
-    stretches: CountedStretch[],
+    counted: (withLost: boolean) => CountedStretch[],
     columns: ColumnarCounts,
-    told: ToldBook[],
+    books: ToldBook[],
+    acceptLoss: boolean,
   ): Balance | undefined {
     const [ranges, late] = [this.ranges, this.lateDeltas]
+    const told = this.enterBooks(start, books)
+    let stretches = counted(true)
     const stretchOf = (partition: number) => stretches.find(stretch => stretch.partition === partition)
     const isCounted = (partition: number, from: number) => from < (stretchOf(partition)?.to ?? -1)
     const known = this.windows.get(start)
@@ -227,6 +246,8 @@ export class Sink {
         .filter(range => range.window === start && !isCounted(range.partition, range.from))
         .reduce((sum, range) => sum + recordsOf(range), 0),
     }
+    const exceptions = stretches.reduce((sum, { records }) => sum + records, beyond.exceptions)
+    if (exceptions !== told.exceptions) stretches = counted(false)
     this.ranges = new Map(
       [...ranges].filter(([, r]) => r.window !== start || !isCounted(r.partition, r.from)),
     )
@@ -235,14 +256,20 @@ export class Sink {
     this.lateDeltas = late.filter(
       ({ start: of, delta }) => of !== start || !isCounted(delta.partition, delta.from),
     )
-    const applied = (known?.applied ?? []).filter(({ partition }) => !stretchOf(partition))
-    for (const { partition, from, basis, last } of stretches)
+    const before = known?.applied ?? []
+    const applied = before.filter(({ partition }) => !stretchOf(partition))
+    for (const { partition, from, basis, to, last: found } of stretches) {
+      const known = before.find(applied => applied.partition === partition)
+      const last = Math.max(acceptLoss ? to - 1 : found, known?.last ?? -1)
       if (last >= from) applied.push({ partition, from, basis, last })
+    }
     const revision = (known?.revision ?? 0) + 1
     this.windows.set(start, { revision, status: 'closed', counts: [columns], applied })
-    const balance = this.settle(start, told)!
-    balance.accounted.hits -= beyond.hits
-    balance.accounted.exceptions -= beyond.exceptions
+    const accounted = this.accounted(start)
+    accounted.hits -= beyond.hits
+    accounted.exceptions -= beyond.exceptions
+    if (acceptLoss) this.correctBooks(start, { told, accounted })
+    const balance = { told: acceptLoss ? accounted : told, accounted }
     if (isBalanced(balance)) {
       for (const { partition, to } of stretches) this.repairedTo.set(`${partition}:${start}`, to)
       this.dropStaged(start)
@@ -254,6 +281,15 @@ export class Sink {
     if (known) this.windows.set(start, known)
     else this.windows.delete(start)
     return undefined
+  }
+
+  private correctBooks(start: number, { told, accounted }: Balance): void {
+    this.accepted.add(start)
+    const books = this.books.get(start)!
+    books.set(-1 - books.size, {
+      hits: accounted.hits - told.hits,
+      exceptions: accounted.exceptions - told.exceptions,
+    })
   }
 
   get lateByWatermark(): Counts {

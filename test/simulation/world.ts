@@ -40,6 +40,9 @@ export const SITUATIONS = [
   'a window was repaired',
   'a window had nothing but exceptions',
   'a run found what another had published',
+  'records were lost before they were read',
+  'an announced range had changed when it was read again',
+  'the loss of a window was accepted',
 ] as const
 export type Situation = (typeof SITUATIONS)[number]
 
@@ -62,6 +65,10 @@ export class World {
   readonly allowedLateness: number
   /** Whether runs of windows are terminated by hand. */
   readonly terminates: boolean
+  /** Whether retention and compaction remove records at any time. */
+  readonly loses: boolean
+  /** Whether a window may lack counts although no run was terminated. */
+  mayLack = false
   /** If small, a window consists of several pieces. */
   readonly maxPieceBytes: number
   /** Answered calls that arrive again later. */
@@ -76,6 +83,7 @@ export class World {
     this.idleTimeout = this.random.pick([3_000, 20_000, 50_000])
     this.allowedLateness = this.random.pick([0, 0, 20_000, 150_000])
     this.terminates = this.random.chance(0.4)
+    this.loses = this.random.chance(0.2)
     this.maxPieceBytes = this.random.pick([1_000_000, 400, 150])
   }
 

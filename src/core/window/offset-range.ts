@@ -7,7 +7,7 @@ import type { LocatedEvent } from '../event/event-reader'
 import type { OffsetSpan } from '../event/log-record'
 import type { GroupLimits } from './group-limits'
 import type { LogFingerprint } from './log-fingerprint'
-import type { Delta, RangeTotals, Sums } from './protocol'
+import type { Delta, RangeSums, RangeTotals, Sums } from './protocol'
 import type { MaxEventTime } from './watermark'
 
 /** Rejected records of a range that are sampled; their counts are always exact. */
@@ -30,7 +30,7 @@ interface WindowCounts {
 /** The counts of the offsets `[from, to)` of one partition. */
 export class OffsetRange {
   readonly windows = new Map<number, WindowCounts>()
-  readonly totals: RangeTotals = { records: 0, hits: 0, late: 0, rejected: 0 }
+  totals: RangeTotals = { records: 0, hits: 0, late: 0, rejected: 0 }
   /** Starts of the windows that late events belong to. */
   readonly lateFor = new Set<number>()
   /** Size of the counts of all windows, without late events. */
@@ -52,6 +52,21 @@ export class OffsetRange {
   ) {
     this.to = from
     this.toBasis = fromBasis
+  }
+
+  get sums(): RangeSums {
+    return { basis: this.toBasis, totals: this.totals }
+  }
+
+  /** The range as it was announced, without counts for any window. */
+  asAnnounced({ basis, totals }: RangeSums): OffsetRange {
+    const range = new OffsetRange(this.partition, this.epoch, this.from, this.fromBasis)
+    return Object.assign(range, { to: this.to, toBasis: basis, totals })
+  }
+
+  /** Whether it has no counts although it has records, see {@link asAnnounced}. */
+  get isWithoutCounts(): boolean {
+    return this.windows.size === 0 && this.totals.records > 0
   }
 
   /** The counts of a window; adds them if there are none. */

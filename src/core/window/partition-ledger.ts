@@ -9,6 +9,7 @@ import type {
   Claimed,
   ClaimRequest,
   PartitionFlush,
+  RangeSums,
   RangeTotals,
 } from './protocol'
 import { isBehind, watermark, type MaxEventTime } from './watermark'
@@ -21,6 +22,8 @@ interface PartitionEntry {
   basis: MaxEventTime
   /** End of the range from the position on that was announced and is not done; null if there is none. */
   announcedTo: number | null
+  /** What the announced range has; absent if an older release announced it. */
+  announced?: RangeSums
   /** Time (epoch ms) at which the position was the partition's end; null once the position moves on. */
   idleAt: number | null
   poller: number
@@ -83,9 +86,10 @@ export class PartitionLedger {
         })
         entry.epoch++
         entry.poller = poller
-        const { epoch, position, basis, announcedTo, fingerprint, accepted } = entry
+        const { epoch, position, basis, announcedTo, announced, fingerprint, accepted } = entry
         return {
           ...{ partition, epoch, position, basis, announcedTo },
+          ...(announced && { announced }),
           ...(fingerprint && { fingerprint }),
           ...(accepted && { accepted }),
         }
@@ -102,6 +106,7 @@ export class PartitionLedger {
         if (!entry.accepted) entry.epoch++
         entry.accepted = true
         delete entry.fingerprint
+        delete entry.announced
         return { partition, position: entry.position, announcedTo: entry.announcedTo }
       })
   }
@@ -125,6 +130,7 @@ export class PartitionLedger {
     const isNewlyAnnounced = announce !== undefined && entry.announcedTo === null
     if (announce) {
       entry.announcedTo = announce.to
+      if (isNewlyAnnounced && announce.sums) entry.announced = announce.sums
       entry.idleAt = null
     }
     if (idle && entry.announcedTo === null && idle.position === entry.position)
@@ -179,6 +185,7 @@ function markDone(entry: PartitionEntry, epoch: number, done: NonNullable<Partit
   entry.position = done.to
   entry.basis = done.basis
   entry.announcedTo = null
+  delete entry.announced
   entry.idleAt = null
   // With the fingerprint of an earlier record, everything after that record would be read again.
   if (done.fingerprint) entry.fingerprint = done.fingerprint

@@ -5,7 +5,8 @@ import { invariant } from '../invariant'
 import { GroupLimits } from './group-limits'
 import { fingerprintOf, type LogFingerprint } from './log-fingerprint'
 import { OffsetRange } from './offset-range'
-import type { Claimed } from './protocol'
+import type { Claimed, RangeSums } from './protocol'
+import { areSameTotals } from './totals'
 import { windowStart } from './tumbling-window'
 import { advance, isBehind, isLate, type MaxEventTime } from './watermark'
 
@@ -35,6 +36,8 @@ export class PartitionReader {
   private range: OffsetRange
   /** End of a range that was announced before, while it is re-read; the range must end exactly there. */
   private limit: number | null
+  /** What that range had when it was announced. */
+  private announced: RangeSums | undefined
   private readonly groupLimits: GroupLimits
   private last: LogFingerprint | undefined
 
@@ -48,6 +51,7 @@ export class PartitionReader {
     this.partition = claimed.partition
     this.epoch = claimed.epoch
     this.limit = claimed.announcedTo
+    this.announced = claimed.announced
     this.last = claimed.fingerprint
     this.groupLimits = new GroupLimits(rules.maxGroups, rules.hashKey)
     this.range = new OffsetRange(claimed.partition, claimed.epoch, claimed.position, claimed.basis)
@@ -132,17 +136,28 @@ export class PartitionReader {
 
   /** Ends the range at the position and begins the next; undefined if there is nothing to announce. */
   cut(): OffsetRange | undefined {
-    const range = this.range
     // Deltas of the announced range may have been sent before; those of a shorter one would overlap them.
     if (this.empty || this.rereading) return undefined
+    const range = this.isAsAnnounced ? this.range : this.range.asAnnounced(this.announced!)
     invariant(this.limit === null || range.to === this.limit, 'a re-read range ends where it was announced')
     invariant(!isBehind(range.toBasis, range.fromBasis), 'the watermark of a partition never moves back')
     this.limit = null
+    this.announced = undefined
     if (this.last) range.fingerprint = this.last
     this.range = new OffsetRange(this.partition, this.epoch, range.to, range.toBasis)
     this.countLost()
     this.groupLimits.drop(start => this.isLate(start))
     return range
+  }
+
+  /**
+   * Kafka may have removed records of an announced range before it was read again. The windows that have its counts must
+   * not count those records again, as missing, and the others need a repair.
+   */
+  private get isAsAnnounced(): boolean {
+    if (!this.announced) return true
+    const { basis, totals } = this.range.sums
+    return basis === this.announced.basis && areSameTotals(totals, this.announced.totals)
   }
 
   /** A re-read range keeps its announced end even if retention went beyond it. */

@@ -164,17 +164,17 @@ export class PollerState {
   }
 }
 
-function reportOf({ to, toBasis, totals, fingerprint }: OffsetRange): NonNullable<PartitionFlush['done']> {
-  return { to, basis: toBasis, totals, ...(fingerprint && { fingerprint }) }
+function reportOf({ to, sums, fingerprint }: OffsetRange): NonNullable<PartitionFlush['done']> {
+  return { to, ...sums, ...(fingerprint && { fingerprint }) }
 }
 
 function announcementOf(range: OffsetRange): Announcement {
-  const { from, to } = range
+  const { from, to, sums } = range
   const windows = [...range.windows.keys()]
-  const sums = windows.map(start => range.sumsOf(start))
+  const byWindow = windows.map(start => range.sumsOf(start))
   return {
-    ...{ from, to, windows },
-    hits: sums.map(({ hits }) => hits),
-    exceptions: sums.map(({ exceptions }) => exceptions),
+    ...{ from, to, sums, windows },
+    hits: byWindow.map(({ hits }) => hits),
+    exceptions: byWindow.map(({ exceptions }) => exceptions),
   }
 }

@@ -19,6 +19,8 @@ export interface Claimed {
   basis: MaxEventTime
   /** End of a range that was announced and is not done; it must be re-read first and cut exactly there. */
   announcedTo: number | null
+  /** What the range had when it was announced; absent if the ledger does not know it. */
+  announced?: RangeSums
   /** Of the last done record, if the ledger knows it. */
   fingerprint?: LogFingerprint
   /** A person accepted the present log; it may still end before the position. */
@@ -37,14 +39,19 @@ export interface RangeTotals {
   rejected: number
 }
 
+/** What a range has as a whole. */
+export interface RangeSums {
+  /** The watermark's basis at its end. */
+  basis: MaxEventTime
+  totals: RangeTotals
+}
+
 export interface PartitionFlush {
   partition: number
   epoch: number
   /** The announced range that ends at `to` is done: the windows accepted all its deltas. */
-  done?: {
+  done?: RangeSums & {
     to: number
-    basis: MaxEventTime
-    totals: RangeTotals
     /** Of the last record before `to`; older releases send none. */
     fingerprint?: LogFingerprint
   }
@@ -59,6 +66,8 @@ export interface PartitionFlush {
 export interface Announcement {
   from: number
   to: number
+  /** Older releases send none. */
+  sums?: RangeSums
   /** Starts of the windows, epoch ms. */
   windows: number[]
   /** Hits for each window; older releases send none. */

@@ -10,3 +10,7 @@ export function sumOf(ranges: { totals: RangeTotals }[]): RangeTotals {
   }
   return sum
 }
+
+export function areSameTotals(a: RangeTotals, b: RangeTotals): boolean {
+  return a.records === b.records && a.hits === b.hits && a.late === b.late && a.rejected === b.rejected
+}
