@@ -15,24 +15,19 @@ interface Polled {
 /**
  * The idle partitions that windows wait for.
  *
- * @param now when the offsets were requested: a record may have arrived since
+ * @param at the ledger's time when the offsets were requested, epoch ms: a record may have arrived since
  */
 export async function idleClaims(
   { state, check, lag, pipeline, idleTimeout }: Polled,
   offsets: PartitionOffsets[],
-  now: number,
+  at: number,
 ): Promise<IdleClaim[]> {
   const isIdle = ({ partition, high }: PartitionOffsets) => {
     if (!state.isSettled(partition) || !check.isVerified(partition)) return false
     if (check.isGrowing(partition)) return true
-    const quietSince = lag.quietSince(partition) ?? now
-    return state.reader(partition)?.position === high && now - quietSince >= idleTimeout
+    return state.reader(partition)?.position === high && lag.quietFor(partition) >= idleTimeout
   }
   const idle = offsets.filter(isIdle).map(({ partition }) => partition)
-  const awaited = idle.length > 0 ? await pipeline.awaited(idle, now) : []
-  return awaited.map(partition => ({
-    partition,
-    position: state.reader(partition)?.position ?? -1,
-    at: now,
-  }))
+  const awaited = idle.length > 0 ? await pipeline.awaited(idle, at) : []
+  return awaited.map(partition => ({ partition, position: state.reader(partition)?.position ?? -1, at }))
 }

@@ -87,15 +87,18 @@ export function createActivities({ config, postgres, lookups, namespace, metrics
     replayWindows: input => recount(input, dependencies => replayWindows(input, dependencies)),
     verifyWindows: input => recount(input, dependencies => verifyWindows(input, dependencies)),
     findMissing: input => recount(input, dependencies => findMissing(input, dependencies)),
-    findUnsettled: input => recount(input, dependencies => findUnsettled(input, dependencies)),
+    findUnsettled: input => recount(input, dependencies => findUnsettled(input, scheduledAt(), dependencies)),
     repairWindow: input => recount(input, dependencies => repairWindow(input, dependencies)),
     recoverWrites: input => recount(input, dependencies => recoverWrites(input, dependencies)),
     maintainTables: input =>
       asOwner(input, LONG_LIMITS, (db, report) =>
-        maintain(db, { now: Date.now(), retention: input.retention ?? undefined }, report),
+        maintain(db, { now: scheduledAt(), retention: input.retention ?? undefined }, report),
       ),
   }
 }
+
+/** By Temporal's clock, when the attempt was scheduled: the clock of this machine may be wrong. Epoch ms. */
+const scheduledAt = () => Context.current().info.currentAttemptScheduledTimestampMs
 
 type Report = RecountDependencies['report']
 

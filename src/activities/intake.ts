@@ -153,13 +153,13 @@ export class Intake {
       if (turn.over) await turn.pass(heartbeat)
     }
     if (unknown.size === 0) return false
-    const since = Date.now()
+    const since = performance.now()
     const { signal } = this.ended
     const resolved = service.resolve([...unknown], signal).catch((error: unknown) => {
       if (!signal.aborted) this.dependencies.onError(error as Error)
     })
     await this.wait(resolved, heartbeat)
-    this.dependencies.metrics.lookedUp(unknown.size, Date.now() - since)
+    this.dependencies.metrics.lookedUp(unknown.size, performance.now() - since)
     return true
   }
 

@@ -2,7 +2,7 @@ import type { PartitionOffsets } from '../kafka/client'
 import type { Fetch, Position } from '../kafka/group-reader'
 
 interface PartitionEnd {
-  /** The time of its last record, of its assignment, or of the broker's return. Epoch milliseconds. */
+  /** When its last record came, it was assigned, or the broker came back; by `performance.now()`, since clocks jump. */
   quietSince: number
   /** The offset that the next record will get. */
   high: number
@@ -16,14 +16,14 @@ export class PartitionLag {
   private readonly ends = new Map<number, PartitionEnd>()
 
   claimed(partition: number, high: number): void {
-    this.ends.set(partition, { quietSince: Date.now(), high })
+    this.ends.set(partition, { quietSince: performance.now(), high })
   }
 
   fetched({ partition, high, length }: Fetch): void {
     const end = this.ends.get(partition)
     if (!end) return
     end.high = Math.max(end.high, high)
-    if (length > 0) end.quietSince = Date.now()
+    if (length > 0) end.quietSince = performance.now()
   }
 
   lookedUp(offsets: PartitionOffsets[]): void {
@@ -35,15 +35,17 @@ export class PartitionLag {
 
   /** Restarts the quiet times, because records that producers held back during the outage arrive only now. */
   brokerIsBack(): void {
-    for (const end of this.ends.values()) end.quietSince = Date.now()
+    for (const end of this.ends.values()) end.quietSince = performance.now()
   }
 
   end(partition: number): number | undefined {
     return this.ends.get(partition)?.high
   }
 
-  quietSince(partition: number): number | undefined {
-    return this.ends.get(partition)?.quietSince
+  /** Milliseconds. */
+  quietFor(partition: number): number {
+    const end = this.ends.get(partition)
+    return end ? performance.now() - end.quietSince : 0
   }
 
   lag({ partition, position }: Position): number {

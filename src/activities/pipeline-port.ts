@@ -5,7 +5,14 @@ import * as messages from '../contract/messages'
 import { windowAttributes, windowMemo } from '../contract/search-attributes'
 import type { WindowWorkflow } from '../contract/workflows'
 import type { Outgoing, SizedDelta } from '../core/window/poller-state'
-import type { ClaimAnswer, ClaimRequest, Delta, FlushAnswer, FlushRequest } from '../core/window/protocol'
+import type {
+  ClaimAnswer,
+  ClaimRequest,
+  Delta,
+  FlushAnswer,
+  FlushRequest,
+  Timed,
+} from '../core/window/protocol'
 import { formatWindow } from '../core/window/tumbling-window'
 import { deltaBytes, exceptionBytes } from '../core/window/window-state'
 import { untilAnswered, updateUntilAnswered, type PendingRetries, type RetryTarget } from '../temporal/retry'
@@ -14,9 +21,13 @@ import { WindowGate } from './window-gate'
 
 /** A poller's calls to the ledger and the windows. All are retried until they are answered. */
 export interface PipelinePort {
-  claim(request: ClaimRequest): Promise<ClaimAnswer>
-  flush(request: FlushRequest): Promise<FlushAnswer>
-  /** Which of the partitions should claim to be idle. A query, which leaves no history. */
+  claim(request: ClaimRequest): Promise<Timed<ClaimAnswer>>
+  flush(request: FlushRequest): Promise<Timed<FlushAnswer>>
+  /**
+   * Which of the partitions should claim to be idle. A query, which leaves no history.
+   *
+   * @param now the ledger's time, epoch ms
+   */
   awaited(partitions: number[], now: number): Promise<number[]>
   /** Resolves when every window has accepted its deltas. */
   send(outgoing: Outgoing): Promise<void>
@@ -43,11 +54,11 @@ export class TemporalPort implements PipelinePort {
     this.gate = new WindowGate(client)
   }
 
-  claim(request: ClaimRequest): Promise<ClaimAnswer> {
+  claim(request: ClaimRequest): Promise<Timed<ClaimAnswer>> {
     return updateUntilAnswered(this.ingest, messages.claim, request, this.signal, this.retries)
   }
 
-  async flush(request: FlushRequest): Promise<FlushAnswer> {
+  async flush(request: FlushRequest): Promise<Timed<FlushAnswer>> {
     const answer = await updateUntilAnswered(this.ingest, messages.flush, request, this.signal, this.retries)
     this.gate.pollers = answer.pollers
     return answer

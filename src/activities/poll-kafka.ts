@@ -146,6 +146,7 @@ class Heartbeats {
     const { all: unreadable } = this.unreadable
     this.metrics.lookupFails(enrichment !== undefined)
     this.context.heartbeat({
+      clock: new Date().toISOString(),
       ...this.progress,
       ...(enrichment && { enrichment }),
       ...(temporal && { temporal }),

@@ -9,13 +9,13 @@ const RECLAIM_DELAY = 5_000
  */
 const FLUSH_SPACING = 200
 
-/** Decides when a poller's loop claims, flushes and ticks. */
+/** Decides when a poller's loop claims, flushes and ticks. By `performance.now()`: a clock that is set back must not stop it. */
 export class PollerSchedule {
   private reclaimAt = Infinity
-  private lastFlush = 0
+  private lastFlush = -Infinity
   private flushNow = false
   private flushInterval: number
-  private lastTick = 0
+  private lastTick = -Infinity
   private readonly tickInterval: number
   /** Interrupts {@link untilDue}. */
   wake: () => void = () => undefined
@@ -26,19 +26,19 @@ export class PollerSchedule {
   }
 
   get reclaimDue(): boolean {
-    return Date.now() >= this.reclaimAt
+    return performance.now() >= this.reclaimAt
   }
 
   get flushDue(): boolean {
-    return this.flushNow || Date.now() - this.lastFlush >= this.flushInterval
+    return this.flushNow || performance.now() - this.lastFlush >= this.flushInterval
   }
 
   get tickDue(): boolean {
-    return Date.now() - this.lastTick >= this.tickInterval
+    return performance.now() - this.lastTick >= this.tickInterval
   }
 
   reclaimSoon(): void {
-    this.reclaimAt = Math.min(this.reclaimAt, Date.now() + RECLAIM_DELAY)
+    this.reclaimAt = Math.min(this.reclaimAt, performance.now() + RECLAIM_DELAY)
   }
 
   flushSoon(): void {
@@ -48,12 +48,12 @@ export class PollerSchedule {
 
   claimed(): void {
     this.reclaimAt = Infinity
-    this.lastFlush = Date.now()
+    this.lastFlush = performance.now()
   }
 
   flushing(): void {
     this.flushNow = false
-    this.lastFlush = Date.now()
+    this.lastFlush = performance.now()
   }
 
   flushed(pollers: number): void {
@@ -69,7 +69,7 @@ export class PollerSchedule {
   /** Waits for the next tick, or the next flush if something is pending. */
   async untilDue(pending: boolean): Promise<void> {
     const flushAt = pending ? this.lastFlush + this.flushInterval : Infinity
-    const delay = Math.min(flushAt, this.lastTick + this.tickInterval) - Date.now()
+    const delay = Math.min(flushAt, this.lastTick + this.tickInterval) - performance.now()
     const timer = new AbortController()
     const woken = new Promise<void>(resolve => {
       this.wake = resolve

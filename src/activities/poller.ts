@@ -1,7 +1,6 @@
 import type { PipelineSettings } from '../core/settings'
-import type { OffsetRange } from '../core/window/offset-range'
 import type { ReaderRules } from '../core/window/partition-reader'
-import { bytesOf, PollerState, type IdleClaim, type Outgoing } from '../core/window/poller-state'
+import { PollerState, type IdleClaim } from '../core/window/poller-state'
 import type { FlushRequest } from '../core/window/protocol'
 import { sumOf } from '../core/window/totals'
 import { passesWindowEnd, watermark } from '../core/window/watermark'
@@ -11,9 +10,11 @@ import type { Fetch, Position } from '../kafka/group-reader'
 import type { Logger } from '../log'
 import type { PollerMetrics } from '../telemetry/poller-metrics'
 import { traced } from '../telemetry/tracing'
-import type { Attributes, Note } from '../telemetry/opentelemetry'
+import type { Note } from '../telemetry/opentelemetry'
+import { flushAttributes } from './flush-attributes'
 import { idleClaims } from './idle-claims'
 import { Intake } from './intake'
+import { LedgerClock } from './ledger-clock'
 import { LogCheck } from './log-check'
 import { PartitionLag } from './partition-lag'
 import type { PipelinePort } from './pipeline-port'
@@ -56,6 +57,7 @@ export interface PollerDependencies {
 export class Poller {
   private readonly state: PollerState
   private readonly schedule: PollerSchedule
+  private readonly ledgerClock = new LedgerClock()
   private readonly lag = new PartitionLag()
   private readonly intake: Intake
   private readonly check: LogCheck
@@ -159,11 +161,12 @@ export class Poller {
     const offsets = await log.offsets()
     this.partitionCount = offsets.length
     const earliest = new Map(offsets.map(({ partition, low }) => [partition, low]))
-    const { partitions: claims } = await pipeline.claim({
+    const answer = await pipeline.claim({
       poller: this.state.poller,
       partitionCount: this.partitionCount,
       partitions: partitions.map(partition => ({ partition, earliest: earliest.get(partition) ?? 0 })),
     })
+    const { partitions: claims } = this.ledgerClock.read(answer)
     this.check.claimed(claims, offsets)
     unreadable.claimed()
     for (const { partition, position } of claims) {
@@ -199,11 +202,11 @@ export class Poller {
 
   private async sendFlush(request: FlushRequest, note: Note | undefined): Promise<void> {
     const { settings, pipeline, metrics, logger } = this.dependencies
-    const started = Date.now()
+    const started = performance.now()
     note?.({ 'web_traffic.pipeline': settings.group, 'web_traffic.poller': this.state.poller })
     // 1. Announced: from here on the ledger knows the ranges and their windows, and none of these can close.
-    const answer = await pipeline.flush(request)
-    const announced = Date.now()
+    const answer = this.ledgerClock.read(await pipeline.flush(request))
+    const announced = performance.now()
     this.schedule.flushed(answer.pollers)
     const outgoing = this.state.accepted(answer)
     this.dropRefused(answer.refused)
@@ -211,7 +214,7 @@ export class Poller {
     await pipeline.send(outgoing)
     // 3. Done: the next flush reports it, because the ledger closes windows on that report.
     this.state.signalled()
-    const took = { announce: announced - started, send: Date.now() - announced }
+    const took = { announce: announced - started, send: performance.now() - announced }
     const done = this.state.doneRanges
     this.counted += sumOf(done).records
     logger.debug({ took, windows: outgoing.size }, 'flushed')
@@ -251,8 +254,8 @@ export class Poller {
 
   /** Reports progress, looks up the ends of the log, and claims partitions idle that windows wait for. */
   private async tick(): Promise<void> {
-    const now = Date.now()
-    this.reportProgress(this.schedule.tick(now))
+    this.reportProgress(this.schedule.tick(performance.now()))
+    const asked = this.ledgerClock.now
     const { positions } = this
     const retried = this.check.startPositions(this.dependencies.unreadable.due(positions))
     if (retried.length > 0) this.dependencies.log.begin(retried)
@@ -263,8 +266,7 @@ export class Poller {
     if (this.check.lookedUp(positions, offsets)) this.schedule.reclaimSoon()
     const { state, check, lag } = this
     const { pipeline, settings } = this.dependencies
-    const { idleTimeout } = settings
-    const idle = await idleClaims({ state, check, lag, pipeline, idleTimeout }, offsets, now)
+    const idle = await idleClaims({ state, check, lag, pipeline, ...settings }, offsets, asked)
     if (idle.length > 0) await this.flush(idle)
   }
 
@@ -296,10 +298,4 @@ export class Poller {
     this.reported = records
     onProgress({ partitions, assignedFor: Date.now() - this.assignedAt, records, perSecond })
   }
-}
-
-function flushAttributes(outgoing: Outgoing, ranges: OffsetRange[]): Attributes {
-  const partitions = ranges.map(({ partition }) => partition)
-  const counts = { partitions, windows: outgoing.size, ...sumOf(ranges), bytes: bytesOf(outgoing) }
-  return Object.fromEntries(Object.entries(counts).map(([name, value]) => [`web_traffic.${name}`, value]))
 }

@@ -100,9 +100,14 @@ async function isSettling(
   return isBalanced({ told, accounted })
 }
 
-/** The selected windows that received the close signal and have not settled; none if the ledger is gone. */
+/**
+ * The selected windows that received the close signal and have not settled; none if the ledger is gone.
+ *
+ * @param now epoch ms
+ */
 export async function findUnsettled(
   { settings: { group, windowSize }, from = -Infinity, to = Infinity }: SelectionInput,
+  now: number,
   { client }: Pick<RecountDependencies, 'client'>,
 ): Promise<UnsettledWindow[]> {
   const status = await client.workflow
@@ -112,7 +117,7 @@ export async function findUnsettled(
       if (error instanceof WorkflowNotFoundError) return undefined
       throw error
     })
-  return unsettledWindows(status?.ledger.books?.closing ?? [], Date.now()).filter(
+  return unsettledWindows(status?.ledger.books?.closing ?? [], now).filter(
     ({ start }) => start >= from && start + windowSize <= to,
   )
 }

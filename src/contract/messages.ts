@@ -9,6 +9,7 @@ import type {
   FlushRequest,
   Settlement,
   Sums,
+  Timed,
   ToldBook,
 } from '../core/window/protocol'
 import type { LedgerState, WindowSource } from '../core/window/ledger'
@@ -47,8 +48,8 @@ export interface WindowProgress {
 
 /* Messages of the ledger. */
 
-export const claim = defineUpdate<ClaimAnswer, [ClaimRequest]>('claim')
-export const flush = defineUpdate<FlushAnswer, [FlushRequest]>('flush')
+export const claim = defineUpdate<Timed<ClaimAnswer>, [ClaimRequest]>('claim')
+export const flush = defineUpdate<Timed<FlushAnswer>, [FlushRequest]>('flush')
 export const scale = defineUpdate<void, [number]>('scale')
 /** Drains the pollers and remembers their number. */
 export const pause = defineUpdate<void>('pause')

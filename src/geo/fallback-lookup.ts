@@ -24,7 +24,8 @@ export class FallbackLookup implements BatchLookup {
   private readonly bounds: typeof BOUNDS
   private readonly skipped = new Set<string>()
   private turn: Promise<void> = Promise.resolve()
-  private outage: { failure: LookupError; attempt: number; nextTry: number; probing: boolean } | undefined
+  private outage:
+    { failure: LookupError; attempt: number; nextTry: string; due: number; probing: boolean } | undefined
 
   constructor(
     private readonly remote: RemoteLookup,
@@ -48,12 +49,7 @@ export class FallbackLookup implements BatchLookup {
   get trouble(): LookupTrouble | undefined {
     if (!this.outage) return this.remote.trouble
     const { failure, attempt, nextTry } = this.outage
-    return {
-      state: 'counting as unknown',
-      reason: failure.message,
-      attempt,
-      nextTry: new Date(nextTry).toISOString(),
-    }
+    return { state: 'counting as unknown', reason: failure.message, attempt, nextTry }
   }
 
   /** Rejects only if `signal` aborts. */
@@ -79,14 +75,16 @@ export class FallbackLookup implements BatchLookup {
   }
 
   private fail(failure: LookupError, attempt: number): void {
-    const nextTry = Date.now() + waitAfter(failure, attempt, this.bounds.firstWait)
-    this.outage = { failure, attempt, nextTry, probing: false }
+    const wait = waitAfter(failure, attempt, this.bounds.firstWait)
+    const nextTry = new Date(Date.now() + wait).toISOString()
+    // A clock that is set back must not delay the next try.
+    this.outage = { failure, attempt, nextTry, due: performance.now() + wait, probing: false }
     this.logger.warn(this.trouble, 'the country lookup failed; events are counted without their country')
   }
 
   private probe(address: string): void {
     const { outage } = this
-    if (!outage || outage.probing || Date.now() < outage.nextTry) return
+    if (!outage || outage.probing || performance.now() < outage.due) return
     outage.probing = true
     this.remote.resolve([address], never, 0).then(
       () => {

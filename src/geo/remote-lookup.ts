@@ -77,20 +77,19 @@ export class RemoteLookup implements BatchLookup {
   }
 
   private async untilResolved(addresses: string[], signal: AbortSignal, maxWait: number): Promise<void> {
-    const giveUpAt = Date.now() + maxWait
+    const giveUpAt = performance.now() + maxWait
     try {
       for (let attempt = 1; ; attempt++) {
         signal.throwIfAborted()
         const failure = await this.askAll(addresses, signal)
         if (!failure) return
         const wait = waitAfter(failure, attempt, this.bounds.firstWait)
-        const nextTry = Date.now() + wait
-        if (failure.kind === 'permanent' || nextTry > giveUpAt) throw failure
+        if (failure.kind === 'permanent' || performance.now() + wait > giveUpAt) throw failure
         this.trouble = {
           state: 'retrying',
           reason: failure.message,
           attempt,
-          nextTry: new Date(nextTry).toISOString(),
+          nextTry: new Date(Date.now() + wait).toISOString(),
         }
         this.logger.warn(this.trouble, 'the country lookup failed and is retried')
         await sleep(wait, undefined, { signal })
@@ -120,9 +119,10 @@ export class RemoteLookup implements BatchLookup {
   }
 
   private async untilAllowed(signal: AbortSignal): Promise<void> {
-    const start = Math.max(Date.now(), this.nextStart)
+    const start = Math.max(performance.now(), this.nextStart)
     this.nextStart = start + 1_000 / this.bounds.rate
-    if (start > Date.now()) await sleep(start - Date.now(), undefined, { signal })
+    const wait = start - performance.now()
+    if (wait > 0) await sleep(wait, undefined, { signal })
   }
 }
 

@@ -8,6 +8,7 @@ import {
 } from 'kafkajs'
 import type { LogRecord, OffsetSpan } from '../core/event/log-record'
 import { topicOffsets, type PartitionOffsets } from './client'
+import { watchClock } from './clock-watch'
 import { unreadableBatch, type UnreadableBatch } from './codecs'
 import { removedOffsets, type FetchedBatch } from './fetched-batch'
 
@@ -54,6 +55,7 @@ export const FETCH = { minBytes: 1, maxWaitTimeInMs: 100, maxBytesPerPartition: 
 export class GroupReader {
   private readonly consumer: Consumer
   private readonly admin: Admin
+  private clockWatch: NodeJS.Timeout | undefined
 
   constructor(
     kafka: Kafka,
@@ -83,6 +85,7 @@ export class GroupReader {
   }
 
   async start(): Promise<void> {
+    this.clockWatch = watchClock(error => this.events.onError(error))
     await this.admin.connect()
     await this.consumer.connect()
     this.consumer.on('consumer.group_join', ({ payload }) => {
@@ -151,6 +154,7 @@ export class GroupReader {
 
   /** Leaves the group, so that its partitions are reassigned at once. */
   async stop(): Promise<void> {
+    clearInterval(this.clockWatch)
     await Promise.allSettled([this.consumer.disconnect(), this.admin.disconnect()])
   }
 }

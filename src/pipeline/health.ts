@@ -10,6 +10,7 @@ import { describeUnreadable, type UnreadableBatch } from '../kafka/codecs'
 import { describeOtherMembers } from '../kafka/group-members'
 import { ifFound, isOpen } from '../temporal/ask'
 import { whyBlocked } from '../temporal/blocked'
+import { beatOf, clockProblems, type Beat } from './clocks'
 import { heartbeatOf, type PendingActivity } from './heartbeat'
 import type { PipelineStatus } from './status'
 import { unreadPartitions } from './unread-partitions'
@@ -32,11 +33,13 @@ export async function findProblems(
   status: CheckedStatus,
   maxLag = Infinity,
 ): Promise<string[]> {
+  const asked = Date.now()
   const pollers = await describePollers(client, status)
   return [
     ...readingProblems(status, maxLag),
     ...groupProblems(status, pollers),
     ...(await pollerProblems(client, pollers)),
+    ...clockProblems(beatsOf(pollers, asked)),
     ...(await workflowProblems(client, status)),
   ]
 }
@@ -83,6 +86,11 @@ function groupProblems(
 async function pollerProblems(client: Client, pollers: FoundPoller[]): Promise<string[]> {
   const problems = await Promise.all(pollers.map(poller => pollerProblem(client, poller)))
   return problems.flatMap((problem, i) => (problem ? [`Poller ${i + 1} ${problem}`] : []))
+}
+
+function beatsOf(pollers: FoundPoller[], asked: number): Beat[] {
+  const activities = pollers.flatMap(poller => poller?.raw.pendingActivities ?? [])
+  return activities.map(activity => beatOf(activity, asked)).filter(beat => beat !== undefined)
 }
 
 async function workflowProblems(

@@ -49,6 +49,8 @@ export function ingest(input: IngestInput): Promise<void> {
 class IngestRun {
   /** False in a run of an older release: it closes windows without waiting for their answers. */
   private readonly looksAfter = patched('the ledger looks after its workflows')
+  /** False in a run of an older release, whose replay must close the same windows. */
+  private readonly capsIdleClaims = patched('the ledger caps idle claims')
   private readonly ledger: Ledger
   private readonly pollers: Pollers
   private readonly windows: WindowSignals
@@ -108,11 +110,12 @@ class IngestRun {
     const { ledger, pollers } = this
     this.on(claim, request => {
       pollers.heard(request.poller)
-      return ledger.claim(request)
+      return { ...ledger.claim(request), now: Date.now() }
     })
     this.on(flush, request => {
       pollers.heard(request.poller)
-      return ledger.flush(request)
+      const now = Date.now()
+      return { ...ledger.flush(request, this.capsIdleClaims ? now : Infinity), now }
     })
     this.on(scale, n => pollers.scale(n))
     this.on(pause, () => pollers.pause())

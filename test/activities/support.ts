@@ -9,6 +9,7 @@ import type {
   Delta,
   FlushAnswer,
   FlushRequest,
+  Timed,
 } from '../../src/core/window/protocol'
 import type { LogRecord } from '../../src/core/event/log-record'
 import type { Outgoing } from '../../src/core/window/poller-state'
@@ -187,15 +188,16 @@ export class MemoryPipeline implements PipelinePort {
     this.ledger = new Ledger(settings)
   }
 
-  async claim(request: ClaimRequest): Promise<ClaimAnswer> {
+  async claim(request: ClaimRequest): Promise<Timed<ClaimAnswer>> {
     this.claims.push(request)
     await this.before.claim?.()
-    return structuredClone(this.ledger.claim(request))
+    return { ...structuredClone(this.ledger.claim(request)), now: this.now }
   }
 
-  async flush(request: FlushRequest): Promise<FlushAnswer> {
+  async flush(request: FlushRequest): Promise<Timed<FlushAnswer>> {
     await this.before.flush?.()
-    const answer = this.ledger.flush(structuredClone(request))
+    const { now } = this
+    const answer = { ...this.ledger.flush(structuredClone(request), now), now }
     for (const { partition, done, announce, idle } of request.partitions) {
       if (answer.refused.includes(partition)) continue
       if (done) this.add('done', partition, done.to)
@@ -203,6 +205,11 @@ export class MemoryPipeline implements PipelinePort {
       if (idle) this.add('idle', partition, idle.position, idle.at)
     }
     return answer
+  }
+
+  /** By a clock that tests do not change. */
+  private get now(): number {
+    return Math.floor(performance.timeOrigin + performance.now())
   }
 
   async awaited(partitions: number[], now: number): Promise<number[]> {

@@ -81,11 +81,14 @@ describe('an invariant fires if', () => {
     }
     const done = { to: 9, basis: null, totals }
     expect(() =>
-      new Ledger(rules, state).flush({
-        poller: 1,
-        partitionCount: 1,
-        partitions: [{ partition: 0, epoch: 1, done }],
-      }),
+      new Ledger(rules, state).flush(
+        {
+          poller: 1,
+          partitionCount: 1,
+          partitions: [{ partition: 0, epoch: 1, done }],
+        },
+        T0,
+      ),
     ).toThrow('the position of a partition only advances')
   })
 
@@ -113,11 +116,14 @@ describe('no message from outside trips an invariant:', () => {
   }
 
   const flush = (ledger: Ledger, part: Partial<PartitionFlush>) =>
-    ledger.flush({
-      poller: 2,
-      partitionCount: 1,
-      partitions: [{ partition: 0, epoch: 2, ...part }],
-    }).refused
+    ledger.flush(
+      {
+        poller: 2,
+        partitionCount: 1,
+        partitions: [{ partition: 0, epoch: 2, ...part }],
+      },
+      T0,
+    ).refused
 
   const ahead = { to: 20, basis: T0 + 2 * MINUTE, totals }
   const next = { from: 20, to: 30, windows: [T0], hits: [1], exceptions: [1] }

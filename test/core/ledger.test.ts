@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import { Ledger, type LedgerState } from '../../src/core/window/ledger'
+import { LedgerTime } from '../../src/core/window/ledger-time'
 import type { FlushRequest, PartitionFlush } from '../../src/core/window/protocol'
 import { MINUTE, T0 } from './support'
 
@@ -7,7 +8,7 @@ const rules = { windowSize: 5 * MINUTE, watermarkDelay: MINUTE, allowedLateness:
 const totals = { records: 10, hits: 10, late: 0, rejected: 0 }
 const W0 = T0
 const W1 = T0 + 5 * MINUTE
-/** The workflow's clock; no window depends on it. */
+/** The workflow's clock, long after the windows. */
 const NOW = T0 + 24 * 60 * MINUTE
 
 const flushOf = (...partitions: PartitionFlush[]): FlushRequest => ({
@@ -29,7 +30,7 @@ function announced(): Ledger {
   const ledger = new Ledger(rules)
   claimed(ledger, 0, 1)
   const announce = { from: 0, to: 10, windows: [W0] }
-  ledger.flush(flushOf({ partition: 0, epoch: 1, announce }, { partition: 1, epoch: 1, announce }))
+  ledger.flush(flushOf({ partition: 0, epoch: 1, announce }, { partition: 1, epoch: 1, announce }), NOW)
   return ledger
 }
 
@@ -57,6 +58,7 @@ test('a claim returns the position, the basis and the range that was announced a
       done: done(10, T0 + 1),
       announce: { from: 10, to: 25, windows: [W0] },
     }),
+    NOW,
   )
   expect(claimed(ledger, 0)).toEqual([
     { partition: 0, epoch: 2, position: 10, basis: T0 + 1, announcedTo: 25 },
@@ -72,7 +74,7 @@ test('a claim returns what the announced range has, until the range is done or a
   const announce = (epoch: number, from: number, to: number, sums = first) => {
     const finished = from > 0 ? { done: done(from, T0 + 1) } : {}
     const announced = { from, to, windows: [W0], sums }
-    ledger.flush(flushOf({ partition: 0, epoch, ...finished, announce: announced }))
+    ledger.flush(flushOf({ partition: 0, epoch, ...finished, announce: announced }), NOW)
   }
   expect(claimed(ledger, 0)[0]).not.toHaveProperty('announced')
   announce(1, 0, 10)
@@ -85,7 +87,7 @@ test('a claim returns what the announced range has, until the range is done or a
   expect(claimed(ledger, 0)[0]).toMatchObject({ announcedTo: 20, announced: second })
   ledger.acceptLog({ partition: 0 })
   expect(claimed(ledger, 0)[0]).not.toHaveProperty('announced')
-  ledger.flush(flushOf({ partition: 0, epoch: 5, done: done(20, T0 + 2) }))
+  ledger.flush(flushOf({ partition: 0, epoch: 5, done: done(20, T0 + 2) }), NOW)
   expect(claimed(ledger, 0)[0]).toMatchObject({ position: 20, announcedTo: null })
 })
 
@@ -95,6 +97,7 @@ test('a flush with an older epoch is refused for that partition only, and change
   const before = ledger.snapshot().partitions[0]
   const answer = ledger.flush(
     flushOf({ partition: 0, epoch: 1, done: done(10, T0) }, { partition: 1, epoch: 1, done: done(10, T0) }),
+    NOW,
   )
   expect(answer).toEqual({ refused: [0], pollers: 1 })
   expect(ledger.snapshot().partitions[0]).toEqual(before)
@@ -109,9 +112,9 @@ test('a flush that is sent again after its answer was lost changes nothing', () 
     done: done(10, T0 + 1),
     announce: { from: 10, to: 25, windows: [W1] },
   })
-  expect(ledger.flush(request)).toEqual({ refused: [], pollers: 1 })
+  expect(ledger.flush(request, NOW)).toEqual({ refused: [], pollers: 1 })
   const once = structuredClone(ledger.snapshot())
-  expect(ledger.flush(request)).toEqual({ refused: [], pollers: 1 })
+  expect(ledger.flush(request, NOW)).toEqual({ refused: [], pollers: 1 })
   expect(ledger.snapshot()).toEqual(once)
 })
 
@@ -119,14 +122,14 @@ test('an announced range may only be announced again unchanged', () => {
   const ledger = announced()
   claimed(ledger, 0)
   const announce = (to: number) =>
-    ledger.flush(flushOf({ partition: 0, epoch: 2, announce: { from: 0, to, windows: [W0] } }))
+    ledger.flush(flushOf({ partition: 0, epoch: 2, announce: { from: 0, to, windows: [W0] } }), NOW)
   expect(announce(9)).toEqual({ refused: [0], pollers: 1 })
   expect(announce(11)).toEqual({ refused: [0], pollers: 1 })
   expect(announce(10)).toEqual({ refused: [], pollers: 1 })
 })
 
 test('only the announced range can be done', () => {
-  expect(announced().flush(flushOf({ partition: 0, epoch: 1, done: done(9, T0) }))).toEqual({
+  expect(announced().flush(flushOf({ partition: 0, epoch: 1, done: done(9, T0) }), NOW)).toEqual({
     refused: [0],
     pollers: 1,
   })
@@ -134,12 +137,12 @@ test('only the announced range can be done', () => {
 
 test('a window closes once the watermark of every partition has reached its end', () => {
   const ledger = announced()
-  ledger.flush(flushOf({ partition: 0, epoch: 1, done: done(10, W1 + MINUTE) }))
+  ledger.flush(flushOf({ partition: 0, epoch: 1, done: done(10, W1 + MINUTE) }), NOW)
   expect(ledger.takeDue(NOW).close).toEqual([])
-  ledger.flush(flushOf({ partition: 1, epoch: 1, done: done(10, W1 + MINUTE - 1) }))
+  ledger.flush(flushOf({ partition: 1, epoch: 1, done: done(10, W1 + MINUTE - 1) }), NOW)
   expect(ledger.takeDue(NOW).close).toEqual([])
-  ledger.flush(flushOf({ partition: 1, epoch: 1, announce: { from: 10, to: 12, windows: [] } }))
-  ledger.flush(flushOf({ partition: 1, epoch: 1, done: done(12, W1 + MINUTE) }))
+  ledger.flush(flushOf({ partition: 1, epoch: 1, announce: { from: 10, to: 12, windows: [] } }), NOW)
+  ledger.flush(flushOf({ partition: 1, epoch: 1, done: done(12, W1 + MINUTE) }), NOW)
   expect(ledger.hasDue()).toBe(true)
   expect(ledger.takeDue(NOW).close).toEqual([W0])
   expect(ledger.takeDue(NOW).close).toEqual([])
@@ -148,15 +151,15 @@ test('a window closes once the watermark of every partition has reached its end'
 test('a partition that nobody has claimed keeps every window open', () => {
   const ledger = new Ledger(rules)
   claimed(ledger, 0)
-  ledger.flush(flushOf({ partition: 0, epoch: 1, announce: { from: 0, to: 10, windows: [W0] } }))
-  ledger.flush(flushOf({ partition: 0, epoch: 1, done: done(10, W1 + 60 * MINUTE) }))
+  ledger.flush(flushOf({ partition: 0, epoch: 1, announce: { from: 0, to: 10, windows: [W0] } }), NOW)
+  ledger.flush(flushOf({ partition: 0, epoch: 1, done: done(10, W1 + 60 * MINUTE) }), NOW)
   expect(ledger.hasDue()).toBe(false)
   expect(ledger.frontier).toBe(-Infinity)
 })
 
 describe('an idle claim', () => {
-  const idle = (ledger: Ledger, position: number, at: number) =>
-    ledger.flush(flushOf({ partition: 1, epoch: 1, idle: { position, at } }))
+  const idle = (ledger: Ledger, position: number, at: number, now = NOW) =>
+    ledger.flush(flushOf({ partition: 1, epoch: 1, idle: { position, at } }), now)
   const waiting = () => {
     const ledger = announced()
     ledger.flush(
@@ -164,6 +167,7 @@ describe('an idle claim', () => {
         { partition: 0, epoch: 1, done: done(10, W1 + MINUTE) },
         { partition: 1, epoch: 1, done: done(10, W0) },
       ),
+      NOW,
     )
     return ledger
   }
@@ -173,6 +177,14 @@ describe('an idle claim', () => {
     idle(ledger, 10, W1 + MINUTE - 1)
     expect(ledger.takeDue(NOW).close).toEqual([])
     idle(ledger, 10, W1 + MINUTE)
+    expect(ledger.takeDue(NOW).close).toEqual([W0])
+  })
+
+  test('from a clock that is ahead counts for the time of the ledger only', () => {
+    const ledger = waiting()
+    idle(ledger, 10, W1 + 60 * MINUTE, W1 + MINUTE - 1)
+    expect(ledger.takeDue(NOW).close).toEqual([])
+    idle(ledger, 10, W1 + 60 * MINUTE, W1 + MINUTE)
     expect(ledger.takeDue(NOW).close).toEqual([W0])
   })
 
@@ -186,9 +198,9 @@ describe('an idle claim', () => {
     const ledger = waiting()
     idle(ledger, 10, W1 + 20 * MINUTE)
     ledger.takeDue(NOW)
-    ledger.flush(flushOf({ partition: 1, epoch: 1, announce: { from: 10, to: 11, windows: [W1] } }))
+    ledger.flush(flushOf({ partition: 1, epoch: 1, announce: { from: 10, to: 11, windows: [W1] } }), NOW)
     expect(ledger.hasDue()).toBe(false)
-    ledger.flush(flushOf({ partition: 1, epoch: 1, done: done(11, W1) }))
+    ledger.flush(flushOf({ partition: 1, epoch: 1, done: done(11, W1) }), NOW)
     expect(ledger.hasDue()).toBe(false)
   })
 
@@ -201,6 +213,16 @@ describe('an idle claim', () => {
   })
 })
 
+test('a poller knows the time of the ledger from its last answer and what has passed since', () => {
+  const time = new LedgerTime()
+  expect(time.at(1_000)).toBe(-Infinity)
+  time.answered(T0, 1_000)
+  expect(time.at(1_250.7)).toBe(T0 + 250)
+  // An answer that took long, or that was given before and repeated, only makes it earlier.
+  time.answered(T0, 2_000)
+  expect(time.at(2_250)).toBe(T0 + 250)
+})
+
 test('a ledger resumes from a snapshot', () => {
   const ledger = announced()
   const carried = JSON.parse(JSON.stringify(ledger.snapshot())) as ReturnType<Ledger['snapshot']>
@@ -211,6 +233,7 @@ test('a ledger resumes from a snapshot', () => {
         { partition: 0, epoch: 1, done: done(10, W1 + MINUTE) },
         { partition: 1, epoch: 1, done: done(10, W1 + MINUTE) },
       ),
+      NOW,
     )
   expect(next.takeDue(NOW).close).toEqual(ledger.takeDue(NOW).close)
   expect(next.snapshot()).toEqual(ledger.snapshot())
@@ -229,12 +252,15 @@ describe('with an allowed lateness of ten minutes', () => {
 
   function further(ledger: Ledger, from: number, watermark: number, windows = [W0]): Ledger {
     const announce = { from, to: from + 10, windows }
-    ledger.flush({ ...flushOf({ partition: 0, epoch: 1, announce }), partitionCount: 1 })
+    ledger.flush({ ...flushOf({ partition: 0, epoch: 1, announce }), partitionCount: 1 }, NOW)
     const basis = watermark + MINUTE
-    ledger.flush({
-      ...flushOf({ partition: 0, epoch: 1, done: done(from + 10, basis) }),
-      partitionCount: 1,
-    })
+    ledger.flush(
+      {
+        ...flushOf({ partition: 0, epoch: 1, done: done(from + 10, basis) }),
+        partitionCount: 1,
+      },
+      NOW,
+    )
     return ledger
   }
 
@@ -294,10 +320,13 @@ describe('with an allowed lateness of ten minutes', () => {
   })
 
   function idle(ledger: Ledger, position: number, at: number): void {
-    ledger.flush({
-      ...flushOf({ partition: 0, epoch: 1, idle: { position, at } }),
-      partitionCount: 1,
-    })
+    ledger.flush(
+      {
+        ...flushOf({ partition: 0, epoch: 1, idle: { position, at } }),
+        partitionCount: 1,
+      },
+      NOW,
+    )
   }
 })
 
@@ -306,7 +335,7 @@ describe('the fingerprint of the last done record', () => {
   const fingerprinted = { ...done(10, T0), fingerprint }
   const only = (ledger: Ledger) => claimed(ledger, 0)[0]!
   const flushDone = (ledger: Ledger, said: PartitionFlush['done'], epoch = 1) =>
-    ledger.flush(flushOf({ partition: 0, epoch, ...(said && { done: said }) })).refused
+    ledger.flush(flushOf({ partition: 0, epoch, ...(said && { done: said }) }), NOW).refused
 
   test('arrives with a done range, is returned by each claim, and survives continue-as-new', () => {
     const ledger = announced()
@@ -320,7 +349,7 @@ describe('the fingerprint of the last done record', () => {
   test('is forgotten if a poller of an older release reports more as done', () => {
     const ledger = announced()
     flushDone(ledger, fingerprinted)
-    ledger.flush(flushOf({ partition: 0, epoch: 1, announce: { from: 10, to: 20, windows: [W0] } }))
+    ledger.flush(flushOf({ partition: 0, epoch: 1, announce: { from: 10, to: 20, windows: [W0] } }), NOW)
     flushDone(ledger, done(20, T0))
     expect(only(ledger)).not.toHaveProperty('fingerprint')
   })
@@ -387,7 +416,7 @@ describe('the books of a window', () => {
   })
 
   const flushed = (ledger: Ledger, ...partitions: PartitionFlush[]) =>
-    ledger.flush({ ...flushOf(...partitions), partitionCount: 1 }).refused
+    ledger.flush({ ...flushOf(...partitions), partitionCount: 1 }, NOW).refused
 
   function alone(carried?: LedgerState): Ledger {
     const ledger = new Ledger(rules, carried)

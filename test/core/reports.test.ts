@@ -110,14 +110,20 @@ describe('the ledger', () => {
       const basis = W0 + minute * MINUTE
       const end = partition === 0 ? 1_000 : 3_500
       const request = { poller: 1, partitionCount }
-      ledger.flush({
-        ...request,
-        partitions: [{ partition, epoch: 1, end: 1_000, announce: { from: 0, to: 1_000, windows } }],
-      })
-      ledger.flush({
-        ...request,
-        partitions: [{ partition, epoch: 1, end, done: { to: 1_000, basis, totals } }],
-      })
+      ledger.flush(
+        {
+          ...request,
+          partitions: [{ partition, epoch: 1, end: 1_000, announce: { from: 0, to: 1_000, windows } }],
+        },
+        W0,
+      )
+      ledger.flush(
+        {
+          ...request,
+          partitions: [{ partition, epoch: 1, end, done: { to: 1_000, basis, totals } }],
+        },
+        W0,
+      )
     }
     flush(0, 20)
     flush(1, other)

@@ -20,6 +20,7 @@ import type { World } from './world'
 export interface TakenClaim {
   claim: number
   partitions: Claimed[]
+  now: number
 }
 
 /** The ledger's workflow: takes claims and flushes, continues as new, and signals windows to publish and close. */
@@ -32,6 +33,8 @@ export class Ingest {
   private readonly announcedAtClosing = new Map<number, number[]>()
   private readonly announcedSums = new Map<number, Sums>()
   private readonly announcedRanges = new Set<string>()
+  /** Partitions whose last idle claim is that of a poller of an older release. */
+  private readonly idleByOldPoller = new Set<number>()
 
   constructor(
     private readonly world: World,
@@ -58,7 +61,7 @@ export class Ingest {
       if (mutant === 'a range is sent again that has changed') delete claimed.announced
       if (claimed.announcedTo !== null) this.world.met('a range was read again')
     }
-    return { claim: this.ownership.claimed(assigned), partitions }
+    return { claim: this.ownership.claimed(assigned), partitions, now: this.world.clock }
   }
 
   private forgetAnnounced(assigned: number[]): void {
@@ -69,10 +72,13 @@ export class Ingest {
   }
 
   /** The ledger must refuse a claim that has lost its partition. */
-  flush(claim: number, request: FlushRequest): FlushAnswer {
+  flush(claim: number, request: FlushRequest, isOld: boolean): FlushAnswer & { now: number } {
+    const { clock: now, mutant } = this.world
     this.flushed = true
-    const answer = this.ledger.flush(this.mutated(request))
+    const latest = mutant === 'an idle claim ahead of the ledger' ? Infinity : now
+    const answer = this.ledger.flush(this.mutated(request), latest)
     this.note(request, answer)
+    this.noteIdle(request, isOld)
     for (const { partition } of request.partitions) {
       if (this.ownership.holds(claim, partition)) continue
       this.world.met('a zombie was refused')
@@ -81,12 +87,21 @@ export class Ingest {
           `the ledger accepted a flush of claim ${claim}, which has lost partition ${partition}`,
         )
     }
-    return answer
+    return { ...answer, now }
+  }
+
+  private noteIdle({ partitions }: FlushRequest, isOld: boolean): void {
+    for (const { partition, idle } of partitions) {
+      if (!idle) continue
+      if (idle.at > this.world.clock) this.world.met('an idle claim was ahead of the ledger')
+      if (isOld) this.idleByOldPoller.add(partition)
+    }
   }
 
   private note({ partitions }: FlushRequest, { refused }: FlushAnswer): void {
     for (const { partition, announce } of partitions) {
       if (!announce || refused.includes(partition)) continue
+      this.idleByOldPoller.delete(partition)
       const range = `${partition}:${announce.from}`
       if (this.announcedRanges.has(range)) continue
       this.announcedRanges.add(range)
@@ -188,13 +203,15 @@ export class Ingest {
 
   /**
    * A window may publish or close once each partition's watermark has passed its end, or the partition is silent and
-   * everything is done that came before the end and the delay had passed.
+   * everything is done that came before the end and the delay had passed. If a poller of an older release says that the
+   * partition is silent, it is only certain that they have passed.
    */
   private checkComplete(start: number, end: number): void {
     for (const [partition, log] of this.kafka.log.entries()) {
       const position = this.ledger.partitions[partition]?.position ?? 0
       const done = log.filter(({ offset }) => offset < position)
-      const doneUntil = log[done.length]?.timestamp ?? this.world.clock
+      const next = this.idleByOldPoller.has(partition) ? undefined : log[done.length]?.at
+      const doneUntil = next ?? this.world.clock
       if (doneUntil < end + DELAY && newestEventTime(done) - DELAY < end)
         throw new Error(
           `window ${start} was signalled when partition ${partition} was only done until ${doneUntil}`,

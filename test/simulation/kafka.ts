@@ -1,5 +1,5 @@
 import type { LogRecord, OffsetSpan } from '../../src/core/event/log-record'
-import type { Arrival, TrafficEvent } from './traffic'
+import { WINDOW, type Arrival, type TrafficEvent } from './traffic'
 import type { World } from './world'
 
 /** A record together with its event, so that the reference need not parse it. */
@@ -7,6 +7,8 @@ export interface LoggedRecord extends LogRecord {
   event: TrafficEvent | null
   /** Records that compaction has removed before it. */
   removed: number
+  /** When it arrived, which is not its timestamp if the broker's clock is wrong. */
+  at: number
 }
 
 /** Kafka's log and consumer group. A sleeping poller misses rebalances. */
@@ -19,6 +21,8 @@ export class Kafka {
   /** Rises with every rebalance. */
   generation = 0
   private assignment = new Map<number, number[]>()
+  /** How far the clock of each partition's broker is ahead, ms. */
+  private readonly ahead: number[]
 
   constructor(
     private readonly world: World,
@@ -27,6 +31,7 @@ export class Kafka {
     this.log = Array.from({ length: partitions }, () => [])
     this.removed = Array.from({ length: partitions }, () => [])
     this.low = Array.from({ length: partitions }, () => 0)
+    this.ahead = this.log.map(() => world.random.pick([0, 0, 0, -WINDOW, WINDOW]))
   }
 
   append({ partition, gap: markers, removed, value, event }: Arrival): void {
@@ -37,7 +42,8 @@ export class Kafka {
     const from = this.end(partition) + this.world.random.below(gap + 1)
     if (removed > 0) this.removed[partition]!.push({ from, to: from + removed })
     const offset = this.end(partition) + gap + removed
-    log.push({ offset, timestamp: this.world.clock, value: bytes, event, removed })
+    const at = this.world.clock
+    log.push({ offset, timestamp: at + this.ahead[partition]!, value: bytes, event, removed, at })
   }
 
   /** The lowest offset that the next record can get. */

@@ -7,6 +7,8 @@ export const MUTANTS = [
   'done reported before the signals',
   "the watermark's basis lost at a claim",
   "the future judged by the reader's clock",
+  "an idle claim by the poller's clock",
+  'an idle claim ahead of the ledger',
   'no revision guard',
   'a delta merged before openWindow has answered',
   'an incomplete window is written',

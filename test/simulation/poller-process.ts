@@ -1,11 +1,13 @@
 import type { Delta, FlushRequest } from '../../src/core/window/protocol'
 import type { LogRecord } from '../../src/core/event/log-record'
 import type { ReaderRules } from '../../src/core/window/partition-reader'
+import { LedgerTime } from '../../src/core/window/ledger-time'
 import { PollerState, type IdleClaim } from '../../src/core/window/poller-state'
 import type { Ingest } from './ingest'
 import type { Kafka } from './kafka'
 import type { Sink } from './sink'
 import { DELAY, MAX_FUTURE, WINDOW } from './traffic'
+import { WallClock } from './wall-clock'
 import type { WindowRuns } from './window-runs'
 import type { Process, Step, World } from './world'
 
@@ -40,12 +42,22 @@ export class PollerProcess {
   private readonly quietSince = new Map<number, number>()
   /** Whether retention has removed records that it was about to read. */
   private hasGap = false
+  private readonly ledgerTime = new LedgerTime()
+  private readonly wallClock: WallClock
+  /** Measures durations. */
+  private readonly started: number
+  /** Pollers of an older release claim to be idle by their own clock. */
+  readonly isOld: boolean
 
   constructor(
     private readonly parts: Dependencies,
     readonly name: number,
   ) {
     this.state = new PollerState(name, { ...RULES, allowedLateness: this.parts.world.allowedLateness })
+    const { world } = this.parts
+    this.wallClock = new WallClock(world)
+    this.started = world.clock
+    this.isOld = world.random.chance(world.oldPollers)
     this.process = this.run()
   }
 
@@ -80,6 +92,7 @@ export class PollerProcess {
     const earliest = new Map(kafka.low.entries())
     this.hasGap = false
     const taken = yield* world.call('claim', () => ingest.claim(this.name, partitions))
+    this.ledgerTime.answered(taken.now, this.elapsed)
     this.state.assign(taken.partitions, earliest)
     this.claim = taken.claim
     this.assigned = partitions
@@ -105,6 +118,10 @@ export class PollerProcess {
     )
   }
 
+  private get elapsed(): number {
+    return this.parts.world.clock - this.started
+  }
+
   private seen(record: LogRecord): LogRecord {
     const { mutant, clock } = this.parts.world
     return mutant === "the future judged by the reader's clock" ? { ...record, timestamp: clock } : record
@@ -113,7 +130,8 @@ export class PollerProcess {
   /** Claims the time at which it asked for the partitions' ends, not that of the answer. */
   private *idleClaims(): Process<IdleClaim[]> {
     const { world, ingest } = this.parts
-    const at = world.clock
+    const byItself = this.isOld || world.mutant === "an idle claim by the poller's clock"
+    const at = byItself ? this.wallClock.now : this.ledgerTime.at(this.elapsed)
     const idle = this.state.partitions.filter(({ partition, position }) => this.isIdle(partition, position))
     if (idle.length === 0) return []
     const asked = idle.map(({ partition }) => partition)
@@ -136,7 +154,8 @@ export class PollerProcess {
     const request = this.state.plan(kafka.partitions, idle)
     if (!request) return 0
     this.note(request)
-    const answer = yield* world.call('flush', () => ingest.flush(claim, request))
+    const answer = yield* world.call('flush', () => ingest.flush(claim, request, this.isOld))
+    this.ledgerTime.answered(answer.now, this.elapsed)
     const outgoing = this.state.accepted(answer)
     if (world.mutant === 'done reported before the signals') yield* this.reportDone(claim)
     for (const [start, sized] of outgoing) {
@@ -186,7 +205,7 @@ export class PollerProcess {
       done: { to, basis: toBasis, totals },
     }))
     const request = { poller: this.name, partitionCount: kafka.partitions, partitions }
-    yield* world.call('flush', () => ingest.flush(claim, request))
+    yield* world.call('flush', () => ingest.flush(claim, request, this.isOld))
   }
 
   private signal(claim: number, start: number, deltas: Delta[]): void {

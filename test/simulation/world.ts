@@ -43,6 +43,7 @@ export const SITUATIONS = [
   'records were lost before they were read',
   'an announced range had changed when it was read again',
   'the loss of a window was accepted',
+  'an idle claim was ahead of the ledger',
 ] as const
 export type Situation = (typeof SITUATIONS)[number]
 
@@ -63,6 +64,8 @@ export class World {
   /** Milliseconds. If short, any gap in the traffic counts as silence; if long, several windows wait for it. */
   readonly idleTimeout: number
   readonly allowedLateness: number
+  /** How likely a poller is one of an older release, during a deployment. */
+  readonly oldPollers: number
   /** Whether runs of windows are terminated by hand. */
   readonly terminates: boolean
   /** Whether retention and compaction remove records at any time. */
@@ -82,6 +85,7 @@ export class World {
     this.random = new Random(seed)
     this.idleTimeout = this.random.pick([3_000, 20_000, 50_000])
     this.allowedLateness = this.random.pick([0, 0, 20_000, 150_000])
+    this.oldPollers = this.random.pick([0, 0, 0.5])
     this.terminates = this.random.chance(0.4)
     this.loses = this.random.chance(0.2)
     this.maxPieceBytes = this.random.pick([1_000_000, 400, 150])

@@ -6,6 +6,7 @@ import { expect, test } from '@jest/globals'
 import { pollerId, windowId } from '../../src/contract/ids'
 import { closeWindow, ingestStatus, scale } from '../../src/contract/messages'
 import { Ledger, type LedgerState } from '../../src/core/window/ledger'
+import type { Timed } from '../../src/core/window/protocol'
 import type { ingest } from '../../src/workflows/ingest'
 import type { poller } from '../../src/workflows/poller'
 import { grpcError } from '../activities/support'
@@ -27,25 +28,40 @@ import { historyOf, MINUTE, newDelta } from './support'
 
 setUpIngest()
 
-test('claims and flushes get the answers of the ledger, and an old epoch is refused', async () => {
+/** An answer without its time, which must be that of the ledger's task: this machine has the server's clock. */
+async function answered<Answer extends object>(call: () => Promise<Timed<Answer>>) {
+  const sent = Date.now()
+  const { now, ...answer } = await call()
+  expect(now).toBeGreaterThanOrEqual(sent)
+  expect(now).toBeLessThanOrEqual(Date.now())
+  return answer
+}
+
+test('claims and flushes get the answers of the ledger and its time, and an old epoch is refused', async () => {
   const { port, settings, handle } = await Pipeline.start()
   const ledger = new Ledger(settings)
   const claim = claimOf(2, 0, 1)
-  expect(await port.claim(claim)).toEqual(ledger.claim(claim))
+  expect(await answered(() => port.claim(claim))).toEqual(ledger.claim(claim))
   const announce = { from: 0, to: 10, windows: [W0] }
   const flushes = [
     flushOf(2, { partition: 0, epoch: 1, announce }, { partition: 1, epoch: 1, announce }),
     flushOf(2, { partition: 0, epoch: 1, done: done(10, W0 + 1) }),
   ]
-  for (const flush of flushes) expect(await port.flush(flush)).toEqual(ledger.flush(flush))
+  for (const flush of flushes)
+    expect(await answered(() => port.flush(flush))).toEqual(ledger.flush(flush, Date.now()))
+  const tomorrow = Date.now() + 24 * 60 * MINUTE
+  const ahead = flushOf(2, { partition: 0, epoch: 1, idle: { position: 10, at: tomorrow } })
+  // The ledger caps the claim with the time that it answers.
+  const { now = NaN, ...idle } = await port.flush(ahead)
+  expect(idle).toEqual(ledger.flush(ahead, now))
 
   const again = claimOf(2, 1)
-  const answer = await port.claim(again)
+  const answer = await answered(() => port.claim(again))
   expect(answer).toEqual(ledger.claim(again))
   expect(answer.partitions).toEqual([{ partition: 1, epoch: 2, position: 0, basis: null, announcedTo: 10 }])
   const old = flushOf(2, { partition: 1, epoch: 1, done: done(10, W0) })
-  expect(await port.flush(old)).toEqual({ refused: [1], pollers: 1 })
-  ledger.flush(old)
+  expect(await answered(() => port.flush(old))).toEqual({ refused: [1], pollers: 1 })
+  ledger.flush(old, Date.now())
   const { ledger: state } = await handle.query(ingestStatus)
   expect(state).toEqual(ledger.snapshot())
   expect(await port.awaited([0, 1], Date.now())).toEqual(ledger.awaited([0, 1], Date.now()))
@@ -225,8 +241,8 @@ test('after five hundred messages the ledger continues as new with the same stat
         ...(from > 0 && { done: done(from, W0 + from, partition + 1) }),
         announce: { from, to: from + 10, windows: [window] },
       })
-      expect(await port.flush(request)).toEqual({ refused: [], pollers: 1 })
-      model.flush(request)
+      expect(await port.flush(request)).toMatchObject({ refused: [], pollers: 1 })
+      model.flush(request, Date.now())
       messages++
     }
   }

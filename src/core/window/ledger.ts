@@ -105,15 +105,19 @@ export class Ledger {
     return this.partitionLedger.acceptLog(request)
   }
 
-  /** Applies a poller's report, partition by partition: all of a partition's part, or none of it. */
-  flush({ partitionCount, partitions }: FlushRequest): FlushAnswer {
+  /**
+   * Applies a poller's report, partition by partition: all of a partition's part, or none of it.
+   *
+   * @param now epoch ms; no idle claim counts for a later time
+   */
+  flush({ partitionCount, partitions }: FlushRequest, now: number): FlushAnswer {
     this.partitionLedger.raiseCount(partitionCount)
-    const refused = partitions.filter(flush => !this.accepts(flush)).map(({ partition }) => partition)
+    const refused = partitions.filter(flush => !this.accepts(flush, now)).map(({ partition }) => partition)
     return { refused, pollers: this.partitionLedger.pollers }
   }
 
-  private accepts(flush: PartitionFlush): boolean {
-    const verdict = this.partitionLedger.apply(flush)
+  private accepts(flush: PartitionFlush, now: number): boolean {
+    const verdict = this.partitionLedger.apply(flush, now)
     if (verdict === 'refused') return false
     if (!flush.announce) return true
     if (verdict === 'range announced') this.addToBooks(flush.announce)
@@ -184,7 +188,7 @@ export class Ledger {
    * Which of the partitions delay a window that the clock would allow to publish or close; they should claim to be idle
    * if they are.
    *
-   * @param now when the poller asked for the partitions' ends, epoch ms
+   * @param now the ledger's time when the poller asked for the partitions' ends, epoch ms
    */
   awaited(partitions: number[], now: number): number[] {
     let last = -Infinity

@@ -111,8 +111,12 @@ export class PartitionLedger {
       })
   }
 
-  /** Applies a poller's report to its partition as a whole, or refuses it. */
-  apply(flush: PartitionFlush): 'refused' | 'range announced' | 'nothing announced' {
+  /**
+   * Applies a poller's report to its partition as a whole, or refuses it.
+   *
+   * @param now epoch ms
+   */
+  apply(flush: PartitionFlush, now: number): 'refused' | 'range announced' | 'nothing announced' {
     const { partition, epoch, done, announce, idle, end } = flush
     const entry = this.entries[partition]
     if (entry?.epoch !== epoch) return 'refused'
@@ -133,8 +137,9 @@ export class PartitionLedger {
       if (isNewlyAnnounced && announce.sums) entry.announced = announce.sums
       entry.idleAt = null
     }
+    // A wrong clock must not close a window that is not over.
     if (idle && entry.announcedTo === null && idle.position === entry.position)
-      entry.idleAt = Math.max(entry.idleAt ?? 0, idle.at)
+      entry.idleAt = Math.max(entry.idleAt ?? 0, Math.min(idle.at, now))
     if (end !== undefined) entry.end = end
     return isNewlyAnnounced ? 'range announced' : 'nothing announced'
   }

@@ -31,6 +31,9 @@ export interface ClaimAnswer {
   partitions: Claimed[]
 }
 
+/** An answer with the ledger's time (epoch ms); ledgers of older releases send none. */
+export type Timed<Answer> = Answer & { now?: number }
+
 /** How many records of a range there are, and what they turned out to be. */
 export interface RangeTotals {
   records: number
@@ -56,7 +59,10 @@ export interface PartitionFlush {
     fingerprint?: LogFingerprint
   }
   announce?: Announcement
-  /** The partition's end was `position` when the poller asked for it at `at` (epoch ms), after `IDLE_TIMEOUT` of silence. */
+  /**
+   * After `IDLE_TIMEOUT` of silence, the poller asked Kafka for the partition's end, and it was `position`. `at`: the
+   * ledger's time when it asked, epoch ms; pollers of older releases send the time of their own clock.
+   */
   idle?: { position: number; at: number }
   /** The partition's end as the poller last heard it; only for display. */
   end?: number | undefined

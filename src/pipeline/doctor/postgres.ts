@@ -1,8 +1,8 @@
 import { sql } from 'kysely'
 import type { Config } from '../../config'
-import { formatDuration } from '../../core/duration'
 import { counted } from '../../core/numbers'
 import { monthOf, periodEnd } from '../../core/window/periods'
+import { clockProblem } from '../clocks'
 import { withDatabase } from '../database'
 import type { PostgresConfig } from '../../postgres/connection-pool'
 import type { Db } from '../../postgres/database'
@@ -15,9 +15,6 @@ import type { Check, Findings } from './finding'
 
 /** Maintenance rolls an hour up within the next one, ms. */
 const MAX_BEHIND = 3 * 3_600_000
-
-/** Clocks that a time service keeps differ by less, ms. */
-const MAX_SKEW = 2_000
 
 export function checkPostgres(config: Config): Check {
   const { postgres, settings } = config
@@ -99,10 +96,8 @@ async function checkRole(db: Db, { host, user }: PostgresConfig, findings: Findi
 async function checkClock(db: Db, address: string, findings: Findings): Promise<void> {
   const asked = Date.now()
   const { rows } = await sql<{ now: Date }>`select clock_timestamp() as now`.execute(db)
-  const skew = Math.round(Math.abs(rows[0]!.now.getTime() - (asked + Date.now()) / 2))
-  findings.check(
-    skew > MAX_SKEW,
-    `The clock of Postgres at ${address} differs from this machine's by ${formatDuration(skew)}: synchronise both with NTP.`,
-    `Postgres answers at ${address}, and its clock agrees with this machine's.`,
-  )
+  const ahead = rows[0]!.now.getTime() - (asked + Date.now()) / 2
+  const problem = clockProblem(`Postgres at ${address}`, ahead, "this machine's")
+  if (problem) findings.warn(problem)
+  else findings.ok(`Postgres answers at ${address}, and its clock agrees with this machine's.`)
 }

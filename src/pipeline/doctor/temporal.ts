@@ -10,7 +10,9 @@ import { ACTIVITY_TASKS, describeQueue, WORKFLOW_TASKS } from '../../temporal/ta
 import { requireSearchAttributes } from '../../temporal/search-attributes'
 import { temporalConfig, withTemporal } from '../../temporal/connection'
 import type { Check, Findings } from './finding'
+import { beatOf, clockProblems } from '../clocks'
 import { scheduledMaintenance } from '../maintenance'
+import type { PendingActivity } from '../heartbeat'
 
 const DAY = 86_400_000
 /** Number of Temporal's API: PendingActivityState. */
@@ -81,27 +83,40 @@ async function checkPollerWorkers(
   const queue = pollerTaskQueue(taskQueue)
   // A worker that runs a poller does not poll for another task.
   const idle = (await describeQueue(client, queue, ACTIVITY_TASKS)).workers
+  const busy = await runningPollers(client, settings.group)
   const { size } = new Set([
     ...idle.map(({ identity }) => identity),
-    ...(await busyWorkers(client, settings.group)),
+    ...busy.map(({ activity }) => activity.lastWorkerIdentity),
   ])
   findings.check(
     size === 0,
     `No worker polls the task queue "${queue}": start one with "web-traffic worker", with role pollers or all.`,
     `The task queue "${queue}" has ${counted(size, 'worker')}.`,
   )
+  const beats = busy.map(({ activity, asked }) => beatOf(activity, asked)).filter(beat => beat !== undefined)
+  const problems = clockProblems(beats)
+  for (const problem of problems) findings.warn(problem)
+  if (beats.length > 0 && problems.length === 0)
+    findings.ok("The clocks of this machine and of the pollers' workers agree with Temporal's.")
 }
 
-/** The identities of the workers that run the pipeline's pollers. */
-async function busyWorkers(client: Client, group: string): Promise<string[]> {
-  const identities: string[] = []
+interface RunningPoller {
+  activity: PendingActivity
+  /** When it was requested, by this machine's clock, epoch ms. */
+  asked: number
+}
+
+/** The pollers' activities that a worker runs. */
+async function runningPollers(client: Client, group: string): Promise<RunningPoller[]> {
+  const running: RunningPoller[] = []
   const query = `Pipeline = '${group}' AND WorkflowType = 'poller' AND ExecutionStatus = 'Running'`
   for await (const { workflowId } of client.workflow.list({ query })) {
+    const asked = Date.now()
     const { raw } = await client.workflow.getHandle(workflowId).describe()
-    for (const { state, lastWorkerIdentity } of raw.pendingActivities ?? [])
-      if (Number(state) === STARTED && lastWorkerIdentity) identities.push(lastWorkerIdentity)
+    for (const activity of raw.pendingActivities ?? [])
+      if (Number(activity.state) === STARTED) running.push({ activity, asked })
   }
-  return identities
+  return running
 }
 
 async function checkSchedule(
