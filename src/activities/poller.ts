@@ -218,11 +218,9 @@ export class Poller {
     const done = this.state.doneRanges
     this.counted += sumOf(done).records
     logger.debug({ took, windows: outgoing.size }, 'flushed')
-    for (const { partition, from, to } of done.filter(({ isWithoutCounts }) => isWithoutCounts))
-      logger.warn(
-        { partition, from, to },
-        'Kafka removed records of an announced range, so it is not sent again',
-      )
+    const changed = done.filter(({ isWithoutCounts }) => isWithoutCounts).map(({ partition }) => partition)
+    if (changed.length > 0)
+      logger.warn({ changed }, 'Kafka removed records of announced ranges: not sent again')
     metrics.flushed(outgoing, done, took)
     note?.(flushAttributes(outgoing, done))
     const letsClose = done.some(range => passesWindowEnd(range.fromBasis, range.toBasis, settings))
