@@ -1,4 +1,6 @@
 declare module 'kafkajs/src/consumer/batch' {
-  const Batch: { prototype: import('kafkajs').Batch }
-  export default Batch
+  import type { Batch } from 'kafkajs'
+
+  const FetchedBatch: { prototype: Batch }
+  export default FetchedBatch
 }
