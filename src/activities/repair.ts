@@ -2,7 +2,7 @@ import type { Client } from '@temporalio/client'
 import { WorkflowNotFoundError } from '@temporalio/common'
 import type { GoneOffsets, Repaired, RepairInput, RepairOutcome } from '../contract/activities'
 import { ingestId, windowId } from '../contract/ids'
-import { retry, settled, windowSource } from '../contract/messages'
+import { closeWindow, retry, settled, windowSource } from '../contract/messages'
 import { EventReader } from '../core/event/event-reader'
 import type { WindowSource } from '../core/window/ledger'
 import type { AppliedPartition, ToldBook } from '../core/window/protocol'
@@ -154,7 +154,10 @@ async function informWorkflows(
   const settlement = { start, books: books.map(({ book }) => book), ...(balance && { balance }) }
   const ledger = client.workflow.getHandle(ingestId(group))
   if (books.length > 0) await ledger.signal(settled, settlement).catch(ignoreNotFound)
-  await client.workflow.getHandle(windowId(group, start)).signal(retry).catch(ignoreNotFound)
+  const window = client.workflow.getHandle(windowId(group, start))
+  await window.signal(retry).catch(ignoreNotFound)
+  // A repeat may have started a run before the repair. The ledger, which has its answer, will not close it.
+  await window.signal(closeWindow, []).catch(ignoreNotFound)
 }
 
 function ignoreNotFound(error: unknown): void {

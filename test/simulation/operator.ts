@@ -5,6 +5,7 @@ import { RULES } from './poller-process'
 import type { Ingest } from './ingest'
 import type { Kafka } from './kafka'
 import type { Sink } from './sink'
+import type { WindowRuns } from './window-runs'
 import type { Process, World } from './world'
 
 /** Repairs the unbalanced windows, a step at a time, in the order of src/activities/repair.ts. */
@@ -16,6 +17,7 @@ export class Operator {
     private readonly kafka: Kafka,
     private readonly ingest: Ingest,
     private readonly sink: Sink,
+    private readonly windows: WindowRuns,
   ) {}
 
   advance(): void {
@@ -45,6 +47,7 @@ export class Operator {
     world.met('a window was repaired')
     const books = source.books.map(({ book }) => book)
     yield* world.call('settled', () => ingest.settled({ start, books, balance }))
+    this.windows.end(start)
   }
 
   private count(start: number, { partitions }: WindowSource) {

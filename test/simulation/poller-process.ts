@@ -132,6 +132,8 @@ export class PollerProcess {
     const { world, ingest } = this.parts
     const byItself = this.isOld || world.mutant === "an idle claim by the poller's clock"
     const at = byItself ? this.wallClock.now : this.ledgerTime.at(this.elapsed)
+    // A later record could still be in time for a window that such a claim closes.
+    if (!this.isOld && at > world.clock) throw new Error(`an idle claim for ${at}, at ${world.clock}`)
     const idle = this.state.partitions.filter(({ partition, position }) => this.isIdle(partition, position))
     if (idle.length === 0) return []
     const asked = idle.map(({ partition }) => partition)

@@ -42,7 +42,7 @@ export class Simulation {
     this.sink = new Sink(this.world, start => this.ingest.announcedFor(start))
     this.windows = new WindowRuns(this.world, this.sink, settlement => this.ingest.settled(settlement))
     this.ingest = new Ingest(this.world, this.kafka)
-    this.operator = new Operator(this.world, this.kafka, this.ingest, this.sink)
+    this.operator = new Operator(this.world, this.kafka, this.ingest, this.sink, this.windows)
   }
 
   /** Runs to the end; throws if anything differs from the reference. */

@@ -43,6 +43,11 @@ export class WindowRuns {
     this.run(start).close(books)
   }
 
+  /** After a repair: closes the run, if there is one. */
+  end(start: number): void {
+    this.runs.get(start)?.close([])
+  }
+
   /** Advances a random run by one step. */
   advance(): void {
     if (this.runs.size === 0) return
@@ -105,7 +110,7 @@ class WindowRun {
       if (known.status === 'published') {
         this.world.met('a run found what another had published')
         while (this.signal !== 'close') yield 'wait'
-        yield* this.untilRepaired()
+        yield* this.untilRepaired({ hits: 0, exceptions: 0 })
       }
       yield* this.recordClosed(this.window.takeWaiting(), this.window.pieces)
       return
@@ -117,7 +122,8 @@ class WindowRun {
       if (yield* this.hasNothingButExceptions()) this.world.met('a window had nothing but exceptions')
       else {
         this.world.met('a window had less than was announced')
-        yield* this.untilRepaired()
+        const { hits, exceptions } = this.window
+        yield* this.untilRepaired({ hits, exceptions })
       }
       return yield* this.recordClosed()
     }
@@ -177,9 +183,8 @@ class WindowRun {
     this.window.recorded(ranges.length)
   }
 
-  private *untilRepaired(): Process {
-    const { hits, exceptions } = this.window
-    yield* this.settle([...this.books], { told: this.sumOfBooks, accounted: { hits, exceptions } })
+  private *untilRepaired(accounted: Balance['accounted']): Process {
+    yield* this.settle([...this.books], { told: this.sumOfBooks, accounted })
     while (this.sink.find(this.start)?.status !== 'closed') yield 'wait'
   }
 

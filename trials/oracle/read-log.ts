@@ -21,7 +21,12 @@ async function eachMessage(
   await admin.disconnect()
   let remaining = offsets.reduce((sum, { low, high }) => sum + Number(high) - Number(low), 0)
   const next = new Map(offsets.map(({ partition, low }) => [partition, Number(low)]))
-  const consumer = kafka.consumer({ groupId: `${topic}-reference-${randomUUID()}`, maxBytes: 4 << 20 })
+  const consumer = kafka.consumer({
+    groupId: `${topic}-reference-${randomUUID()}`,
+    maxBytes: 4 << 20,
+    // A restart by kafkajs goes on after `disconnect`, and keeps this process alive when its servers are gone.
+    retry: { restartOnFailure: () => Promise.resolve(false) },
+  })
   await consumer.connect()
   await consumer.subscribe({ topics: [topic], fromBeginning: true })
   await new Promise<void>((resolve, reject) => {
@@ -38,9 +43,9 @@ async function eachMessage(
       // Lets this process serve timers and sockets between batches.
       return setImmediate()
     }
+    consumer.on('consumer.crash', ({ payload }) => reject(payload.error))
     consumer.run({ autoCommit: false, eachBatch }).catch(reject)
-  })
-  await consumer.disconnect()
+  }).finally(() => consumer.disconnect())
 }
 
 /** All messages of a topic, by partition. */
