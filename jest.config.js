@@ -9,6 +9,7 @@ module.exports = {
   globalSetup: '<rootDir>/test/support/global-setup.ts',
   globalTeardown: '<rootDir>/test/support/global-teardown.ts',
   reporters: ['default', '<rootDir>/test/support/count-reporter.js'],
-  maxWorkers: 2,
+  // One more than the cores of a small machine: most tests wait for servers and timers.
+  maxWorkers: 3,
   testTimeout: 120_000,
 }

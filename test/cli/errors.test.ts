@@ -269,9 +269,9 @@ describe('a pipeline with a worker', () => {
 
   test('has maintenance that fails with the reason of its workflow', async () => {
     const { db } = running
-    await sql`alter table traffic_windows rename to windows_elsewhere`.execute(db)
+    await sql`alter table staged_deltas rename to elsewhere`.execute(db)
     const failed = await run(['maintain'], own())
-    await sql`alter table windows_elsewhere rename to traffic_windows`.execute(db)
+    await sql`alter table elsewhere rename to staged_deltas`.execute(db)
     expectOneLine(failed, [
       'Workflow execution failed: The schema in',
       'web-traffic migrate',

@@ -115,6 +115,7 @@ describe('docker/kafka/create-topic.sh', () => {
           ['ok', 'Kafka keeps records for 7d.'],
           ['ok', `"${topic}" is not compacted.`],
           ['ok', expect.stringContaining("Records have the broker's timestamp")],
+          ['ok', expect.stringContaining('compression.type=producer')],
         ],
       )
     } finally {
