@@ -158,7 +158,9 @@ test('with GEO_ON_ERROR=unknown traffic passes an outage, and a replay locates e
   // The poller's last heartbeat may still tell of the retries before.
   await until(async () => {
     const { stdout, code } = await pipeline.attempt('status')
-    return code === 1 && /^UNHEALTHY\n {2}Poller 1 counts events without their country: .*\(500\)/.test(stdout)
+    return (
+      code === 1 && /^UNHEALTHY\n {2}Poller 1 counts events without their country: .*\(500\)/.test(stdout)
+    )
   }, 10_000)
 
   // Whatever was known before the outage is located in it, and what needs no lookup is not taken for what failed.
