@@ -62,7 +62,7 @@ export class Poller {
   private readonly intake: Intake
   private readonly check: LogCheck
   private assigned: number[] = []
-  private assignedAt = Date.now()
+  private assignedAt = performance.now()
   private assignments = 0
   private claimedAssignment = 0
   private partitionCount = 0
@@ -120,7 +120,7 @@ export class Poller {
 
   onAssigned(partitions: number[]): void {
     this.assigned = partitions
-    this.assignedAt = Date.now()
+    this.assignedAt = performance.now()
     this.assignments++
     this.dependencies.logger.info({ partitions }, 'Kafka assigned partitions')
     this.schedule.wake()
@@ -294,6 +294,7 @@ export class Poller {
     const { taken: records } = this.intake
     const perSecond = Math.round((records - this.reported) / seconds)
     this.reported = records
-    onProgress({ partitions, assignedFor: Date.now() - this.assignedAt, records, perSecond })
+    const assignedFor = Math.round(performance.now() - this.assignedAt)
+    onProgress({ partitions, assignedFor, records, perSecond })
   }
 }

@@ -85,8 +85,9 @@ export class OffsetRange {
   countHit(window: WindowCounts, offset: number, event: LocatedEvent, interners: Interners): void {
     const { counter } = window
     counter.count(event, interners)
-    this.hitBytes += counter.encodedBytes - window.bytes
-    window.bytes = counter.encodedBytes
+    const bytes = counter.encodedBytes
+    this.hitBytes += bytes - window.bytes
+    window.bytes = bytes
     window.last = offset
     this.totals.hits++
   }
