@@ -20,6 +20,11 @@ export function firstLine(error: unknown): string {
   return messageOf(error).split('\n')[0]!
 }
 
+/** The first line without its full stop, for a sentence that goes on. */
+export function reasonOf(error: unknown): string {
+  return firstLine(error).replace(/[.\s]+$/, '')
+}
+
 /** `instanceof` alone misses errors that another realm created, such as those of native modules under Jest. */
 function isError(value: unknown): value is Error {
   return value instanceof Error || isNativeError(value)

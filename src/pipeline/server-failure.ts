@@ -1,6 +1,6 @@
 import { KafkaJSError } from 'kafkajs'
 import type { Config } from '../config'
-import { causes, firstLine, UserError } from '../errors'
+import { causes, reasonOf, UserError } from '../errors'
 import { kafkaFailure } from '../kafka/failures'
 import { temporalConfig } from '../temporal/connection'
 import { temporalFailure } from '../temporal/failures'
@@ -25,7 +25,6 @@ export async function serverFailure(error: unknown, config: Config): Promise<str
 function otherKafkaFailure(error: unknown, { kafka }: Config): string | undefined {
   const failure = causes(error).findLast(cause => cause instanceof KafkaJSError)
   return (
-    failure &&
-    `Kafka at ${kafka.brokers.join(',')} failed: ${firstLine(failure).replace(/\.$/, '')}. Run "web-traffic doctor".`
+    failure && `Kafka at ${kafka.brokers.join(',')} failed: ${reasonOf(failure)}. Run "web-traffic doctor".`
   )
 }

@@ -9,8 +9,8 @@ import {
 } from '@temporalio/client'
 import { WorkflowNotFoundError } from '@temporalio/common'
 import { formatInstant } from '../core/window/tumbling-window'
-import { causes, firstLine, UserError } from '../errors'
-import { whyBlocked } from './blocked'
+import { causes, reasonOf, UserError } from '../errors'
+import { REPLAYING_BUILD, whyBlocked } from './blocked'
 import { describeQueue, WORKFLOW_TASKS } from './task-queues'
 
 /** Number of Temporal's API: VersioningBehavior. */
@@ -67,11 +67,7 @@ export function isOpen({ status }: WorkflowExecutionDescription): boolean {
 
 /** A worker's code can fail to replay the workflow for a query before a task shows it. */
 function cannotReplay(name: string, error: Error): string {
-  const reason = firstLine(error).replace(/[.\s]+$/, '')
-  return (
-    `${name} does not answer, because the worker's code does not replay it: ${reason}. Deploy a worker build that ` +
-    'replays open workflows (docs/changing-workflows.md).'
-  )
+  return `${name} does not answer, because the worker's code does not replay it: ${reasonOf(error)}. ${REPLAYING_BUILD}`
 }
 
 async function explainSilence(

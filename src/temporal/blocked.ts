@@ -1,6 +1,7 @@
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client'
 import { tsToMs } from '@temporalio/common/lib/time'
 import { formatInstant } from '../core/window/tumbling-window'
+import { reasonOf } from '../errors'
 
 type History = NonNullable<Awaited<ReturnType<typeof newestEvents>>['history']>
 type Event = NonNullable<History['events']>[number]
@@ -10,9 +11,11 @@ const CAUSE = { badSearchAttributes: 23, nonDeterministic: 24 }
 /** The server repeats these tasks by itself: the workflow had news, or was reset. */
 const HARMLESS_CAUSES = [1, 13, 17, 18, 20]
 
+export const REPLAYING_BUILD =
+  'Deploy a worker build that replays open workflows (docs/changing-workflows.md).'
 const REMEDY: Record<number, string> = {
   [CAUSE.badSearchAttributes]: 'Run "web-traffic migrate".',
-  [CAUSE.nonDeterministic]: 'Deploy a worker build that replays open workflows (docs/changing-workflows.md).',
+  [CAUSE.nonDeterministic]: REPLAYING_BUILD,
 }
 const OTHER_REMEDY = 'Deploy a worker build that fixes this; the workflow then continues.'
 
@@ -79,9 +82,9 @@ async function failingTask(
   const ended = await lastEndOfTask(client, workflowId, runId)
   const failed = ended?.workflowTaskFailedEventAttributes
   if (failed && !HARMLESS_CAUSES.includes(Number(failed.cause))) {
-    const [reason = ''] = failed.failure?.message?.split('\n') ?? []
+    const reason = reasonOf(failed.failure?.message ?? '')
     const remedy = REMEDY[Number(failed.cause)] ?? OTHER_REMEDY
-    return `cannot continue: its workflow task fails (attempt ${attempt}): ${reason.replace(/[.\s]+$/, '')}. ${remedy}`
+    return `cannot continue: its workflow task fails (attempt ${attempt}): ${reason}. ${remedy}`
   }
   if (ended?.workflowTaskTimedOutEventAttributes && attempt >= TIMEOUTS)
     return (
