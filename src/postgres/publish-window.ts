@@ -43,27 +43,27 @@ async function publish(transaction: Transaction, result: WindowResult): Promise<
   const known = (await lockWindowRow(transaction, start))!
   // A closed window was repaired or closed by a later run, so this attempt is an old one.
   const written = known.status !== 'closed' && known.revision < revision
-  const groups = written ? await writeCounts(transaction, result) : known.groups
+  const counter = written ? await writeCounts(transaction, result) : undefined
   const isCurrent = written || (known.revision === revision && known.status === 'published')
   if (isCurrent && status === 'closed') await closeRevision(transaction, result)
-  return { written, groups, otherHits: await otherHits(transaction, start) }
+  const groups = counter ? counter.groups : known.groups
+  return { written, groups, otherHits: counter?.folded === false ? 0 : await otherHits(transaction, start) }
 }
 
-/** @returns the number of groups */
-async function writeCounts(transaction: Transaction, result: WindowResult): Promise<number> {
+/** Returns what was written. */
+async function writeCounts(transaction: Transaction, result: WindowResult): Promise<GroupCounter> {
   const counter = await combinedCounts(transaction, result)
   await replaceCounts(transaction, result, counter)
-  const { groups } = counter
   await updateWindowRow(transaction, result.start, {
     status: 'published',
     num_hits: result.hits,
-    groups,
+    groups: counter.groups,
     revision: result.revision,
     closed_at: NOW,
     partitions: JSON.stringify(result.applied),
     unlocated: result.unlocated ?? 0,
   })
-  return groups
+  return counter
 }
 
 /** The counts of the message, of all pieces and of all staged deltas; only as many groups as are named are in memory. */
