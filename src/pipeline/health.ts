@@ -1,6 +1,6 @@
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client'
 import { tsToMs } from '@temporalio/common/lib/time'
-import { counted, grouped } from '../core/numbers'
+import { counted, countedAre, grouped } from '../core/numbers'
 import type { PendingRetry } from '../temporal/retry'
 import { pollerId } from '../contract/ids'
 import { joinSentences } from '../contract/markdown'
@@ -98,11 +98,10 @@ async function workflowProblems(
   { group, unsettled = [], windowSize = 0 }: CheckedStatus,
 ): Promise<string[]> {
   const problems = await windowProblems(client, group, unsettled, windowSize)
-  const { waiting } = await countWaiting(client, group)
+  const waiting = await countWaiting(client, group)
   if (waiting > 0)
     problems.push(
-      `${counted(waiting, 'workflow')} ${waiting === 1 ? 'is' : 'are'} waiting for Postgres to record late events, ` +
-        'rejected records or parts of windows.',
+      `${countedAre(waiting, 'workflow')} waiting for Postgres to record late events, rejected records or parts of windows.`,
     )
   return problems
 }

@@ -6,6 +6,8 @@ import { formatInstant } from '../core/window/tumbling-window'
 /** Late and rejected records, and pieces of a window, are in Postgres within seconds, ms. */
 const RECORDED_WITHIN = 60_000
 
+const STUCK = `WindowStatus = 'stuck'`
+
 const running = (group: string, condition: string) =>
   `Pipeline = '${group}' AND ExecutionStatus = 'Running' AND ${condition}`
 
@@ -32,7 +34,7 @@ export async function closingWindows(
 ): Promise<number[]> {
   const open = new Set(ledger.openWindows)
   const over = frontier === null ? '' : ` OR WindowEnd <= '${formatInstant(frontier - allowedLateness)}'`
-  const condition = `WorkflowType = 'window' AND (WindowStatus = 'stuck'${over})`
+  const condition = `WorkflowType = 'window' AND (${STUCK}${over})`
   const found = await runningWindows(client, group, condition)
   return found
     .filter(start => !open.has(start))
@@ -42,21 +44,18 @@ export async function closingWindows(
 
 /** The starts of the stuck windows, oldest first. */
 export async function stuckWindows(client: Client, group: string): Promise<number[]> {
-  const starts = await runningWindows(client, group, `WindowStatus = 'stuck'`)
+  const starts = await runningWindows(client, group, STUCK)
   return starts.sort((a, b) => a - b)
 }
 
-/** The number of stuck windows, and of workflows whose exceptions or pieces should be in Postgres by now. */
-export async function countWaiting(
-  client: Client,
-  group: string,
-): Promise<{ stuck: number; waiting: number }> {
+export function countStuck(client: Client, group: string): Promise<number> {
+  return countRunning(client, group, STUCK)
+}
+
+/** The number of workflows whose exceptions or pieces should be in Postgres by now. */
+export function countWaiting(client: Client, group: string): Promise<number> {
   const before = new Date(Date.now() - RECORDED_WITHIN).toISOString()
-  const [stuck, waiting] = await Promise.all([
-    countRunning(client, group, `WindowStatus = 'stuck'`),
-    countRunning(client, group, `WorkflowType IN ('exceptions', 'piece') AND StartTime < '${before}'`),
-  ])
-  return { stuck, waiting }
+  return countRunning(client, group, `WorkflowType IN ('exceptions', 'piece') AND StartTime < '${before}'`)
 }
 
 /** Whether any workflow still carries counts to Postgres, even if the ledger is gone. */

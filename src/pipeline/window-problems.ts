@@ -6,7 +6,7 @@ import {
   NAMED_UNSETTLED,
   type UnsettledWindow,
 } from '../contract/unsettled'
-import { counted } from '../core/numbers'
+import { countedAre } from '../core/numbers'
 import { UserError } from '../errors'
 import { blockedWorkflows, describeBlocked } from './blocked-workflows'
 import { stuckWindows } from './visibility'
@@ -43,10 +43,8 @@ async function describeFirst<T>(
   const described = await Promise.all(items.slice(0, NAMED_UNSETTLED).map(describe))
   const problems = described.filter(problem => problem !== undefined)
   const more = items.length - NAMED_UNSETTLED
-  if (more > 0) {
-    const are = more === 1 ? 'is' : 'are'
-    problems.push(`${counted(more, 'more window')} ${are} ${state}: "web-traffic windows" lists them.`)
-  }
+  if (more > 0)
+    problems.push(`${countedAre(more, 'more window')} ${state}: "web-traffic windows" lists them.`)
   return problems
 }
 

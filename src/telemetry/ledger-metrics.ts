@@ -50,12 +50,14 @@ export class LedgerMetrics {
     }
   }
 
-  /** @param status undefined if the ledger did not answer */
+  /**
+   * @param status undefined if the ledger did not answer
+   * @param workflows how many are in trouble; undefined if Temporal did not answer
+   */
   report(
     status: IngestStatus | undefined,
     ends: PartitionOffsets[],
-    waiting: { stuck: number; waiting: number } | undefined,
-    blocked: number | undefined,
+    { stuck, waiting, blocked }: Record<'stuck' | 'waiting' | 'blocked', number | undefined>,
   ): void {
     const stale = this.reported
     this.reported = new Map()
@@ -68,10 +70,8 @@ export class LedgerMetrics {
     }
     add('ledger_answers', status ? 1 : 0)
     if (status) addLedger(status, ends, add)
-    if (waiting) {
-      add('stuck_windows', waiting.stuck)
-      add('waiting_workflows', waiting.waiting)
-    }
+    if (stuck !== undefined) add('stuck_windows', stuck)
+    if (waiting !== undefined) add('waiting_workflows', waiting)
     if (blocked !== undefined) add('blocked_workflows', blocked)
     for (const { gauge, tags } of stale.values()) gauge.set(NaN, tags)
   }

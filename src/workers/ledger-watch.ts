@@ -5,7 +5,7 @@ import { topicOffsets, withAdmin } from '../kafka/client'
 import { logger } from '../log'
 import { blockedWorkflows } from '../pipeline/blocked-workflows'
 import { PipelineClient } from '../pipeline/pipeline-client'
-import { countWaiting } from '../pipeline/visibility'
+import { countStuck, countWaiting } from '../pipeline/visibility'
 import type { LedgerMetrics } from '../telemetry/ledger-metrics'
 
 /** Below Prometheus's default scrape interval of 15 s, ms. */
@@ -21,13 +21,14 @@ export async function watchLedger(
   const pipeline = new PipelineClient(client, config)
   const { group, topic } = config.settings
   while (!signal.aborted) {
-    const [status, ends, waiting, blocked] = await Promise.all([
+    const [status, ends, stuck, waiting, blocked] = await Promise.all([
       orUndefined('the ledger', () => pipeline.status()),
       orUndefined('Kafka', () => withAdmin(config.kafka, admin => topicOffsets(admin, topic))),
+      orUndefined('the list of workflows', () => countStuck(client, group)),
       orUndefined('the list of workflows', () => countWaiting(client, group)),
       orUndefined('the list of workflows', () => blockedWorkflows(client, group)),
     ])
-    metrics.report(status, ends ?? [], waiting, blocked?.length)
+    metrics.report(status, ends ?? [], { stuck, waiting, blocked: blocked?.length })
     await sleep(INTERVAL, undefined, { signal }).catch(() => undefined)
   }
 }
